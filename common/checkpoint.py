@@ -1,0 +1,106 @@
+"""Checkpoints: one safetensors file each, self-describing, checked when read, never half written.
+
+The arrays are the network's and the optimisers'; the file's own header carries a JSON record with the
+position, the options, the random numbers' state and a digest of the arrays. Nothing is ever unpickled.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from common.errors import UserError
+from common.files import replacing
+
+KEEP_LAST = 3  # newest checkpoints
+KEEP_EPOCHS = 5  # each so many epochs, for good
+
+
+def save(folder, epoch, batch, arrays, record):
+    """Write ``{epoch:04d}_{batch:04d}.safetensors`` and delete what need not be kept.
+
+    Args:
+        folder: of the checkpoints.
+        epoch: the epoch that goes on from here.
+        batch: how many of its batches are done; 0 means that ``epoch`` epochs are complete.
+        arrays: name → numpy array.
+        record: what JSON can hold.
+
+    Returns:
+        The path.
+    """
+    path = Path(folder) / f"{epoch:04d}_{batch:04d}.safetensors"
+    arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    header = {"record": json.dumps(record), "digest": _digest(arrays)}
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, header)
+    for old in listing(folder)[:-KEEP_LAST]:
+        epochs, batches = map(int, old.stem.split("_"))
+        if batches or epochs % KEEP_EPOCHS:
+            old.unlink(missing_ok=True)
+    return path
+
+
+def listing(folder):
+    """The checkpoints in a folder, oldest first."""
+    return sorted(Path(folder).glob("[0-9][0-9][0-9][0-9]_[0-9][0-9][0-9][0-9]*.safetensors"),
+                  key=lambda path: tuple(map(int, path.stem.split("_"))))
+
+
+def load(path):
+    """Read a checkpoint whole.
+
+    Returns:
+        (arrays, record): name → numpy array, and the JSON record.
+
+    Raises:
+        UserError: it cannot be read, is cut short, or is not what was written.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "numpy") as file:
+            header = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+        if _digest(arrays) != header["digest"]:
+            raise UserError(f"{path} was altered or damaged after it was written; {_another(path)}")
+        return arrays, json.loads(header["record"])
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise UserError(f"{path} is no whole checkpoint of this project ({_line(error)}); "
+                        f"{_another(path)}") from error
+
+
+def _another(path):
+    """What to do about a bad checkpoint: the newest one beside it, if any."""
+    others = [other for other in listing(path.parent) if other != path]
+    return f"delete it to go on from {others[-1].name}" if others else "no other is left in its folder"
+
+
+def _line(error):
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _digest(arrays):
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def pack_random(random):
+    """(array, record) of a ``numpy.random.RandomState``: its 624 words and its position in them."""
+    state = random.get_state(legacy=False)
+    return state["state"]["key"], {"pos": int(state["state"]["pos"]), "has_gauss": int(state["has_gauss"]),
+                                   "gauss": float(state["gauss"])}
+
+
+def unpack_random(array, record):
+    """The ``numpy.random.RandomState`` that `pack_random` took apart."""
+    random = np.random.RandomState()
+    random.set_state({"bit_generator": "MT19937", "state": {"key": array, "pos": record["pos"]},
+                      "has_gauss": record["has_gauss"], "gauss": record["gauss"]})
+    return random

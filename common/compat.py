@@ -1,0 +1,59 @@
+"""The differences between Paddle 2.6 and 3.x, and between static and dynamic mode, in one place.
+
+Everything else in the project is written once for both versions.
+"""
+
+import paddle
+
+
+def pir():
+    """True when programs are built in Paddle 3's new intermediate representation (its default)."""
+    return bool(getattr(paddle.framework, "in_pir_mode", lambda: False)())
+
+
+def parameters(program):
+    """The parameters of a program by name, the untrained ones (moving statistics) among them.
+
+    Paddle 3 lists them in reverse order of creation, Paddle 2.6 in order: here always in order.
+    """
+    found = program.global_block().all_parameters()
+    return {p.name: p for p in (reversed(found) if pir() else found)}
+
+
+def minimize(optimizer, loss, program, names):
+    """Add to ``program`` the update of its parameters called ``names``, and of no others.
+
+    Paddle 3 wants that program's own parameter values, Paddle 2.6 takes names; both take an empty list
+    for "train everything", which is never what a GAN wants.
+
+    Raises:
+        ValueError: ``names`` is empty, or names something that ``program`` does not have.
+    """
+    names = list(names)
+    own = parameters(program)
+    missing = [name for name in names if name not in own]
+    if not names or missing:
+        raise ValueError(f"no such parameters in the program: {missing}" if names else "an empty parameter list")
+    optimizer.minimize(loss, parameters=[own[name] for name in names] if pir() else names)
+
+
+def parameter_name(name):
+    """``name`` in a program, where equal names share a parameter; a free variant of it in dynamic mode,
+
+    where a name can be taken only once in a process.
+    """
+    return name if not paddle.in_dynamic_mode() else paddle.utils.unique_name.generate(name)
+
+
+def seed_every_initialiser(startup, seed):
+    """Hand ``seed`` to every initialiser of ``startup``, as fluid did with a program's ``random_seed``.
+
+    All weights then start from the same sequence of random numbers. 0: each draws its own.
+    """
+    startup.random_seed = seed
+
+
+def use_cudnn(wanted):
+    """Let convolutions use cuDNN or not; without CUDA there is nothing to choose."""
+    if paddle.is_compiled_with_cuda():
+        paddle.set_flags({"FLAGS_conv2d_disable_cudnn": not wanted})

@@ -1,0 +1,35 @@
+"""A user's mistake is one line on stderr and exit code 2, never a traceback."""
+
+import sys
+
+
+class UserError(Exception):
+    """Something that the user can mend. The message says what is wrong and what to do next."""
+
+    exit_code = 2
+
+
+class RunStopped(UserError):
+    """A run that ended before its time, through nobody's wrong input: a signal, a loss that is not a number."""
+
+    def __init__(self, message, exit_code=1):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def run_command(main):
+    """Call ``main()`` as a command and return its exit code.
+
+    A `UserError` becomes one line on stderr and its exit code, Ctrl-C becomes 130, the shell's usual code.
+    """
+    try:
+        return main() or 0
+    except UserError as error:
+        print(f"error: {error}" if error.exit_code == 2 else error, file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # `… | head`: the reader has gone, which is no error of ours
+        sys.stderr.close()
+        return 0

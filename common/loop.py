@@ -1,0 +1,181 @@
+"""The training loop of all recipes: epochs, progress, records, checkpoints, resume, signals.
+
+It knows nothing of Paddle's two modes. A GAN gives it:
+
+    name                        of the recipe
+    losses                      names of the losses that messages and titles show
+    record_every                batches between two pictures and messages
+    noise(count, random)        noise for `sample`, drawn from a numpy.random.RandomState
+    step(batch, random)         one training step: the losses by name
+    sample(noise)               pictures in [-1, 1]
+    message(epoch, batch, losses)       the tutorial's line about a batch
+    draw(path, title, real, generated)  the tutorial's picture of a batch
+    state(), load_state(arrays)         every array that training changes
+"""
+
+import math
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
+
+from common import checkpoint, plotting
+from common.errors import RunStopped
+from common.progress import Progress
+
+CHECKPOINT_SECONDS = 300
+
+
+class Signals:
+    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once."""
+
+    def __init__(self):
+        self.received = None
+
+    def __enter__(self):
+        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number, _frame):
+        if self.received is not None:
+            sys.exit(128 + number)
+        self.received = number
+        print(f"\n{signal.Signals(number).name}: saving after this batch; once more to stop at once",
+              file=sys.stderr, flush=True)
+
+
+class Loop:
+    """One run.
+
+    Args:
+        gan: see above.
+        data: has ``len()``, batches in an epoch, ``batch_size``, and ``epoch(number, first)``.
+        folder: `common.run_folder.RunFolder`.
+        random: ``numpy.random.RandomState`` of the noise.
+        epochs: how many.
+        max_steps: stop after so many iterations, counted over resumed runs.
+        note: added to every title, such as a data set that is not the tutorial's.
+        writer: VisualDL's ``LogWriter`` or None.
+    """
+
+    def __init__(self, gan, data, folder, random, epochs, max_steps=None, note="", writer=None):
+        self.gan, self.data, self.folder, self.random = gan, data, folder, random
+        self.steps = min(epochs * len(data), max_steps or sys.maxsize)
+        self.note, self.writer = note, writer
+        self.seconds = Counter()
+        self.step = 0
+        # Before all other noise, as the book draws it.
+        self.constant_noise = gan.noise(data.batch_size, random)
+
+    def resume(self):
+        """Take up the run where its newest checkpoint stands; return that checkpoint's path."""
+        path = self.folder.latest()
+        arrays, record = checkpoint.load(path)
+        self.gan.load_state(arrays)
+        self.random = checkpoint.unpack_random(arrays["random"], record["random"])
+        self.constant_noise = arrays["constant_noise"]
+        self.step = record["step"]
+        return path
+
+    def run(self):
+        """Train to the end and draw the loss curves and the animation.
+
+        Raises:
+            RunStopped: a signal came, or a loss is not a number.
+        """
+        self.folder.open_metrics(self.step)
+        progress = Progress(self.steps, self.step, self.data.batch_size)
+        try:
+            with Signals() as self.signals:
+                while self.step < self.steps:
+                    self.epoch(*divmod(self.step, len(self.data)), progress)
+        finally:
+            progress.close()
+        self.finish()
+
+    def epoch(self, epoch, first, progress):
+        """The batches of one epoch from number ``first`` on, until the run's last step."""
+        saved = time.monotonic()
+        batches = iter(self.data.epoch(epoch, first))
+        for number in range(first, min(len(self.data), first + self.steps - self.step)):
+            with self.timed("reader"):
+                batch = next(batches)
+            with self.timed("step"):
+                losses = self.gan.step(batch, self.random)
+            self.refuse_nan(losses)
+            self.folder.write_metrics(step=self.step, epoch=epoch, batch=number, **losses)
+            if self.writer:
+                for name, value in losses.items():
+                    self.writer.add_scalar(name, float(value), self.step)
+            self.step += 1
+            shown = {name: losses[name] for name in self.gan.losses}
+            progress.update(epoch, number, len(self.data), shown,
+                            self.seconds["reader"] / sum(self.seconds.values()))
+            if number % self.gan.record_every == 0:
+                with self.timed("records"):
+                    self.record(epoch, number, batch, losses, progress)
+                self.folder.write_timing(step=self.step, seconds={
+                    name: round(value, 4) for name, value in self.seconds.items()})
+            last = number == len(self.data) - 1 or self.step == self.steps
+            if last or self.signals.received or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                with self.timed("checkpoints"):
+                    path = self.save()
+                saved = time.monotonic()
+            if self.signals.received and self.step < self.steps:
+                name = signal.Signals(self.signals.received).name
+                raise RunStopped(f"stopped by {name} after epoch {epoch} batch {number}; "
+                                 f"saved {path}; go on with --resume",
+                                 exit_code=128 + self.signals.received)
+
+    @contextmanager
+    def timed(self, part):
+        """Add the time of the block to one part of the run's time."""
+        start = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - start
+
+    def record(self, epoch, batch, real, losses, progress):
+        """The tutorial's message and picture, and the constant noise's pictures alone."""
+        name = f"{epoch:04d}_{batch:04d}.png"
+        message = self.gan.message(epoch, batch, losses)
+        generated = self.gan.sample(self.constant_noise)
+        self.gan.draw(self.folder.path / name, message + self.note, real, generated)
+        plotting.save_png(self.folder.frames / name, plotting.grid(generated))
+        progress.line(message)
+
+    def refuse_nan(self, numbers):
+        """Raise `RunStopped` when a number is not finite; the last checkpoint is from before."""
+        bad = [name for name, value in numbers.items() if not math.isfinite(value)]
+        if bad:
+            found = checkpoint.listing(self.folder.checkpoints)
+            good = f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was saved before"
+            raise RunStopped(f"{bad[0]} is {numbers[bad[0]]} after {self.step} steps; {good}")
+
+    def save(self):
+        """Write a checkpoint of everything that `resume` needs; return its path."""
+        key, position = checkpoint.pack_random(self.random)
+        arrays = {**self.gan.state(), "random": key, "constant_noise": self.constant_noise}
+        self.refuse_nan({name: array.sum(dtype="float64") for name, array in arrays.items()})
+        epoch, batch = divmod(self.step, len(self.data))
+        record = {"step": self.step, "random": position, "config": self.folder.read_config()}
+        return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record)
+
+    def finish(self):
+        """Loss curves, animation, and a line that says where everything is."""
+        metrics = self.folder.metrics()
+        plotting.save_losses(self.folder.path / "losses.png",
+                             {name: [line[name] for line in metrics] for name in self.gan.losses},
+                             f"{self.gan.name}: losses{self.note and ' · ' + self.note}")
+        frames = sorted(self.folder.frames.glob("*.png"))
+        if frames:
+            plotting.save_animation(self.folder.path / "animation.gif", frames)
+        total = sum(self.seconds.values())
+        if total:
+            print("time: " + ", ".join(f"{name} {value / total:.1%}" for name, value in self.seconds.items()))
+        print(f"done: {self.step} steps; pictures, losses.png, animation.gif, metrics.jsonl and checkpoints/ "
+              f"are in {self.folder.path.resolve()}")

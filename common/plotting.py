@@ -1,0 +1,125 @@
+"""Pictures: the tutorials' figures, loss curves, animations. Everything is drawn without a display."""
+
+import math
+
+import matplotlib
+
+matplotlib.use("agg")
+import numpy as np  # noqa: E402
+from matplotlib import pyplot as plt  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from common.files import replacing  # noqa: E402
+
+
+def grid(pictures, pad=1):
+    """Join pictures into one, as the book's ``plot`` does: a square of rows with a pad above and left of each.
+
+    Args:
+        pictures: [n, H, W] or [n, H, W, 3] in [-1, 1].
+        pad: pixels of 0, the middle grey.
+
+    Returns:
+        [rows·(H + pad), rows·(W + pad)] or the same with 3 channels, rows = ceil(sqrt(n)); cells without a
+        picture are 0.
+    """
+    side = math.ceil(math.sqrt(len(pictures)))
+    return tile(pictures, side, side, pad)
+
+
+def tile(pictures, rows, columns, pad=1):
+    """`grid` with a given number of rows and columns, filled row by row."""
+    pictures = np.asarray(pictures)
+    height, width = pictures.shape[1] + pad, pictures.shape[2] + pad
+    cells = np.zeros([rows * columns, height, width, *pictures.shape[3:]], pictures.dtype)
+    cells[:len(pictures), pad:, pad:] = pictures
+    cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
+    return cells.reshape(rows * height, columns * width, *pictures.shape[3:])
+
+
+def to_uint8(pictures):
+    """[-1, 1] to 0 … 255, clipped."""
+    return np.clip(np.rint((np.asarray(pictures) + 1.0) * 127.5), 0, 255).astype("uint8")
+
+
+def save_png(path, pictures):
+    """Write one picture, or an already tiled one, in [-1, 1] as PNG."""
+    with replacing(path) as temporary:
+        Image.fromarray(to_uint8(pictures)).save(temporary)
+
+
+class TutorialFigure:
+    """The book's figure, 8×8 inches: a grey grid under a title, without axes.
+
+    One matplotlib figure serves all pictures of a run, because making one anew costs more than filling it.
+    """
+
+    def __init__(self, shape):
+        self.shape = shape
+        self.figure, axes = plt.subplots(figsize=(8, 8))
+        axes.axis("off")
+        self.image = axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1)
+        self.title = axes.set_title(" ")
+
+    def save(self, path, picture, title):
+        self.image.set_data(picture)
+        self.title.set_text(title)
+        with replacing(path) as temporary:
+            self.figure.savefig(temporary, bbox_inches="tight")
+
+
+_figures = {}
+
+
+def save_tutorial_grid(path, pictures, title):
+    """The picture that the book saves every ten batches: `grid` in grey with the message as its title.
+
+    Args:
+        path: of the PNG.
+        pictures: [n, H, W] in [-1, 1]; the book joins 128 real and 128 generated ones.
+        title: text above the grid.
+    """
+    picture = grid(pictures)
+    if picture.shape not in _figures:
+        _figures[picture.shape] = TutorialFigure(picture.shape)
+    _figures[picture.shape].save(path, picture, title)
+
+
+def save_losses(path, losses, title, xlabel="Batch"):
+    """One curve a loss over all batches.
+
+    Args:
+        path: of the PNG.
+        losses: name → sequence of numbers.
+        title: text above the curves.
+        xlabel: text below them.
+    """
+    figure, axes = plt.subplots(figsize=(15, 6))
+    for name, values in losses.items():
+        axes.plot(np.arange(len(values)), values, label=name, linewidth=0.8)
+    axes.set_title(title)
+    axes.set_xlabel(xlabel)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight")
+    plt.close(figure)
+
+
+def save_animation(path, frames, seconds=12.0, most=120):
+    """An animated GIF from picture files, spread evenly where there are more than ``most``.
+
+    Args:
+        path: of the GIF.
+        frames: paths of pictures of one size, in order.
+        seconds: that the whole lasts; the last picture stays for two more.
+        most: pictures at the most, which keeps the file small.
+    """
+    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, most).round().astype(int))]
+    pictures = []
+    for frame in chosen:
+        with Image.open(frame) as picture:
+            pictures.append(picture.convert("P"))
+    duration = max(20, int(1000 * seconds / len(pictures)))
+    with replacing(path) as temporary:
+        pictures[0].save(temporary, save_all=True, append_images=pictures[1:], loop=0,
+                         duration=[duration] * (len(pictures) - 1) + [duration + 2000])

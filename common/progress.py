@@ -1,0 +1,68 @@
+"""What a person sees of a training: a bar on a terminal, plain lines everywhere else."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+EVERY = 50  # batches between two plain lines
+
+
+class Progress:
+    """Progress of a run over all its epochs.
+
+    On a terminal one bar with epoch, batch, losses, pictures a second, the reader's share and the time
+    left; elsewhere a plain line with the same each 50 batches.
+
+    Args:
+        total: batches of the whole run.
+        done: batches done before, in a resumed run.
+        batch_size: pictures in a batch.
+    """
+
+    def __init__(self, total, done, batch_size):
+        self.total, self.done, self.batch_size = total, done, batch_size
+        self.terminal = sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=done, disable=not self.terminal, file=sys.stderr, leave=False,
+                        dynamic_ncols=True, bar_format="{desc} {percentage:.0f}% |{bar}| {postfix}")
+        self.seconds = None  # that a batch takes, smoothed
+        self.last = time.perf_counter()
+
+    def update(self, epoch, batch, batches, losses, reader):
+        """Show one finished batch.
+
+        Args:
+            epoch, batch, batches: where the run is, the latter of how many in an epoch.
+            losses: name → number.
+            reader: the share of the time that went into waiting for data, 0 … 1.
+        """
+        now = time.perf_counter()
+        took, self.last = now - self.last, now
+        self.seconds = took if self.seconds is None else 0.9 * self.seconds + 0.1 * took
+        self.done += 1
+        rates = (f"{self.batch_size / self.seconds:.1f} pictures/s, reader {reader:.1%}, "
+                 f"ETA {hours((self.total - self.done) * self.seconds)}")
+        if self.terminal:
+            self.bar.set_description_str(f"epoch {epoch} batch {batch + 1}/{batches}", refresh=False)
+            shown = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
+            self.bar.set_postfix_str(f"{shown}, {rates}", refresh=False)
+            self.bar.update()
+        elif self.done % EVERY == 0:
+            self.line(f"epoch {epoch} batch {batch + 1}/{batches}: {rates}")
+
+    def line(self, text):
+        """Print a line, above the bar where there is one."""
+        if self.terminal:
+            self.bar.write(text, file=sys.stdout)
+        else:
+            print(text, flush=True)
+
+    def close(self):
+        """Take the bar away."""
+        self.bar.close()
+
+
+def hours(seconds):
+    """Seconds as h:mm:ss."""
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"

@@ -1,0 +1,166 @@
+"""The folder of a run: what lies in it, who may write there, and how its records stay complete.
+
+    config.json         every option, versions, seeds, data set, machine
+    metrics.jsonl       one line a batch: step, epoch, batch, losses; nothing that a clock decides
+    timing.jsonl        how long the parts of the work took, about every ten batches
+    checkpoints/        see `common.checkpoint`
+    constant_noise/     what the generator makes of one constant noise over time
+"""
+
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from common import checkpoint
+from common.errors import UserError
+from common.files import replacing
+
+
+class RunFolder:
+    """A locked output folder: one run at a time.
+
+    Args:
+        path: the folder, made when missing.
+        resume: go on with the run in it.
+        overwrite: delete the run in it first.
+
+    Raises:
+        UserError: a run is in it and neither flag is given; nothing is there to resume; another process
+            is at work in it; it cannot be written.
+    """
+
+    def __init__(self, path, resume=False, overwrite=False):
+        self.path = Path(path)
+        self.checkpoints = self.path / "checkpoints"
+        self.frames = self.path / "constant_noise"
+        self.config_path = self.path / "config.json"
+        self.metrics_path = self.path / "metrics.jsonl"
+        self.timing_path = self.path / "timing.jsonl"
+        self._metrics = None
+        if resume and not self.config_path.is_file():
+            raise UserError(f"--resume: there is no run in {self.path}; leave the flag out to start one")
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.path / ".lock", timeout=0)
+            self._lock.acquire()
+        except Timeout:
+            raise UserError(f"another process is training in {self.path}; "
+                            "wait for it, or choose another --output") from None
+        except OSError as error:
+            raise UserError(f"cannot write into {self.path}: {error.strerror}; "
+                            "choose another --output") from error
+        if self.config_path.exists() and not resume:
+            if not overwrite:
+                self.close()
+                raise UserError(f"{self.path} holds a run already; "
+                                "--resume goes on with it, --overwrite deletes it, --output takes another place")
+            self.delete()
+
+    def delete(self):
+        """Remove a run's own files; anything else in the folder stays."""
+        owned = [*self.checkpoints.glob("*"), *self.frames.glob("*"), *self.path.glob("[0-9]*_[0-9]*.png"),
+                 *(self.path / name for name in ("metrics.jsonl", "timing.jsonl", "losses.png",
+                                                 "animation.gif", "config.json"))]
+        for path in owned:
+            path.unlink(missing_ok=True)
+
+    def close(self):
+        """Let go of the folder."""
+        if self._metrics:
+            self._metrics.close()
+        self._lock.release()
+
+    def write_config(self, config):
+        """Keep ``config`` as ``config.json``."""
+        with replacing(self.config_path) as temporary:
+            temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def read_config(self):
+        """The run's ``config.json``.
+
+        Raises:
+            UserError: it is not whole.
+        """
+        return read_config(self.path)
+
+    def open_metrics(self, steps):
+        """Go on with ``metrics.jsonl`` after ``steps`` lines; what an interrupted run wrote beyond is dropped.
+
+        Raises:
+            UserError: fewer lines are there than the checkpoint has steps.
+        """
+        lines = self.metrics_path.read_bytes().splitlines(keepends=True) if self.metrics_path.exists() else []
+        if len(lines) < steps:
+            raise UserError(f"{self.metrics_path} has {len(lines)} lines, the checkpoint has {steps} steps: "
+                            "put the file back, or start anew with --overwrite")
+        if len(lines) != steps:
+            with replacing(self.metrics_path) as temporary:
+                temporary.write_bytes(b"".join(lines[:steps]))
+        self._metrics = open(self.metrics_path, "a", encoding="utf-8")  # noqa: SIM115  closed in `close`
+
+    def write_metrics(self, **values):
+        """Add one line, at once: complete after a crash."""
+        self._write(self._metrics, values)
+
+    def write_timing(self, **values):
+        """Add one line to ``timing.jsonl``."""
+        with open(self.timing_path, "a", encoding="utf-8") as file:
+            self._write(file, {"time": round(time.time(), 3), **values})
+
+    def _write(self, file, values):
+        try:
+            file.write(json.dumps({name: number(value) for name, value in values.items()}) + "\n")
+            file.flush()
+        except OSError as error:
+            raise UserError(f"cannot write into {self.path}: {error.strerror}; "
+                            "free some space, then go on with --resume") from error
+
+    def metrics(self):
+        """The lines of ``metrics.jsonl`` as dictionaries."""
+        with open(self.metrics_path, encoding="utf-8") as file:
+            return [json.loads(line) for line in file]
+
+    def latest(self):
+        """The newest checkpoint's path.
+
+        Raises:
+            UserError: there is none.
+        """
+        return latest_checkpoint(self.path)
+
+
+def number(value):
+    """A NumPy number as a Python number of the same shortest digits; anything else as it is."""
+    if isinstance(value, np.floating):
+        return float(str(value))
+    return int(value) if isinstance(value, np.integer) else value
+
+
+def read_config(path):
+    """The ``config.json`` of the run in ``path``.
+
+    Raises:
+        UserError: there is none, or it is not whole.
+    """
+    file = Path(path) / "config.json"
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no run in {path}: {file.name} is missing; train one, or name its folder") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read ({error}); restore it, or start anew with --overwrite") from error
+
+
+def latest_checkpoint(path):
+    """The newest checkpoint of the run in ``path``.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = checkpoint.listing(Path(path) / "checkpoints")
+    if not found:
+        raise UserError(f"the run in {path} has no checkpoint yet; start anew with --overwrite")
+    return found[-1]

@@ -1,0 +1,99 @@
+"""Paddle's runtime: environment before the import, place, versions.
+
+Nothing here imports Paddle until `prepare` is called, so that ``--help`` answers at once.
+"""
+
+import contextlib
+import io
+import os
+import platform
+import sys
+import warnings
+from importlib import metadata
+from pathlib import Path
+
+from common.errors import UserError
+
+
+def cpu_name():
+    """The processor's name, such as ``AMD EPYC``."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def cores():
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def fast_settings():
+    """The environment in which Paddle trains fastest on this CPU; ``docs/performance.md`` measures each.
+
+    - Paddle takes one thread unless told otherwise.
+    - Its MKL picks a slow path on AMD. The variable forces the AVX2 path; Intel needs no help.
+    - Paddle 3's multi-thread interpreter competes with MKL's threads for the same cores.
+    - Quiet: glog's notes about the executor are no news to a user.
+    """
+    settings = {
+        "OMP_NUM_THREADS": str(cores()),
+        "FLAGS_enable_pir_in_executor_trace_run": "1",
+        "GLOG_minloglevel": "2",
+    }
+    if "AMD" in cpu_name():
+        settings["MKL_DEBUG_CPU_TYPE"] = "5"
+    return settings
+
+
+def prepare():
+    """Set the environment and import Paddle. What the user has set in the environment wins."""
+    if "paddle" in sys.modules:
+        return
+    for name, value in fast_settings().items():
+        os.environ.setdefault(name, value)
+    import zlib  # noqa: F401  Paddle 2.6 crashes in a later PNG or gzip write unless zlib is loaded first
+
+    for message in ("No ccache found", "Tensor do not have 'place' interface"):  # Paddle's talk to itself
+        warnings.filterwarnings("ignore", message=message)
+    noise = io.StringIO()
+    with contextlib.redirect_stderr(noise):
+        import paddle  # noqa: F401
+    for line in noise.getvalue().splitlines():
+        if "OMP_NUM_THREADS" not in line:  # a warning against the very setting that makes it fast
+            print(line, file=sys.stderr)
+
+
+def place(use_gpu):
+    """``CUDAPlace(0)`` or ``CPUPlace``.
+
+    Raises:
+        UserError: a GPU was asked for, and there is none or this Paddle cannot use it.
+    """
+    import paddle
+
+    if not use_gpu:
+        return paddle.CPUPlace()
+    if not paddle.is_compiled_with_cuda():
+        raise UserError("--use_gpu: this Paddle is built without CUDA; "
+                        "pip install -r requirements-gpu.txt, or leave the flag out")
+    if paddle.device.cuda.device_count() == 0:
+        raise UserError("--use_gpu: no CUDA device is visible; "
+                        "check nvidia-smi and CUDA_VISIBLE_DEVICES, or leave the flag out")
+    return paddle.CUDAPlace(0)
+
+
+def describe():
+    """Versions and machine, as recorded with every run."""
+    packages = ("paddlepaddle", "paddlepaddle-gpu", "numpy", "matplotlib", "scikit-image", "scikit-learn",
+                "opencv-python-headless", "pillow", "safetensors")
+    versions = {"python": platform.python_version()}
+    for package in packages:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            versions[package] = metadata.version(package)
+    return {
+        "versions": versions,
+        "machine": {"system": platform.platform(), "cpu": cpu_name(), "cores": cores(),
+                    "threads": int(os.environ.get("OMP_NUM_THREADS", 1))},
+    }

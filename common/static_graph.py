@@ -1,0 +1,67 @@
+"""What the static-graph recipes share: one executor, one scope, one startup, and the state in arrays."""
+
+import numpy as np
+import paddle
+from paddle.static import Executor, Program, Scope, scope_guard
+
+from common import compat
+from common.errors import UserError
+
+ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
+
+
+class StaticGAN:
+    """Programs over one scope. A recipe builds its programs with ``self.startup``, then calls `initialise`."""
+
+    def __init__(self, place):
+        paddle.enable_static()
+        self.place = place
+        self.scope = Scope()
+        self.executor = Executor(place)
+        self.startup = Program()
+
+    def initialise(self, *programs):
+        """Run the startup and note the names of the state: parameters, moving statistics, Adam's moments."""
+        with scope_guard(self.scope):
+            self.executor.run(self.startup)
+        parameters = {name: None for program in programs for name in compat.parameters(program)}
+        # A weight that two optimisers move has two sets of moments: _0 and _1.
+        candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in ADAM for k in range(2)]
+        self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
+
+    def run(self, program, feed, fetch):
+        """One run of a program. The fetched tensors stay on the device, to be fed to the next program.
+
+        They are live: the next run of the same program may overwrite them (Paddle 3 does), so read a loss
+        with `scalar` at once.
+        """
+        with scope_guard(self.scope):
+            return self.executor.run(program, feed=feed, fetch_list=fetch, return_numpy=False)
+
+    def _tensor(self, name):
+        return self.scope.find_var(name).get_tensor()
+
+    def state(self):
+        """Every array that training changes, by name: a copy."""
+        return {name: np.array(self._tensor(name)) for name in self.names}
+
+    def load_state(self, state):
+        """Put arrays back where `state` took them from; what lies outside the recipe's names is ignored.
+
+        Raises:
+            UserError: an array is missing or has another shape.
+        """
+        for name in self.names:
+            tensor = self._tensor(name)
+            if name not in state:
+                raise UserError(f"the checkpoint has no {name!r}: it belongs to another recipe or another --fix")
+            if list(state[name].shape) != list(tensor.shape()):
+                raise UserError(f"the checkpoint's {name!r} has shape {list(state[name].shape)}, "
+                                f"this network's has {list(tensor.shape())}: it belongs to another network")
+        for name in self.names:
+            self._tensor(name).set(state[name], self.place)
+
+
+def scalar(tensor):
+    """A fetched loss as float32, whether Paddle gives it no dimension or one."""
+    return np.float32(np.array(tensor).reshape(()))

@@ -1,0 +1,264 @@
+"""MNIST DCGAN of the PaddlePaddle book, chapter 09.gan: static graph, four programs over one scope.
+
+Read it beside the tutorial: names, numbers and order are its own. `docs/fidelity.md` lists what is odd
+about them and what each ``--fix`` changes.
+"""
+
+import numpy as np
+import paddle
+import six
+from paddle import ParamAttr, nn
+from paddle.nn import functional as F
+from paddle.nn.initializer import Normal, XavierUniform
+from paddle.static import Program, program_guard
+
+from common import compat, cost, plotting
+from common.static_graph import StaticGAN, scalar
+
+# Hyper-parameters
+gf_dim = 64  # channels of the generator's feature maps are multiples of this
+df_dim = 64  # channels of the discriminator's feature maps are multiples of this
+gfc_dim = 1024 * 2  # width of the generator's first fully connected layer
+dfc_dim = 1024  # width of the discriminator's fully connected layer
+img_dim = 28  # height and width of a picture
+
+NOISE_SIZE = 100
+LEARNING_RATE = 2e-4
+NUM_TRAIN_TIMES_OF_DG = 2  # generator steps an iteration
+LEAKY = 0.02  # fluid's own slope for act='leaky_relu'
+
+
+# Layers, with fluid's defaults for initial values
+def bn(channels, name):
+    """Batch normalisation; the tutorial's numbers: 1 scale, 2 bias, 3 moving mean, 4 moving variance."""
+    one, two, three, four = (compat.parameter_name(f"{name}{i}") for i in (1, 2, 3, 4))
+    return nn.BatchNorm(channels, momentum=0.9, epsilon=1e-5, param_attr=ParamAttr(name=one),
+                        bias_attr=ParamAttr(name=two), moving_mean_name=three, moving_variance_name=four)
+
+
+def attributes(name, initializer):
+    """Names and initial values of a layer's weight and bias."""
+    return {"weight_attr": ParamAttr(name=compat.parameter_name(name + "w"), initializer=initializer),
+            "bias_attr": ParamAttr(name=compat.parameter_name(name + "b"))}
+
+
+def conv(channels, num_filters, name, stride=1, padding=0):
+    """5×5 convolution, weights from Normal(0, sqrt(2 / (5·5·channels)))."""
+    return nn.Conv2D(channels, num_filters, 5, stride, padding,
+                     **attributes(name, Normal(0.0, (2.0 / (25 * channels)) ** 0.5)))
+
+
+def fc(size, num_filters, name):
+    """Fully connected layer, weights from Xavier's uniform distribution."""
+    return nn.Linear(size, num_filters, **attributes(name, XavierUniform()))
+
+
+def deconv(channels, num_filters, name):
+    """5×5 transposed convolution that doubles height and width; weights from Xavier's uniform distribution."""
+    return nn.Conv2DTranspose(channels, num_filters, 5, stride=2, padding=2, **attributes(name, XavierUniform()))
+
+
+class D(nn.Layer):
+    """Discriminator: flat pictures [B, 784] in [-1, 1] to the probability [B, 1] that each is real.
+
+    Args:
+        fix: ``double_sigmoid`` leaves the last sigmoid to the loss; ``max_pool`` has strided convolutions
+            in place of pooling, as the tutorial's prose says.
+    """
+
+    def __init__(self, fix=()):
+        super().__init__()
+        self.pooling = "max_pool" not in fix
+        self.sigmoid = "double_sigmoid" not in fix
+        shape = {} if self.pooling else {"stride": 2, "padding": 2}
+        side = 4 if self.pooling else 7
+        self.conv1 = conv(1, df_dim, "conv1", **shape)
+        self.conv2 = conv(df_dim, df_dim * 2, "conv2", **shape)
+        self.bn1 = bn(df_dim * 2, "bn1")
+        self.fc1 = fc(df_dim * 2 * side * side, dfc_dim, "fc1")
+        self.bn2 = bn(dfc_dim, "bn2")
+        self.fc2 = fc(dfc_dim, 1, "fc2")
+
+    def forward(self, x):
+        x = x.reshape([-1, 1, img_dim, img_dim])
+        x = F.leaky_relu(self.conv1(x), negative_slope=LEAKY)  # [B, 64, 24, 24]
+        x = self.pool(x)                                       # [B, 64, 12, 12]
+        x = self.pool(self.conv2(x))                           # [B, 128, 4, 4]
+        x = F.leaky_relu(self.bn1(x), negative_slope=LEAKY)
+        x = self.fc1(x.flatten(1))                             # [B, 1024]
+        x = F.leaky_relu(self.bn2(x), negative_slope=LEAKY)
+        x = self.fc2(x)                                        # [B, 1]
+        return F.sigmoid(x) if self.sigmoid else x
+
+    def pool(self, x):
+        """2×2 maximum, or nothing where the convolution has already halved the picture."""
+        return F.max_pool2d(x, kernel_size=2, stride=2) if self.pooling else x
+
+
+class G(nn.Layer):
+    """Generator: noise [B, 100] in [-1, 1] to flat pictures [B, 784] in [-1, 1]."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc3 = fc(NOISE_SIZE, gfc_dim, "fc3")
+        self.bn3 = bn(gfc_dim, "bn3")
+        self.fc4 = fc(gfc_dim, gf_dim * 2 * img_dim // 4 * img_dim // 4, "fc4")
+        self.bn4 = bn(gf_dim * 2 * img_dim // 4 * img_dim // 4, "bn4")
+        self.deconv1 = deconv(gf_dim * 2, gf_dim * 2, "deconv1")
+        self.deconv2 = deconv(gf_dim * 2, 1, "deconv2")
+
+    def forward(self, x):
+        x = F.relu(self.bn3(self.fc3(x)))                                 # [B, 2048]
+        x = F.relu(self.bn4(self.fc4(x)))                                 # [B, 6272]
+        x = x.reshape([-1, gf_dim * 2, img_dim // 4, img_dim // 4])       # [B, 128, 7, 7]
+        x = F.relu(self.deconv1(x, output_size=[14, 14]))                 # [B, 128, 14, 14]
+        x = F.tanh(self.deconv2(x, output_size=[img_dim, img_dim]))       # [B, 1, 28, 28]
+        return x.reshape([-1, img_dim * img_dim])                         # [B, 784]
+
+
+def loss(x, label):
+    """Mean over the batch of the cross entropy between sigmoid(x) and ``label``, both [B, 1]."""
+    return F.binary_cross_entropy_with_logits(x, label)
+
+
+class BookGAN(StaticGAN):
+    """The four programs and one iteration of the tutorial's training loop.
+
+    Args:
+        place: ``CPUPlace`` or ``CUDAPlace``.
+        fix: names of the oddities to mend, see `D`.
+        seed: of Paddle's random numbers, which the initial values come from.
+        one_seed: hand ``seed`` to every initialiser, as fluid did with a program's ``random_seed``; all
+            weights then start from the same sequence, on which the published baseline depends.
+        use_cudnn: the tutorial's switch; it matters on CUDA only.
+    """
+
+    name = "book"
+    losses = ("D-Loss", "DG-Loss")  # what messages and titles show
+    record_every = 10  # batches between two pictures
+
+    def __init__(self, place, fix=(), seed=0, one_seed=False, use_cudnn=False):
+        super().__init__(place)
+        compat.use_cudnn(use_cudnn)
+        self.fix = fix
+        paddle.seed(seed)
+        if one_seed:
+            compat.seed_every_initialiser(self.startup, seed)
+        with paddle.utils.unique_name.guard():
+            self.build()
+        self.initialise(self.d_program, self.dg_program)
+
+    def build(self):
+        """Create the programs: D's training, G's training, G with batch statistics, G with moving ones."""
+        self.d_program, self.dg_program = Program(), Program()
+        self.g_program, self.g_program_test = Program(), Program()
+
+        with program_guard(self.d_program, self.startup):
+            img = paddle.static.data("img", [None, img_dim * img_dim], "float32")
+            label = paddle.static.data("label", [None, 1], "float32")
+            d = D(self.fix)
+            d_parameters = trainable(d)
+            self.d_loss = loss(d(img), label)
+            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
+                            self.d_loss, self.d_program, d_parameters)
+
+        with program_guard(self.g_program, self.startup):
+            noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
+            g = G()
+            self.g_img = g(noise)
+            g_parameters = trainable(g)
+
+        with program_guard(self.g_program_test, self.startup):
+            noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
+            g = G()
+            g.eval()
+            self.g_img_test = g(noise)
+
+        with program_guard(self.dg_program, self.startup):
+            noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
+            g, d = G(), D(self.fix)
+            for parameter in d.parameters():
+                parameter.stop_gradient = True  # nobody uses them here: a fifth of the work less
+            dg_logit = d(g(noise))
+            self.dg_loss = loss(dg_logit, paddle.ones_like(dg_logit))
+            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
+                            self.dg_loss, self.dg_program, g_parameters)
+
+        self.trained = {"D": d_parameters, "G": g_parameters}
+
+    def noise(self, count, random):
+        """Uniform noise [count, 100] in [-1, 1), float32, from a ``numpy.random.RandomState``."""
+        return random.uniform(low=-1.0, high=1.0, size=[count, NOISE_SIZE]).astype("float32")
+
+    def step(self, batch, random):
+        """One iteration: D on fakes, D on real pictures, G twice.
+
+        Args:
+            batch: real pictures [B, 784], float32 in [-1, 1].
+            random: ``numpy.random.RandomState`` that the noise is drawn from.
+
+        Returns:
+            The losses by name. D-Loss is the sum of D's two, DG-Loss the second of the generator's.
+        """
+        count = len(batch)
+        fake_labels = np.zeros([count, 1], "float32")
+        real_labels = np.ones([count, 1], "float32")
+
+        noise_data = self.noise(count, random)
+        [generated_image] = self.run(self.g_program, {"noise": noise_data}, [self.g_img])
+        [d_loss] = self.run(self.d_program, {"img": generated_image, "label": fake_labels}, [self.d_loss])
+        d_loss_1 = scalar(d_loss)
+        [d_loss] = self.run(self.d_program, {"img": batch, "label": real_labels}, [self.d_loss])
+        d_loss_2 = scalar(d_loss)
+
+        dg_losses = []
+        for _ in six.moves.xrange(NUM_TRAIN_TIMES_OF_DG):
+            noise_data = self.noise(count, random)
+            [dg_loss] = self.run(self.dg_program, {"noise": noise_data}, [self.dg_loss])
+            dg_losses.append(scalar(dg_loss))
+
+        return {"D-Loss": d_loss_1 + d_loss_2, "DG-Loss": dg_losses[-1],
+                "D-Loss fake": d_loss_1, "D-Loss real": d_loss_2, "DG-Loss first": dg_losses[0]}
+
+    def sample(self, noise):
+        """Pictures [n, 28, 28] in [-1, 1] for noise [n, 100], with moving averages in batch norm."""
+        [pictures] = self.run(self.g_program_test, {"noise": noise}, [self.g_img_test])
+        return np.array(pictures).reshape(-1, img_dim, img_dim)
+
+    def message(self, epoch, batch, losses):
+        """The tutorial's line about a batch, which is its picture's title too."""
+        return "Epoch ID={0} Batch ID={1} D-Loss={2} DG-Loss={3}\n ".format(
+            epoch, batch, losses["D-Loss"], losses["DG-Loss"])
+
+    def draw(self, path, title, real, generated):
+        """The tutorial's picture: the real batch above the generated one."""
+        plotting.save_tutorial_grid(path, np.concatenate([real.reshape(-1, img_dim, img_dim), generated]), title)
+
+    def sizes(self):
+        """Trained parameters of each network."""
+        state = self.state()
+        return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
+
+    def flop(self, batch_size):
+        """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
+        with paddle.utils.unique_name.guard(), program_guard(Program(), Program()):
+            g = cost.multiplications(G(), paddle.static.data("noise", [None, NOISE_SIZE], "float32"))
+            d = cost.multiplications(D(self.fix), paddle.static.data("img", [None, 784], "float32"))
+        forward_g, forward_d = sum(g.values()), sum(d.values())
+        # Forward, both gradients; nobody wants the gradient of pictures or noise.
+        d_step = 3 * forward_d - d["conv1"]
+        # D gives back the gradient of its input only.
+        dg_step = 3 * forward_g - g["fc3"] + 2 * forward_d
+        return 2 * batch_size * (forward_g + 2 * d_step + NUM_TRAIN_TIMES_OF_DG * dg_step)
+
+    @staticmethod
+    def print_kpis(metrics):
+        """The two lines of the book's continuous evaluation: means over all D and all G steps."""
+        print("kpis\tdcgan_d_train_cost\t%f" % np.mean([line["D-Loss"] for line in metrics]))
+        print("kpis\tdcgan_g_train_cost\t%f" % np.mean(
+            [(line["DG-Loss first"] + line["DG-Loss"]) / 2 for line in metrics]))
+
+
+def trainable(layer):
+    """The names of a layer's trained parameters: without moving statistics."""
+    return [parameter.name for parameter in layer.parameters() if not parameter.stop_gradient]
