@@ -30,7 +30,7 @@ def replacing(path):
         with open(temporary, "rb+") as stream:
             os.fsync(stream.fileno())
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; "
                         "free some space or choose another place") from error

@@ -64,8 +64,8 @@ class TutorialFigure:
     def save(self, path, picture, title):
         self.image.set_data(picture)
         self.title.set_text(title)
-        with replacing(path) as temporary:
-            self.figure.savefig(temporary, bbox_inches="tight")
+        with replacing(path) as temporary:  # packing harder takes longer than drawing
+            self.figure.savefig(temporary, bbox_inches="tight", pil_kwargs={"compress_level": 1})
 
 
 _figures = {}

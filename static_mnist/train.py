@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import command, datafiles, runtime  # noqa: E402
 from common.errors import UserError, run_command  # noqa: E402
 
+RECIPES = ("book",)
 FIXES = {
     "double_sigmoid": "D ends in logits, not in a sigmoid before the loss's own",
     "max_pool": "D has strided convolutions in place of pooling, as the prose says",
@@ -56,17 +57,17 @@ def main(argv=None):
                    "checksum": pictures.checksum, "fallback": pictures.fallback,
                    "note": "" if pictures.name == "MNIST" else f"data: {pictures.name}, not MNIST"}
 
-    loop = command.train(args, data, description, lambda place: make_gan(args, place))
+    loop = command.train(args, data, description, lambda place: make_gan(vars(args), place))
     if loop and args.enable_ce:
         loop.gan.print_kpis(loop.folder.metrics())
 
 
-def make_gan(args, place):
-    """The recipe's networks and programs."""
+def make_gan(options, place):
+    """The recipe's networks and programs, for the options as typed or as kept with a run."""
     from static_mnist.book import BookGAN
 
-    return BookGAN(place, args.fix, seed=90 if args.enable_ce else args.seed, one_seed=args.enable_ce,
-                   use_cudnn=args.use_cudnn)
+    seed = 90 if options["enable_ce"] else options["seed"]
+    return BookGAN(place, options["fix"], seed, one_seed=options["enable_ce"], use_cudnn=options["use_cudnn"])
 
 
 if __name__ == "__main__":
