@@ -58,7 +58,8 @@ def add_training_options(parser, epoch, batch_size, output, fixes):
     add = parser.add_argument
     add("--batch_size", type=positive, default=batch_size, help="pictures in a batch")
     add("--epoch", type=positive, default=epoch, help="epochs to train")
-    add("--output", type=Path, default=Path(output), metavar="DIR", help="folder of the run: pictures, records, checkpoints")
+    add("--output", type=Path, default=Path(output), metavar="DIR",
+        help="folder of the run: pictures, records, checkpoints")
     add("--use_gpu", action="store_true", help="train on CUDAPlace(0) instead of CPUPlace")
     add("--seed", type=seed, default=argparse.SUPPRESS, metavar="N",
         help="of initial values, noise and order (default: 0)")

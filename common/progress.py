@@ -24,7 +24,7 @@ class Progress:
         self.total, self.done, self.batch_size = total, done, batch_size
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(total=total, initial=done, disable=not self.terminal, file=sys.stderr, leave=False,
-                        dynamic_ncols=True, bar_format="{desc} {percentage:.0f}% |{bar}| {postfix}")
+                        dynamic_ncols=True, bar_format="{percentage:.0f}% |{bar}|")
         self.seconds = None  # that a batch takes, smoothed
         self.last = time.perf_counter()
 
@@ -43,9 +43,9 @@ class Progress:
         rates = (f"{self.batch_size / self.seconds:.1f} pictures/s, reader {reader:.1%}, "
                  f"ETA {hours((self.total - self.done) * self.seconds)}")
         if self.terminal:
-            self.bar.set_description_str(f"epoch {epoch} batch {batch + 1}/{batches}", refresh=False)
             shown = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
-            self.bar.set_postfix_str(f"{shown}, {rates}", refresh=False)
+            self.bar.bar_format = (f"epoch {epoch} batch {batch + 1}/{batches} {{percentage:.0f}}% |{{bar}}| "
+                                   f"{shown}, {rates}")
             self.bar.update()
         elif self.done % EVERY == 0:
             self.line(f"epoch {epoch} batch {batch + 1}/{batches}: {rates}")

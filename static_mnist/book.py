@@ -227,8 +227,7 @@ class BookGAN(StaticGAN):
 
     def message(self, epoch, batch, losses):
         """The tutorial's line about a batch, which is its picture's title too."""
-        return "Epoch ID={0} Batch ID={1} D-Loss={2} DG-Loss={3}\n ".format(
-            epoch, batch, losses["D-Loss"], losses["DG-Loss"])
+        return f"Epoch ID={epoch} Batch ID={batch} D-Loss={losses['D-Loss']} DG-Loss={losses['DG-Loss']}\n "
 
     def draw(self, path, title, real, generated):
         """The tutorial's picture: the real batch above the generated one."""
