@@ -47,10 +47,20 @@ def fast_settings():
     return settings
 
 
-def prepare():
-    """Set the environment and import Paddle. What the user has set in the environment wins."""
-    if "paddle" in sys.modules:
-        return
+def prepare(use_gpu=False):
+    """Set the environment, import Paddle, and see that the wanted place is there before anything is fetched.
+
+    What the user has set in the environment wins.
+
+    Raises:
+        UserError: as `place`.
+    """
+    if "paddle" not in sys.modules:
+        _import_paddle()
+    place(use_gpu)
+
+
+def _import_paddle():
     for name, value in fast_settings().items():
         os.environ.setdefault(name, value)
     import zlib  # noqa: F401  Paddle 2.6 crashes in a later PNG or gzip write unless zlib is loaded first
@@ -74,6 +84,7 @@ def place(use_gpu):
     import paddle
 
     if not use_gpu:
+        paddle.set_device("cpu")  # else a CUDA build would think of the card wherever no place is named
         return paddle.CPUPlace()
     if not paddle.is_compiled_with_cuda():
         raise UserError("--use_gpu: this Paddle is built without CUDA; "
@@ -81,6 +92,7 @@ def place(use_gpu):
     if paddle.device.cuda.device_count() == 0:
         raise UserError("--use_gpu: no CUDA device is visible; "
                         "check nvidia-smi and CUDA_VISIBLE_DEVICES, or leave the flag out")
+    paddle.set_device("gpu:0")
     return paddle.CUDAPlace(0)
 
 

@@ -15,7 +15,7 @@ def main(argv=None):
 
     args = sampling.parser(run="./output_dcgan", output="./generated").parse_args(argv)
     config, arrays = sampling.read_run(args.run, args.checkpoint)
-    runtime.prepare()
+    runtime.prepare(args.use_gpu)
 
     import numpy as np
 

@@ -44,11 +44,15 @@ def options(argv=None):
 def main(argv=None):
     """Run the command; returns nothing or raises `UserError`."""
     args = options(argv)
-    runtime.prepare()
+    runtime.prepare(args.use_gpu)
 
     from common.batches import Batches
 
     pictures = datafiles.load(args.dataset, args.data_dir, download=not args.no_download)
+    if pictures.images.shape[1:] != (28, 28):
+        height, width = pictures.images.shape[1:]
+        raise UserError(f"the pictures in {pictures.source} are {height}×{width}, the networks are made for 28×28; "
+                        "name another folder with --data_dir")
     if len(pictures.images) < args.batch_size:
         raise UserError(f"--batch_size {args.batch_size} is more than the {len(pictures.images)} pictures "
                         f"of {pictures.name}; choose a smaller one")
