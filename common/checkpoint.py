@@ -1,11 +1,12 @@
 """Checkpoints: one safetensors file each, self-describing, checked when read, never half written.
 
 The arrays are the network's and the optimisers'; the file's own header carries a JSON record with the
-position, the options, the random numbers' state and a digest of the arrays. Nothing is ever unpickled.
+position, the options, the random numbers' state and a digest of it all. Nothing is ever unpickled.
 """
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -34,9 +35,12 @@ def save(folder, epoch, batch, arrays, record):
     """
     path = Path(folder) / f"{epoch:04d}_{batch:04d}.safetensors"
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    header = {"record": json.dumps(record), "digest": _digest(arrays)}
+    text = json.dumps(record)
     with replacing(path) as temporary:
-        save_file(arrays, temporary, header)
+        try:
+            save_file(arrays, temporary, {"record": text, "digest": _digest(arrays, text)})
+        except SafetensorError as error:  # what it makes of a full disk
+            raise OSError(_line(error)) from error
     for old in listing(folder)[:-KEEP_LAST]:
         epochs, batches = map(int, old.stem.split("_"))
         if batches or epochs % KEEP_EPOCHS:
@@ -46,8 +50,8 @@ def save(folder, epoch, batch, arrays, record):
 
 def listing(folder):
     """The checkpoints in a folder, oldest first."""
-    return sorted(Path(folder).glob("[0-9][0-9][0-9][0-9]_[0-9][0-9][0-9][0-9]*.safetensors"),
-                  key=lambda path: tuple(map(int, path.stem.split("_"))))
+    found = [path for path in Path(folder).glob("*.safetensors") if re.fullmatch(r"\d{4,}_\d{4,}", path.stem)]
+    return sorted(found, key=lambda path: tuple(map(int, path.stem.split("_"))))
 
 
 def load(path):
@@ -64,7 +68,7 @@ def load(path):
         with safe_open(path, "numpy") as file:
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-        if _digest(arrays) != header["digest"]:
+        if _digest(arrays, header["record"]) != header["digest"]:
             raise UserError(f"{path} was altered or damaged after it was written; {_another(path)}")
         return arrays, json.loads(header["record"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -82,8 +86,8 @@ def _line(error):
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _digest(arrays):
-    digest = hashlib.sha256()
+def _digest(arrays, text):
+    digest = hashlib.sha256(text.encode())
     for name in sorted(arrays):
         array = arrays[name]
         digest.update(f"{name} {array.dtype} {array.shape};".encode())

@@ -12,7 +12,8 @@ from common import runtime
 from common.errors import UserError
 
 # What a resumed run may change; everything else decides its numbers and stays as it was.
-FREE = {"epoch", "max_steps", "output", "resume", "overwrite", "dry_run", "data_dir", "no_download", "visualdl"}
+KEPT = ("epoch", "data_dir", "no_download")  # for the next time that it is resumed
+FREE = {*KEPT, "max_steps", "output", "resume", "overwrite", "dry_run", "visualdl"}
 
 
 class Formatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -114,7 +115,7 @@ def take_over(args, typed, options):
     """
     for name, value in options.items():
         if name in FREE:
-            if name not in typed and name in ("epoch", "data_dir", "no_download"):
+            if name in KEPT and name not in typed:
                 setattr(args, name, Path(value) if name == "data_dir" and value else value)
         elif name in typed and jsonable(getattr(args, name)) != value:
             raise UserError(f"--resume: the run in {args.output} was started with {name} {value}, "
@@ -148,6 +149,7 @@ def train(args, data, description, make_gan):
     from common.loop import Loop
     from common.run_folder import RunFolder
 
+    writer = visualdl() if args.visualdl else None
     folder = RunFolder(args.output, args.resume, args.overwrite)
     try:
         if args.resume:
@@ -158,9 +160,12 @@ def train(args, data, description, make_gan):
         if not args.resume:
             folder.write_config({**config, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         loop = Loop(gan, data, folder, np.random.RandomState(args.seed), args.epoch, args.max_steps,
-                    description.get("note", ""), visualdl_writer(args))
+                    description.get("note", ""), writer and writer(logdir=str(args.output / "visualdl")))
         if args.resume:
             path = loop.resume()
+            kept = folder.read_config()
+            kept["options"].update({name: config["options"][name] for name in KEPT if name in config["options"]})
+            folder.write_config(kept)
             print(f"resuming {path} at step {loop.step} of {loop.steps}")
         loop.run()
         return loop
@@ -188,19 +193,17 @@ def check_data(folder, description):
                   "the numbers will agree to rounding only, not to the bit", file=sys.stderr)
 
 
-def visualdl_writer(args):
-    """VisualDL's writer, or None when it was not asked for.
+def visualdl():
+    """VisualDL's ``LogWriter``.
 
     Raises:
         UserError: it is not installed.
     """
-    if not args.visualdl:
-        return None
     try:
         from visualdl import LogWriter
     except ImportError:
         raise UserError("--visualdl: the package is not installed; pip install visualdl") from None
-    return LogWriter(logdir=str(args.output / "visualdl"))
+    return LogWriter
 
 
 def dry_run(args, data, gan):

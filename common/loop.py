@@ -21,7 +21,7 @@ from collections import Counter
 from contextlib import contextmanager
 
 from common import checkpoint, plotting
-from common.errors import RunStopped
+from common.errors import RunStopped, UserError
 from common.progress import Progress
 
 CHECKPOINT_SECONDS = 300
@@ -73,9 +73,17 @@ class Loop:
         self.constant_noise = gan.noise(data.batch_size, random)
 
     def resume(self):
-        """Take up the run where its newest checkpoint stands; return that checkpoint's path."""
+        """Take up the run where its newest checkpoint stands; return that checkpoint's path.
+
+        Raises:
+            UserError: there is none, it is damaged, or it belongs to another recipe or network.
+        """
         path = self.folder.latest()
         arrays, record = checkpoint.load(path)
+        recipe = record["config"]["recipe"]
+        if recipe != self.gan.name:
+            raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {self.gan.name}; "
+                            "name its own recipe, or another --output")
         self.gan.load_state(arrays)
         self.random = checkpoint.unpack_random(arrays["random"], record["random"])
         self.constant_noise = arrays["constant_noise"]
@@ -158,6 +166,7 @@ class Loop:
 
     def save(self):
         """Write a checkpoint of everything that `resume` needs; return its path."""
+        self.folder.sync_metrics()
         key, position = checkpoint.pack_random(self.random)
         arrays = {**self.gan.state(), "random": key, "constant_noise": self.constant_noise}
         self.refuse_nan({name: array.sum(dtype="float64") for name, array in arrays.items()})

@@ -8,7 +8,9 @@
 """
 
 import json
+import os
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,8 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "choose another --output") from error
+        for half in self.checkpoints.glob(".*.part.safetensors"):  # written when a run was killed
+            half.unlink(missing_ok=True)
         if self.config_path.exists() and not resume:
             if not overwrite:
                 self.close()
@@ -65,12 +69,14 @@ class RunFolder:
                  *(self.path / name for name in ("metrics.jsonl", "timing.jsonl", "losses.png",
                                                  "animation.gif", "config.json"))]
         for path in owned:
-            path.unlink(missing_ok=True)
+            if not path.is_dir():
+                path.unlink(missing_ok=True)
 
     def close(self):
         """Let go of the folder."""
         if self._metrics:
-            self._metrics.close()
+            with suppress(OSError):  # a full disk, which `write_metrics` has told of
+                self._metrics.close()
         self._lock.release()
 
     def write_config(self, config):
@@ -103,17 +109,24 @@ class RunFolder:
 
     def write_metrics(self, **values):
         """Add one line, at once: complete after a crash."""
-        self._write(self._metrics, values)
+        with self._writing():
+            self._metrics.write(line(values))
+            self._metrics.flush()
 
     def write_timing(self, **values):
         """Add one line to ``timing.jsonl``."""
-        with open(self.timing_path, "a", encoding="utf-8") as file:
-            self._write(file, {"time": round(time.time(), 3), **values})
+        with self._writing(), open(self.timing_path, "a", encoding="utf-8") as file:
+            file.write(line({"time": round(time.time(), 3), **values}))
 
-    def _write(self, file, values):
+    def sync_metrics(self):
+        """Bring ``metrics.jsonl`` onto the disk, before a checkpoint that counts on its lines."""
+        with self._writing():
+            os.fsync(self._metrics.fileno())
+
+    @contextmanager
+    def _writing(self):
         try:
-            file.write(json.dumps({name: number(value) for name, value in values.items()}) + "\n")
-            file.flush()
+            yield
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "free some space, then go on with --resume") from error
@@ -132,6 +145,11 @@ class RunFolder:
         return latest_checkpoint(self.path)
 
 
+def line(values):
+    """A line of JSON."""
+    return json.dumps({name: number(value) for name, value in values.items()}) + "\n"
+
+
 def number(value):
     """A NumPy number as a Python number of the same shortest digits; anything else as it is."""
     if isinstance(value, np.floating):
@@ -147,10 +165,14 @@ def read_config(path):
     """
     file = Path(path) / "config.json"
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        config = json.loads(file.read_text(encoding="utf-8"))
+        missing = {"recipe", "options", "dataset", "versions", "machine"} - set(config)
+        if missing:
+            raise ValueError(f"no {min(missing)!r} in it")
+        return config
     except FileNotFoundError:
         raise UserError(f"there is no run in {path}: {file.name} is missing; train one, or name its folder") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError) as error:
         raise UserError(f"{file} cannot be read ({error}); restore it, or start anew with --overwrite") from error
 
 

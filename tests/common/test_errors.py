@@ -1,0 +1,46 @@
+"""What a command says and returns when something goes wrong."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from common.errors import RunStopped, UserError, run_command
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def raising(error):
+    def main():
+        raise error
+    return main
+
+
+@pytest.mark.parametrize(("main", "code", "stderr"), [
+    (lambda: None, 0, ""),
+    (lambda: 3, 3, ""),
+    (raising(UserError("no data; fetch some")), 2, "error: no data; fetch some\n"),
+    (raising(RunStopped("a loss is nan")), 1, "a loss is nan\n"),
+    (raising(RunStopped("stopped by SIGTERM", exit_code=143)), 143, "stopped by SIGTERM\n"),
+    (raising(KeyboardInterrupt()), 130, "interrupted\n"),
+])
+def test_exit_codes_and_messages(capsys, main, code, stderr):
+    assert run_command(main) == code
+    assert capsys.readouterr() == ("", stderr)
+
+
+def test_defects_keep_their_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 / 0)
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    program = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom common.errors import run_command\n"
+               "def main():\n    for _ in range(100000): print('line')\nsys.exit(run_command(main))")
+    command = subprocess.Popen([sys.executable, "-c", program, str(ROOT)], stdout=subprocess.PIPE,
+                               stderr=subprocess.PIPE)
+    command.stdout.readline()
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    assert command.wait(20) == 0

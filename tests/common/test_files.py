@@ -1,0 +1,70 @@
+"""A file is whole or as it was before."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from common.errors import UserError
+from common.files import checksum, replacing
+
+
+def test_the_file_appears_whole_at_the_end(tmp_path):
+    path = tmp_path / "new" / "picture.png"
+    with replacing(path) as temporary:
+        assert temporary.parent == path.parent
+        assert temporary.suffix == ".png"  # writers choose the format by it
+        temporary.write_text("first")
+        assert not path.exists()
+    assert path.read_text() == "first"
+    with replacing(path) as temporary:
+        temporary.write_text("second")
+        assert path.read_text() == "first"
+    assert path.read_text() == "second"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), SystemExit(143)])
+def test_a_failure_leaves_what_was_there(tmp_path, error):
+    path = tmp_path / "kept"
+    path.write_text("old")
+    with pytest.raises(type(error)), replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_follow_the_umask(tmp_path):
+    before = os.umask(0o027)
+    try:
+        with replacing(tmp_path / "file"):
+            pass
+        assert os.umask(0o027) == 0o027
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_a_path_under_a_file_is_the_users_mistake(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write .*choose another place"), replacing(tmp_path / "file" / "x"):
+        pass
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match="No space left on device; free some space"), replacing(tmp_path / "x") as aside:
+        aside.write_text("much")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checksum(tmp_path):
+    (tmp_path / "x").write_bytes(b"abc")
+    assert checksum(tmp_path / "x") == "900150983cd24fb0d6963f7d28e17f72"
+    assert checksum(tmp_path / "x", "sha1") == "a9993e364706816aba3e25717850c26c9cd0d89d"

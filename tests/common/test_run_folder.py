@@ -1,0 +1,203 @@
+"""One run a folder, one process a run, and records that stay complete."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import run_folder
+from common.errors import UserError
+from common.run_folder import RunFolder, latest_checkpoint, read_config
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = {"recipe": "fake", "options": {"seed": 1}, "dataset": {"name": "日本"}, "versions": {}, "machine": {}}
+
+
+def started(path, steps=0):
+    """A folder with a run in it, let go of."""
+    folder = RunFolder(path)
+    folder.write_config(CONFIG)
+    folder.open_metrics(0)
+    for step in range(steps):
+        folder.write_metrics(step=step, loss=np.float32(step) / 10)
+    folder.close()
+    return path
+
+
+def content(path):
+    """Everything in a folder, but for the lock."""
+    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
+
+
+def test_config_comes_back(tmp_path):
+    started(tmp_path)
+    assert read_config(tmp_path) == CONFIG
+    assert "日本" in (tmp_path / "config.json").read_text(encoding="utf-8")  # readable as it is
+
+
+def test_a_run_is_not_started_twice(tmp_path):
+    before = content(started(tmp_path, 3))
+    with pytest.raises(UserError, match="--resume goes on with it, --overwrite deletes it"):
+        RunFolder(tmp_path)
+    assert content(tmp_path) == before
+    RunFolder(tmp_path, resume=True).close()  # the refusal has let go of the lock
+    assert content(tmp_path) == before
+
+
+def test_overwrite_deletes_a_runs_own_files_only(tmp_path):
+    started(tmp_path, 3)
+    own = ["0000_0010.png", "12345_0000.png", "losses.png", "animation.gif", "timing.jsonl",
+           "checkpoints/0001_0000.safetensors", "constant_noise/0000_0000.png"]
+    others = ["mine.txt", "photo.png", "visualdl/log", "checkpoints/folder/mine"]
+    for name in own + others:
+        (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
+        (tmp_path / name).write_text("x")
+    RunFolder(tmp_path, overwrite=True).close()
+    assert {str(path.relative_to(tmp_path)) for path in content(tmp_path)} == set(others)
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_nothing_to_resume(tmp_path, exists):
+    path = tmp_path if exists else tmp_path / "new"
+    with pytest.raises(UserError, match="--resume: there is no run in .*leave the flag out"):
+        RunFolder(path, resume=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_without_checkpoint_cannot_be_resumed(tmp_path):
+    with pytest.raises(UserError, match="no checkpoint yet; start anew with --overwrite"):
+        latest_checkpoint(started(tmp_path))
+
+
+@pytest.mark.parametrize("output", ["file", "file/below"])
+def test_an_output_that_is_a_file(tmp_path, output):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="cannot write into .*choose another --output"):
+        RunFolder(tmp_path / output)
+    with pytest.raises(UserError, match="no run"):
+        RunFolder(tmp_path / output, resume=True)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("flags", [{}, {"resume": True}, {"overwrite": True}])
+def test_one_process_at_a_time(tmp_path, flags):
+    before = content(started(tmp_path, 2))
+    program = ("import sys; sys.path.insert(0, sys.argv[1]); from common.run_folder import RunFolder\n"
+               "folder = RunFolder(sys.argv[2], resume=True); print('locked', flush=True); sys.stdin.read()")
+    other = subprocess.Popen([sys.executable, "-c", program, str(ROOT), str(tmp_path)], text=True,
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert other.stdout.readline() == "locked\n"
+        with pytest.raises(UserError, match="another process is training in .*wait for it"):
+            RunFolder(tmp_path, **flags)
+        assert content(tmp_path) == before
+    finally:
+        other.kill()
+        other.communicate()
+    RunFolder(tmp_path, resume=True).close()  # a killed process leaves no lock behind
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "{}", '{"recipe": "fake"}', "\xff"])
+def test_a_damaged_config_is_refused(tmp_path, text):
+    started(tmp_path)
+    (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match="config.json cannot be read .*restore it, or start anew") as caught:
+        read_config(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_config_is_refused(tmp_path):
+    with pytest.raises(UserError, match="there is no run in"):
+        read_config(tmp_path)
+
+
+def test_metrics_are_written_line_by_line_in_shortest_digits(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.open_metrics(0)
+    folder.write_metrics(step=np.int64(0), loss=np.float32(0.1), mean=np.float64(1 / 3), name="x")
+    line = '{"step": 0, "loss": 0.1, "mean": 0.3333333333333333, "name": "x"}\n'
+    assert (tmp_path / "metrics.jsonl").read_text() == line  # at once: not when the file is closed
+    assert folder.metrics() == [{"step": 0, "loss": 0.1, "mean": 1 / 3, "name": "x"}]
+    assert np.float32(folder.metrics()[0]["loss"]) == np.float32(0.1)
+    folder.close()
+
+
+@pytest.mark.parametrize(("end", "steps"), [(b"", 3), (b"", 5), (b'{"step": 5, "lo', 5), (b'{"step"', 2)])
+def test_metrics_beyond_the_checkpoint_are_dropped(tmp_path, end, steps):
+    path = started(tmp_path, 5) / "metrics.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + end)
+    folder = RunFolder(tmp_path, resume=True)
+    folder.open_metrics(steps)
+    folder.write_metrics(step=steps)
+    folder.close()
+    assert path.read_bytes() == b"".join(whole.splitlines(keepends=True)[:steps]) + b'{"step": %d}\n' % steps
+
+
+def test_missing_metrics_are_noticed(tmp_path):
+    before = content(started(tmp_path, 5))
+    folder = RunFolder(tmp_path, resume=True)
+    with pytest.raises(UserError, match="has 5 lines, the checkpoint has 6 steps: put the file back"):
+        folder.open_metrics(6)
+    folder.close()
+    assert content(tmp_path) == before
+
+
+class FullDisk:
+    """A file on a disk without space, whose buffer cannot be emptied on closing either."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def write(self, _text):
+        pass
+
+    def flush(self):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    close = flush
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.flush()
+
+
+def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
+    started(tmp_path, 2)
+    folder = RunFolder(tmp_path, resume=True)
+    monkeypatch.setattr(run_folder, "open", FullDisk, raising=False)
+    folder.open_metrics(2)
+    for write in (folder.write_metrics, folder.write_timing):
+        with pytest.raises(UserError, match="No space left on device; free some space, then go on with --resume"):
+            write(step=2)
+    folder.close()
+    RunFolder(tmp_path, resume=True).close()
+
+
+def test_half_checkpoints_of_a_killed_run_are_cleared_away(tmp_path):
+    started(tmp_path)
+    (tmp_path / "checkpoints").mkdir()
+    whole, half = (tmp_path / "checkpoints" / name
+                   for name in ("0001_0000.safetensors", ".0002_0000.abc.part.safetensors"))
+    whole.write_text("x")
+    half.write_text("x")
+    RunFolder(tmp_path, resume=True).close()
+    assert whole.exists()
+    assert not half.exists()
+
+
+def test_timing_is_kept_apart(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.open_metrics(0)
+    folder.write_timing(step=1, seconds={"step": 0.5})
+    folder.write_timing(step=2, seconds={"step": 1.0})
+    folder.close()
+    lines = [json.loads(line) for line in (tmp_path / "timing.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2]
+    assert (tmp_path / "metrics.jsonl").read_text() == ""
