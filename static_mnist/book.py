@@ -12,7 +12,7 @@ from paddle.nn import functional as F
 from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 
-from common import compat, cost, plotting
+from common import compat, cost, fast, plotting
 from common.static_graph import StaticGAN, scalar
 
 # Hyper-parameters
@@ -44,8 +44,8 @@ def attributes(name, initializer):
 
 def conv(channels, num_filters, name, stride=1, padding=0):
     """5×5 convolution, weights from Normal(0, sqrt(2 / (5·5·channels)))."""
-    return nn.Conv2D(channels, num_filters, 5, stride, padding,
-                     **attributes(name, Normal(0.0, (2.0 / (25 * channels)) ** 0.5)))
+    return fast.Conv2D(channels, num_filters, 5, stride, padding,
+                       **attributes(name, Normal(0.0, (2.0 / (25 * channels)) ** 0.5)))
 
 
 def fc(size, num_filters, name):
@@ -55,7 +55,7 @@ def fc(size, num_filters, name):
 
 def deconv(channels, num_filters, name):
     """5×5 transposed convolution that doubles height and width; weights from Xavier's uniform distribution."""
-    return nn.Conv2DTranspose(channels, num_filters, 5, stride=2, padding=2, **attributes(name, XavierUniform()))
+    return fast.Conv2DTranspose(channels, num_filters, 5, stride=2, padding=2, **attributes(name, XavierUniform()))
 
 
 class D(nn.Layer):
@@ -81,18 +81,19 @@ class D(nn.Layer):
 
     def forward(self, x):
         x = x.reshape([-1, 1, img_dim, img_dim])
-        x = F.leaky_relu(self.conv1(x), negative_slope=LEAKY)  # [B, 64, 24, 24]
-        x = self.pool(x)                                       # [B, 64, 12, 12]
-        x = self.pool(self.conv2(x))                           # [B, 128, 4, 4]
+        x = self.pool(self.conv1(x), LEAKY)               # [B, 64, 12, 12]
+        x = self.pool(self.conv2(x))                      # [B, 128, 4, 4]
         x = F.leaky_relu(self.bn1(x), negative_slope=LEAKY)
-        x = self.fc1(x.flatten(1))                             # [B, 1024]
+        x = self.fc1(x.flatten(1))                        # [B, 1024]
         x = F.leaky_relu(self.bn2(x), negative_slope=LEAKY)
-        x = self.fc2(x)                                        # [B, 1]
+        x = self.fc2(x)                                   # [B, 1]
         return F.sigmoid(x) if self.sigmoid else x
 
-    def pool(self, x):
-        """2×2 maximum, or nothing where the convolution has already halved the picture."""
-        return F.max_pool2d(x, kernel_size=2, stride=2) if self.pooling else x
+    def pool(self, x, negative_slope=1.0):
+        """Leaky ReLU and 2×2 maximum; without pooling the convolution has halved the picture already."""
+        if self.pooling:
+            return fast.max_pool_leaky_relu(x, negative_slope)
+        return F.leaky_relu(x, negative_slope=negative_slope)
 
 
 class G(nn.Layer):
