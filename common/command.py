@@ -156,7 +156,7 @@ def train(args, data, description, make_gan):
             check_data(folder, description)
         gan = make_gan(place)
         config = {"recipe": gan.name, "options": {name: jsonable(value) for name, value in vars(args).items()},
-                  "dataset": description, **runtime.describe()}
+                  "dataset": description, "files": list(getattr(gan, "files", ())), **runtime.describe()}
         if not args.resume:
             folder.write_config({**config, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         loop = Loop(gan, data, folder, np.random.RandomState(args.seed), args.epoch, args.max_steps,

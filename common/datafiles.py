@@ -192,6 +192,11 @@ def announce_fallback(folder, reason):
         "  run again with a network: they are downloaded (11 MB)",
         "To have these digits without this notice: --dataset digits",
     ]
+    announce(lines)
+
+
+def announce(lines):
+    """Print lines on stderr, in a box."""
     width = max(map(len, lines))
     edge = "+" + "-" * (width + 2) + "+"
     print(edge, *(f"| {line:<{width}} |" for line in lines), edge, sep="\n", file=sys.stderr, flush=True)

@@ -11,6 +11,12 @@ It knows nothing of Paddle's two modes. A GAN gives it:
     message(epoch, batch, losses)       the tutorial's line about a batch
     draw(path, title, real, generated)  the tutorial's picture of a batch
     state(), load_state(arrays)         every array that training changes
+
+and, where the tutorial has it:
+
+    end_epoch(folder)   called after an epoch's last batch, and after the run's last
+    curves              file, title and xlabel of the figure of the losses
+    files               names of the files that these two leave in the folder
 """
 
 import math
@@ -18,7 +24,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from common import checkpoint, plotting
 from common.errors import RunStopped, UserError
@@ -108,8 +114,13 @@ class Loop:
 
     def epoch(self, epoch, first, progress):
         """The batches of one epoch from number ``first`` on, until the run's last step."""
+        # Closed at once however the epoch ends: there may be worker processes behind it.
+        with closing(self.data.epoch(epoch, first)) as batches:
+            self.train_on(batches, epoch, first, progress)
+
+    def train_on(self, batches, epoch, first, progress):
+        """`epoch`, with its batches at hand."""
         saved = time.monotonic()
-        batches = iter(self.data.epoch(epoch, first))
         for number in range(first, min(len(self.data), first + self.steps - self.step)):
             with self.timed("reader"):
                 batch = next(batches)
@@ -130,6 +141,8 @@ class Loop:
                 self.folder.write_timing(step=self.step, seconds={
                     name: round(value, 4) for name, value in self.seconds.items()})
             last = number == len(self.data) - 1 or self.step == self.steps
+            if last and hasattr(self.gan, "end_epoch"):
+                self.gan.end_epoch(self.folder.path)
             if last or self.signals.received or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 with self.timed("checkpoints"):
                     path = self.save()
@@ -152,9 +165,10 @@ class Loop:
         name = f"{epoch:04d}_{batch:04d}.png"
         message = self.gan.message(epoch, batch, losses)
         generated = self.gan.sample(self.constant_noise)
-        self.gan.draw(self.folder.path / name, message + self.note, real, generated)
+        title = f"{message.rstrip()}\n {self.note}" if self.note else message
+        self.gan.draw(self.folder.path / name, title, real, generated)
         plotting.save_png(self.folder.frames / name, plotting.grid(generated))
-        progress.line(message)
+        progress.line(" ".join(message.split()))
 
     def refuse_nan(self, numbers):
         """Raise `RunStopped` when a number is not finite; the last checkpoint is from before."""
@@ -177,14 +191,16 @@ class Loop:
     def finish(self):
         """Loss curves, animation, and a line that says where everything is."""
         metrics = self.folder.metrics()
-        plotting.save_losses(self.folder.path / "losses.png",
+        curves = {"file": "losses.png", "title": f"{self.gan.name}: losses", "xlabel": "Batch",
+                  **getattr(self.gan, "curves", {})}
+        plotting.save_losses(self.folder.path / curves["file"],
                              {name: [line[name] for line in metrics] for name in self.gan.losses},
-                             f"{self.gan.name}: losses{self.note and ' · ' + self.note}")
+                             curves["title"] + (self.note and " · " + self.note), curves["xlabel"])
         frames = sorted(self.folder.frames.glob("*.png"))
         if frames:
             plotting.save_animation(self.folder.path / "animation.gif", frames)
         total = sum(self.seconds.values())
         if total:
             print("time: " + ", ".join(f"{name} {value / total:.1%}" for name, value in self.seconds.items()))
-        print(f"done: {self.step} steps; pictures, losses.png, animation.gif, metrics.jsonl and checkpoints/ "
+        print(f"done: {self.step} steps; pictures, {curves['file']}, animation.gif, metrics.jsonl and checkpoints/ "
               f"are in {self.folder.path.resolve()}")

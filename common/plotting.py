@@ -27,11 +27,11 @@ def grid(pictures, pad=1):
     return tile(pictures, side, side, pad)
 
 
-def tile(pictures, rows, columns, pad=1):
-    """`grid` with a given number of rows and columns, filled row by row."""
+def tile(pictures, rows, columns, pad=1, pad_value=0.0):
+    """`grid` with a given number of rows and columns, filled row by row; ``pad_value`` lies between them."""
     pictures = np.asarray(pictures)
     height, width = pictures.shape[1] + pad, pictures.shape[2] + pad
-    cells = np.zeros([rows * columns, height, width, *pictures.shape[3:]], pictures.dtype)
+    cells = np.full([rows * columns, height, width, *pictures.shape[3:]], pad_value, pictures.dtype)
     cells[:len(pictures), pad:, pad:] = pictures
     cells = cells.reshape(rows, columns, *cells.shape[1:]).swapaxes(1, 2)
     return cells.reshape(rows * height, columns * width, *pictures.shape[3:])
@@ -49,17 +49,16 @@ def save_png(path, pictures):
 
 
 class TutorialFigure:
-    """The book's figure, 8×8 inches: a grey grid under a title, without axes.
+    """A tutorial's figure: a grid under a title, without axes. The book's is 8×8 inches and grey.
 
     One matplotlib figure serves all pictures of a run, because making one anew costs more than filling it.
     """
 
-    def __init__(self, shape):
-        self.shape = shape
-        self.figure, axes = plt.subplots(figsize=(8, 8))
+    def __init__(self, shape, inches=8, fontsize=None):
+        self.figure, axes = plt.subplots(figsize=(inches, inches))
         axes.axis("off")
         self.image = axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1)
-        self.title = axes.set_title(" ")
+        self.title = axes.set_title(" ", fontsize=fontsize)
 
     def save(self, path, picture, title):
         self.image.set_data(picture)
@@ -79,10 +78,23 @@ def save_tutorial_grid(path, pictures, title):
         pictures: [n, H, W] in [-1, 1]; the book joins 128 real and 128 generated ones.
         title: text above the grid.
     """
-    picture = grid(pictures)
-    if picture.shape not in _figures:
-        _figures[picture.shape] = TutorialFigure(picture.shape)
-    _figures[picture.shape].save(path, picture, title)
+    save_figure(path, grid(pictures), title)
+
+
+def save_figure(path, picture, title, inches=8, fontsize=None):
+    """A picture under a title.
+
+    Args:
+        path: of the PNG.
+        picture: [H, W] in [-1, 1] for grey, or [H, W, 3] in [0, 1].
+        title: text above it.
+        inches: width and height of the figure.
+        fontsize: of the title.
+    """
+    key = picture.shape, inches, fontsize
+    if key not in _figures:
+        _figures[key] = TutorialFigure(*key)
+    _figures[key].save(path, picture, title)
 
 
 def save_losses(path, losses, title, xlabel="Batch"):

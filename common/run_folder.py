@@ -65,8 +65,12 @@ class RunFolder:
 
     def delete(self):
         """Remove a run's own files; anything else in the folder stays."""
+        try:
+            files = [Path(name).name for name in self.read_config().get("files", ())]
+        except UserError:  # not whole: its own files stay
+            files = []
         owned = [*self.checkpoints.glob("*"), *self.frames.glob("*"), *self.path.glob("[0-9]*_[0-9]*.png"),
-                 *(self.path / name for name in ("metrics.jsonl", "timing.jsonl", "losses.png",
+                 *(self.path / name for name in (*files, "metrics.jsonl", "timing.jsonl", "losses.png",
                                                  "animation.gif", "config.json"))]
         for path in owned:
             if not path.is_dir():

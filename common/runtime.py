@@ -65,7 +65,8 @@ def _import_paddle():
         os.environ.setdefault(name, value)
     import zlib  # noqa: F401  Paddle 2.6 crashes in a later PNG or gzip write unless zlib is loaded first
 
-    for message in ("No ccache found", "Tensor do not have 'place' interface"):  # Paddle's talk to itself
+    for message in ("No ccache found", "Tensor do not have 'place' interface",  # Paddle's talk to itself
+                    "When training, we now always track global mean and variance"):
         warnings.filterwarnings("ignore", message=message)
     noise = io.StringIO()
     with contextlib.redirect_stderr(noise):

@@ -133,7 +133,7 @@ def test_losses_are_drawn_for_all_batches(new, monkeypatch):
     monkeypatch.setattr(plotting, "save_losses", lambda *args: drawn.append(args))
     run = new()
     run.run()
-    [(path, curves, _title)] = drawn
+    [(path, curves, *_)] = drawn
     assert path.name == "losses.png"
     assert curves == {name: [line[name] for line in run.folder.metrics()] for name in run.gan.losses}
 
