@@ -1,0 +1,203 @@
+"""The faces as one memory-mapped array: built once, read by all epochs with no decoding at all."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections import deque
+from pathlib import Path
+
+import numpy as np
+
+from common.crop import Box, Pictures, crop, crop_fast, in_threads, read_image
+from common.errors import UserError
+from common.files import replacing
+
+VERSION = 1
+SIZE = Box.size
+USERS_CACHE = Path("~/.cache/paddle/dataset/celeba")
+SHOWN = 50  # bad pictures that are printed one by one
+LEFTOVER = 3600  # seconds without a change after which an unfinished array belongs to nobody
+
+
+class PackedPictures:
+    """Pictures in a memory-mapped array; ``len`` and indexing read it, processes share it.
+
+    Attributes:
+        array: uint8 memory map [N, 64, 64, 3], RGB, sorted by name.
+        names: the N file names.
+        failed: [name, reason] of the pictures that were left out.
+        checksum: of the listing and the way of cropping: the same checksum means the same array.
+        source: the folder or archive.
+        path: the ``.npy`` file; all but the array is in ``.json`` beside it.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        try:
+            about = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
+            self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            self.names, self.failed = about["names"], about["failed"]
+            self.checksum, self.source = about["checksum"], Path(about["source"])
+            fits = self.array.dtype == np.uint8 and self.array.shape == (len(self.names), SIZE, SIZE, 3)
+            if about["version"] != VERSION or not fits:
+                raise ValueError("other contents than expected")
+        except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+            raise UserError(f"cannot read the packed pictures {self.path}: {error}; "
+                            "delete the file, and it will be built anew") from error
+
+    def __len__(self):
+        return len(self.array)
+
+    def __getitem__(self, indices):
+        """uint8 array [B, 64, 64, 3] in memory for B indices or a slice, [64, 64, 3] for one index."""
+        return np.array(self.array[indices], subok=False)
+
+    def __reduce__(self):  # worker processes map the file themselves; pickling would copy the whole array
+        return PackedPictures, (self.path,)
+
+
+def network_input(pictures):
+    """What the tutorial's Dataset feeds: float32 in [0, 1], and **W before H**.
+
+    The listing's ``io.imread``, ``transform.resize`` to 64×64, ``transpose()`` and ``astype('float32')``
+    come to x / 255 for a 64×64 picture, to the bit.
+
+    Args:
+        pictures: uint8 [B, 64, 64, 3].
+
+    Returns:
+        float32 [B, 3, 64, 64], contiguous, as (B, C, W, H).
+    """
+    return np.divide(pictures.transpose(0, 3, 2, 1), 255, dtype=np.float32, order="C")
+
+
+def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=None):
+    """Open the packed array of a source of pictures; build it first when it is missing or out of date.
+
+    64×64 pictures go in as they are, others are cropped on the way. Each call compares the source's listing
+    (names, sizes, and times, or the archive's CRCs) with the one that the array was built from.
+
+    Args:
+        source: folder of pictures, cropped or not; zip archive of them; or a packed ``.npy`` itself.
+        cache: where the ``.npy`` goes (a ``.json`` beside it); by default beside the source, or in
+            ``~/.cache/paddle/dataset/celeba`` when that cannot be written.
+        y: where the crop begins, for pictures that are not cropped.
+        progress: show a bar, or plain lines, while building.
+        fast: crop with scaled decoding, see `common.crop.crop_fast`.
+        threads: for building; the cores by default.
+
+    Returns:
+        `PackedPictures`.
+
+    Raises:
+        UserError: the source is missing, damaged or empty, or the array cannot be written.
+    """
+    source = Path(source)
+    if source.suffix == ".npy":
+        return PackedPictures(source)
+    pictures = Pictures(source)
+    cache = default_cache(source, y, fast) if cache is None else Path(cache)
+    if cache.suffix != ".npy":
+        raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
+    checksum = pictures.checksum(version=VERSION, y=y, fast=fast)
+    why = ""
+    if cache.exists():
+        try:
+            packed = PackedPictures(cache)
+            if packed.checksum == checksum:
+                return packed
+            why = f"{source} or the way of cropping has changed: "
+        except UserError:
+            why = f"{cache} is damaged: "
+    build(pictures, cache, Box(y=y), checksum, why, progress, fast, threads)
+    return PackedPictures(cache)
+
+
+def default_cache(source, y=Box.y, fast=False):
+    """Where the packed pictures of a source lie: beside it, or in the user's cache folder."""
+    source = source.resolve()
+    name = source.stem if source.is_file() else source.name
+    name += ".packed" + (f"-y{y}" if y != Box.y else "") + ("-fast" if fast else "") + ".npy"
+    if os.access(source.parent, os.W_OK):
+        return source.with_name(name)
+    return USERS_CACHE.expanduser() / name
+
+
+def build(pictures, cache, box, checksum, why="", progress=True, fast=False, threads=None):
+    """Build the array of `Pictures` aside, and give it its name when all is done."""
+    total = len(pictures.names)
+    size = pictures.first_size()
+    if progress or why:
+        way = "" if size == (SIZE, SIZE) else f", cropping to {box.ends()[:2]}-{box.ends()[2:]} on the way"
+        print(f"{why}packing {total} pictures from {pictures.path} into {cache}{way}", file=sys.stderr)
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(cache)
+        free, needed = shutil.disk_usage(cache.parent).free, total * SIZE * SIZE * 3
+    except OSError as error:
+        raise UserError(f"cannot write {cache}: {error.strerror}; choose another place") from error
+    if free < needed:  # a full disk under a memory map would kill the process
+        raise UserError(f"{cache} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
+                        "free some space or choose another place")
+    about = cache.with_suffix(".json")
+    with replacing(cache) as temporary:
+        failed = dict(_pack(pictures, temporary, box, progress, fast, threads))
+        about.unlink(missing_ok=True)  # from here to the end there is no valid pair
+    names = [name for index, name in enumerate(pictures.names) if index not in failed]
+    failed = sorted([(pictures.names[index], reason) for index, reason in failed.items()] + pictures.rejected)
+    with replacing(about) as temporary:
+        temporary.write_text(json.dumps({
+            "version": VERSION, "source": str(pictures.path.resolve()), "checksum": checksum,
+            "box": box.ends(), "fast": fast, "failed": failed, "names": names}), encoding="utf-8")
+    for name, reason in failed[:SHOWN]:
+        print(f"left out: {name}: {reason}", file=sys.stderr)
+    if len(failed) > SHOWN:
+        print(f"left out: {len(failed) - SHOWN} more, all listed in {about}", file=sys.stderr)
+
+
+def _pack(pictures, path, box, progress, fast, threads):
+    """Write the array; without the pictures that are bad, whose (index, reason) are returned."""
+    array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(pictures.names), SIZE, SIZE, 3))
+    failed = []
+    in_threads(lambda index: _fill(array[index], pictures.read(pictures.names[index]), box, fast),
+               deque(range(len(array))), failed, threads, progress)
+    if len(failed) == len(array):
+        _, reason = min(failed + pictures.rejected, key=str)
+        raise UserError(f"no picture in {pictures.path} can be used; the reason of one: {reason}")
+    if failed:
+        array = _without(array, dict(failed), path)
+    array.flush()
+    return failed
+
+
+def _fill(place, data, box, fast):
+    """Decode into a picture's place in the array: 64×64 pictures as they are, others cropped."""
+    picture = crop_fast(data, box) if fast else None
+    if picture is not None:
+        place[:] = picture[:, :, ::-1]
+    else:
+        image = read_image(data)
+        place[:] = image if image.size == (SIZE, SIZE) else crop(image, box)
+
+
+def _without(array, failed, path):
+    """The same array without some rows: the others move up, the file is written anew with what is left."""
+    kept = np.flatnonzero([index not in failed for index in range(len(array))])
+    shorter = path.with_suffix(".shorter")
+    try:
+        result = np.lib.format.open_memmap(shorter, "w+", np.uint8, (len(kept), SIZE, SIZE, 3))
+        for start in range(0, len(kept), 1024):
+            result[start:start + 1024] = array[kept[start:start + 1024]]
+        shorter.replace(path)
+    finally:
+        shorter.unlink(missing_ok=True)
+    return result
+
+
+def _remove_leftovers(cache):
+    """Take away the unfinished arrays of killed builds."""
+    for path in cache.parent.glob(f".{cache.stem}.*.part*"):
+        if time.time() - path.stat().st_mtime > LEFTOVER:
+            path.unlink(missing_ok=True)

@@ -1,0 +1,386 @@
+"""Cropping: the tutorial's pixels, every mode and defect, nothing lost, nothing half-written."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import crop
+from common.crop import (
+    BadPicture,
+    Box,
+    Pictures,
+    crop_fast,
+    crop_folder,
+    crop_like_the_tutorial,
+    cropped_array,
+    read_image,
+)
+from common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def face(seed=0, width=178, height=218, mode="RGB"):
+    """A smooth picture with noise, never black."""
+    noise = np.random.RandomState(seed).randint(60, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.BICUBIC).point(lambda v: max(v, 30)).convert(mode)
+
+
+def encoded(image, kind="JPEG", **options):
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve faces, named as CelebA's."""
+    path = tmp_path / "img_align_celeba"
+    path.mkdir()
+    for seed in range(12):
+        (path / f"{seed + 1:06}.jpg").write_bytes(encoded(face(seed)))
+    return path
+
+
+def run(source, output, box=Box(), **options):  # noqa: B008
+    return crop_folder(Pictures(source), output, box, progress=False, **options)
+
+
+def pixels(path):
+    return np.asarray(Image.open(path))
+
+
+# ---- geometry and pixels
+
+
+def test_the_scaled_size_is_the_tutorials_floating_point_arithmetic():
+    for width in range(1, 300):
+        for height in (1, 63, 64, 100, 178, 218, 299, 1024, 4001):
+            rate = min(width, height) / 64
+            assert Box(y=0).scaled(width, height) == (int(width // rate), int(height // rate))
+
+
+def test_default_crop_is_rows_10_to_73_of_64_by_78():
+    image = face()
+    expected = np.asarray(image.resize((64, 78), Image.BILINEAR))[10:74]
+    assert np.array_equal(cropped_array(encoded(image, "PNG"), Box()), expected)
+
+
+@pytest.mark.parametrize("y", [10, 20])
+def test_same_bytes_as_the_tutorials_script(folder, tmp_path, y):
+    crop_like_the_tutorial(folder, tmp_path / "theirs", y)
+    run(folder, tmp_path / "ours", Box(y=y))
+    ours = {each.name: each.read_bytes() for each in (tmp_path / "ours").iterdir()}
+    assert ours == {each.name: each.read_bytes() for each in (tmp_path / "theirs").iterdir()}
+    assert len(ours) == 12
+
+
+def test_the_listings_y_leaves_six_black_rows_and_the_default_none(folder):
+    data = (folder / "000001.jpg").read_bytes()
+    black = [(cropped_array(data, Box(y=y)) == 0).all((1, 2)).sum() for y in (10, 20)]
+    assert black == [0, 6]
+
+
+def test_opencv_and_pillow_decode_alike(monkeypatch):
+    """With OpenCV and without it the pixels are the same, so that both give the tutorial's."""
+    assert crop.opencv_agrees()
+    for options in {"quality": 40}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"optimize": True}:
+        data = encoded(face(3), **options)
+        assert np.array_equal(read_image(data), Image.open(io.BytesIO(data)))
+
+
+def test_pillow_decodes_when_opencv_is_missing_or_differs(folder, monkeypatch):
+    data = (folder / "000001.jpg").read_bytes()
+    expected = cropped_array(data, Box())
+    monkeypatch.setattr(crop, "opencv_agrees", lambda: False)
+    monkeypatch.setattr(crop, "_decode_plain_jpeg", None)
+    assert np.array_equal(cropped_array(data, Box()), expected)
+
+
+def test_fast_is_near_the_exact_crop_and_framed_alike():
+    for width, height in ((178, 218), (356, 436), (1424, 1744)):
+        data = encoded(face(5, width, height))
+        fast = cropped_array(data, Box(), fast=True).astype(int)
+        exact = cropped_array(data, Box()).astype(int)
+        assert crop_fast(data, Box()) is not None
+        assert np.abs(fast - exact).mean() < 6  # of blocks of noise; of faces 1
+        shifted = np.abs(fast[1:] - exact[:-1]).mean(), np.abs(fast[:, 1:] - exact[:, :-1]).mean()
+        assert np.abs(fast - exact).mean() < min(shifted) / 2
+
+
+@pytest.mark.parametrize("make", [
+    lambda: encoded(face(), "PNG"), lambda: encoded(face(0, 177, 218)), lambda: encoded(face(0, 100, 120)),
+    lambda: encoded(face(mode="L")), lambda: encoded(face(mode="CMYK"))], ids=["png", "odd", "small", "grey", "cmyk"])
+def test_fast_leaves_to_the_exact_way_what_it_cannot_do(make):
+    data = make()
+    assert crop_fast(data, Box()) is None
+    assert np.array_equal(cropped_array(data, Box(), fast=True), cropped_array(data, Box()))
+
+
+def test_fast_with_rows_outside_is_exact(folder):
+    data = (folder / "000001.jpg").read_bytes()
+    assert np.array_equal(cropped_array(data, Box(y=20), fast=True), cropped_array(data, Box(y=20)))
+
+
+# ---- modes
+
+
+@pytest.mark.parametrize("mode, kind", [("L", "JPEG"), ("L", "PNG"), ("P", "PNG"), ("1", "PNG"), ("RGBA", "PNG"),
+                                        ("CMYK", "JPEG"), ("YCbCr", "TIFF"), ("P", "GIF"), ("RGB", "WEBP")])
+def test_each_mode_comes_out_as_the_same_rgb_picture(mode, kind):
+    image = face(1).convert(mode)
+    array = cropped_array(encoded(image, kind), Box())
+    expected = np.asarray(image.convert("RGB").resize((64, 78), Image.BILINEAR))[10:74]
+    assert array.shape == (64, 64, 3)
+    assert np.abs(array.astype(int) - expected).mean() < 4
+
+
+def test_sixteen_bits_are_scaled_not_cut_off():
+    grey = np.asarray(face(2, mode="L"))
+    image = Image.fromarray(grey.astype(np.uint16) * 257)
+    assert np.array_equal(np.asarray(read_image(encoded(image, "PNG")))[:, :, 1], grey)
+
+
+def test_transparent_pixels_become_white():
+    image = face(mode="RGBA")
+    image.putalpha(0)
+    assert (np.asarray(read_image(encoded(image, "PNG"))) == 255).all()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_exif_rotated_pictures_come_out_upright(kind):
+    upright = face(4)
+    exif = Image.Exif()
+    exif[crop.ORIENTATION] = 6  # to be shown turned by 90° to the right
+    data = encoded(upright.transpose(Image.ROTATE_90), kind, exif=exif)
+    for fast in False, True:
+        array = cropped_array(data, Box(), fast)
+        assert np.abs(array.astype(int) - cropped_array(encoded(upright, "PNG"), Box())).mean() < 4
+
+
+@pytest.mark.parametrize("size", [(64, 64), (178, 178), (218, 178), (640, 480)])
+def test_pictures_that_the_box_does_not_fit_into_are_refused_not_padded(size):
+    with pytest.raises(BadPicture, match="does not fit"):
+        cropped_array(encoded(face(0, *size)), Box())
+    assert cropped_array(encoded(face(0, *size)), Box(y=0)).min() > 0
+
+
+@pytest.mark.parametrize("size", [(30, 40), (500, 900), (64, 80)])
+def test_other_sizes_come_out_without_black(size):
+    assert cropped_array(encoded(face(0, *size), "PNG"), Box()).min() > 0
+
+
+# ---- defects
+
+
+def bomb():
+    """A PNG whose header promises 30000 × 30000 pixels."""
+    data = bytearray(encoded(face(0, 64, 80), "PNG"))
+    data[16:24] = (30000).to_bytes(4, "big") * 2
+    import zlib
+    data[29:33] = zlib.crc32(bytes(data[12:29])).to_bytes(4, "big")
+    return bytes(data)
+
+
+def damaged():
+    """Defects by name: (bytes, words of the reason)."""
+    whole = encoded(face())
+    return {"empty.jpg": (b"", "empty"), "text.jpg": (b"no picture at all", "not a picture"),
+            "cut.jpg": (whole[:len(whole) // 2], "truncated"), "bomb.png": (bomb(), "decompression bomb"),
+            "small.jpg": (encoded(face(0, 64, 64)), "does not fit"), "start.jpg": (whole[:20], ".")}
+
+
+@pytest.mark.parametrize("name", damaged())
+@pytest.mark.parametrize("fast", [False, True])
+def test_each_defect_is_a_bad_picture_with_a_reason(name, fast):
+    data, reason = damaged()[name]
+    with pytest.raises(BadPicture, match=reason):
+        cropped_array(data, Box(), fast)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_a_jpeg_bomb_is_refused_by_opencv_and_by_pillow(monkeypatch):
+    assert crop.opencv_agrees()
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 178 * 218 - 1)
+    for fast in False, True:
+        with pytest.raises(BadPicture, match="bomb"):
+            cropped_array(encoded(face()), Box(), fast)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_one_bad_file_never_costs_another(folder, tmp_path, threads):
+    for name, (data, _) in damaged().items():
+        (folder / name).write_bytes(data)
+    (folder / "folder.jpg").mkdir()
+    (folder / "dangling.jpg").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(folder / "pipe.jpg")
+    summary = run(folder, tmp_path / "out", threads=threads)
+    assert (summary.done, summary.skipped, summary.left) == (12, 0, 0)
+    reasons = dict(summary.failed)
+    assert reasons.keys() == {*damaged(), "folder.jpg", "dangling.jpg", "pipe.jpg"}
+    assert all(reasons.values())
+    assert len(list((tmp_path / "out").iterdir())) == 12
+
+
+def test_what_systems_leave_behind_is_ignored(folder, tmp_path):
+    for name in ".DS_Store", "Thumbs.db", "._000001.jpg", "desktop.ini":
+        (folder / name).write_bytes(b"x")
+    (folder / "notes").mkdir()
+    assert run(folder, tmp_path / "out").failed == []
+
+
+# ---- archives
+
+
+def archive(path, members):
+    with zipfile.ZipFile(path, "w") as stream:
+        for name, data in members:
+            stream.writestr(zipfile.ZipInfo(name), data)
+    return path
+
+
+def test_an_archive_gives_the_same_files_as_its_folder(folder, tmp_path):
+    path = archive(tmp_path / "a.zip", [("img_align_celeba/", b"")] + [
+        (f"img_align_celeba/{each.name}", each.read_bytes()) for each in sorted(folder.iterdir())]
+        + [("__MACOSX/img_align_celeba/._000001.jpg", b"x"), ("img_align_celeba/.DS_Store", b"x")])
+    first, second = run(folder, tmp_path / "one"), run(path, tmp_path / "two")
+    assert first.done == second.done == 12 and second.failed == []
+    for each in (tmp_path / "one").iterdir():
+        assert each.read_bytes() == (tmp_path / "two" / each.name).read_bytes()
+
+
+def test_unsafe_names_and_duplicates_are_reported_and_nothing_is_written_outside(tmp_path):
+    unsafe = ["/etc/a.jpg", "../b.jpg", "x/../../c.jpg", "d\\e.jpg", "..\\f.jpg", "C:/g.jpg", "C:h.jpg", "i\n.jpg"]
+    data = encoded(face())
+    base = tmp_path / "base"
+    base.mkdir()
+    path = archive(base / "a.zip", [(name, data) for name in [*unsafe, "good.jpg", "other/good.jpg", "dir.jpg/"]])
+    summary = run(path, base / "deep" / "out")
+    assert summary.done == 1
+    reasons = dict(summary.failed)
+    assert reasons.keys() == {*unsafe, "other/good.jpg", "dir.jpg/"}
+    assert {reasons[name] for name in unsafe} == {"unsafe name"}
+    assert "good.jpg" in reasons["other/good.jpg"]
+    files = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
+    assert files == {"base/a.zip", "base/deep/out/good.jpg", "base/deep/out.crop.json"}
+
+
+def test_a_damaged_member_costs_only_itself(tmp_path):
+    path = archive(tmp_path / "a.zip", [(f"{n}.jpg", encoded(face(n))) for n in range(3)])
+    data = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as stream:
+        data[stream.getinfo("1.jpg").header_offset + 500] ^= 0xFF
+    path.write_bytes(data)
+    summary = run(path, tmp_path / "out")
+    assert summary.done == 2 and [name for name, _ in summary.failed] == ["1.jpg"]
+    assert "damaged in the archive" in summary.failed[0][1]
+
+
+def test_no_archive_and_damaged_archive(tmp_path):
+    (tmp_path / "a.zip").write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match="not a zip archive"):
+        Pictures(tmp_path / "a.zip")
+    whole = archive(tmp_path / "b.zip", [("1.jpg", encoded(face()))]).read_bytes()
+    (tmp_path / "b.zip").write_bytes(whole[:-30])
+    with pytest.raises(UserError, match="damaged"):
+        Pictures(tmp_path / "b.zip")
+
+
+# ---- running again, boxes, names
+
+
+def test_a_second_run_skips_and_overwrite_does_not(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out)
+    (out / "000003.jpg").unlink()
+    (out / "000004.jpg").write_bytes(b"")  # renamed, but lost in a power failure
+    (out / "000005.jpg").write_bytes(b"left as it is")
+    summary = run(folder, out)
+    assert (summary.done, summary.skipped) == (2, 10)
+    assert (out / "000004.jpg").stat().st_size and (out / "000005.jpg").read_bytes() == b"left as it is"
+    assert run(folder, out, overwrite=True).done == 12
+    assert pixels(out / "000005.jpg").shape == (64, 64, 3)
+
+
+def test_two_boxes_are_not_mixed(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out)
+    for options in {"box": Box(y=20)}, {"fast": True}:
+        with pytest.raises(UserError, match="--overwrite"):
+            run(folder, out, **options)
+    run(folder, out, Box(y=20), overwrite=True)
+    assert run(folder, out, Box(y=20)).skipped == 12
+    assert json.loads((tmp_path / "out.crop.json").read_text())["y"] == 20
+
+
+def test_an_overwriting_run_that_was_not_finished_must_be_overwritten(folder, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    run(folder, out)
+
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(crop, "in_threads", interrupted)
+        assert run(folder, out, Box(y=20), overwrite=True).left == 12
+    with pytest.raises(UserError, match="not finished"):
+        run(folder, out, Box(y=20))
+
+
+def test_other_formats_become_png_and_keep_apart(tmp_path):
+    source = tmp_path / "in"
+    source.mkdir()
+    (source / "a.bmp").write_bytes(encoded(face(), "BMP"))
+    (source / "b.JPG").write_bytes(encoded(face()))
+    (source / "c.png").write_bytes(encoded(face(), "PNG"))
+    (source / "c.gif").write_bytes(encoded(face(), "GIF"))
+    summary = run(source, tmp_path / "out")
+    kinds = {each.name: Image.open(each).format for each in (tmp_path / "out").iterdir()}
+    assert kinds == {"a.png": "PNG", "b.JPG": "JPEG", "c.png": "PNG"}
+    assert len(summary.failed) == 1 and "c.png" in summary.failed[0][1]
+
+
+def test_a_full_disk_stops_the_run_at_once(folder, tmp_path, monkeypatch):
+    import errno
+
+    def full(self, target):
+        if self.suffix == ".part":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.rename(target)
+
+    monkeypatch.setattr(Path, "replace", full)
+    with pytest.raises(UserError, match="No space left"):
+        run(folder, tmp_path / "out", threads=1)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_killed_run_leaves_whole_pictures_only_and_is_continued(tmp_path):
+    source, out = tmp_path / "in", tmp_path / "out"
+    source.mkdir()
+    data = encoded(face())
+    for number in range(1500):
+        (source / f"{number:06}.jpg").write_bytes(data)
+    process = subprocess.Popen([sys.executable, str(ROOT / "tools" / "crop_celeba.py"), "--input", str(source),
+                                "--output", str(out)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not (out.is_dir() and len(list(out.glob("*.jpg"))) > 20) and time.monotonic() < until:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    there = list(out.glob("*.jpg"))
+    assert 20 < len(there) < 1500
+    expected = there[0].read_bytes()
+    assert all(each.read_bytes() == expected for each in there)
+    summary = run(source, out)
+    assert summary.skipped == len(there) and summary.done == 1500 - len(there)
+    assert len(list(out.iterdir())) == 1500  # and no leftovers

@@ -1,0 +1,148 @@
+"""tools/crop_celeba.py as a user types it: outcomes, messages, exit codes."""
+
+import io
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+TOOL = Path(__file__).resolve().parents[2] / "tools" / "crop_celeba.py"
+
+
+def jpeg(seed=0, width=178, height=218):
+    noise = np.random.RandomState(seed).randint(60, 256, (height // 8, width // 8, 3), np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).resize((width, height), Image.BICUBIC).save(stream, "JPEG")
+    return stream.getvalue()
+
+
+def crop(folder, *options):
+    """Run the tool in a folder."""
+    return subprocess.run([sys.executable, str(TOOL), *map(str, options)], cwd=folder, capture_output=True, text=True)
+
+
+def fill(folder, count=3):
+    folder.mkdir(parents=True)
+    for number in range(count):
+        (folder / f"{number + 1:06}.jpg").write_bytes(jpeg(number))
+    return folder
+
+
+def pack_zip(path, count=3):
+    path.parent.mkdir(exist_ok=True)
+    with zipfile.ZipFile(path, "w") as stream:
+        for number in range(count):
+            stream.writestr(f"img_align_celeba/{number + 1:06}.jpg", jpeg(number))
+    return path
+
+
+def test_without_options_it_takes_the_tutorials_folders(tmp_path):
+    fill(tmp_path / "work" / "img_align_celeba")
+    result = crop(tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("work/imgs: 3 done, 0 skipped (there already), 0 failed")
+    assert "pictures/s" in result.stdout and result.stderr == ""
+    assert {Image.open(each).size for each in (tmp_path / "work" / "imgs").iterdir()} == {(64, 64)}
+    again = crop(tmp_path)
+    assert again.returncode == 0 and "0 done, 3 skipped" in again.stdout
+
+
+@pytest.mark.parametrize("place", ["work/img_align_celeba.zip", "img_align_celeba.zip"])
+def test_without_the_folder_it_finds_the_archive_and_says_so(tmp_path, place):
+    pack_zip(tmp_path / place)
+    result = crop(tmp_path)
+    assert result.returncode == 0 and f"reading {place}" in result.stdout and "3 done" in result.stdout
+
+
+def test_y_20_warns_of_six_black_rows_and_makes_them(tmp_path):
+    fill(tmp_path / "in")
+    result = crop(tmp_path, "--input", "in", "--output", "out", "--y", 20)
+    assert result.returncode == 0 and "6 black rows" in result.stderr
+    for each in (tmp_path / "out").iterdir():
+        assert np.asarray(Image.open(each))[-6:].mean() < 10 < np.asarray(Image.open(each))[-8:-6].mean()
+    assert "black" not in crop(tmp_path, "--input", "in", "--output", "other").stderr
+
+
+def test_failures_are_listed_and_give_exit_code_1(tmp_path):
+    fill(tmp_path / "in")
+    (tmp_path / "in" / "bad.jpg").write_bytes(b"text")
+    (tmp_path / "in" / "square.jpg").write_bytes(jpeg(0, 64, 64))
+    for output in "out", "out.npy":
+        result = crop(tmp_path, "--input", "in", "--output", output)
+        assert result.returncode == 1
+        assert "bad.jpg: not a picture" in result.stderr
+    assert "Traceback" not in result.stderr
+    result = crop(tmp_path, "--input", "in", "--output", "out")
+    assert result.returncode == 1 and "3 skipped" in result.stdout and "2 failed" in result.stdout
+    assert "square.jpg: 64×64 after scaling" in result.stderr and "--y 0 would" in result.stderr
+
+
+def test_an_output_called_npy_is_packed_straight_from_the_archive(tmp_path):
+    pack_zip(tmp_path / "a.zip")
+    result = crop(tmp_path, "--input", "a.zip", "--output", "faces.npy")
+    assert result.returncode == 0 and "faces.npy: 3 pictures" in result.stdout
+    array = np.load(tmp_path / "faces.npy", allow_pickle=False)
+    image = Image.open(io.BytesIO(jpeg(1))).resize((64, 78), Image.BILINEAR).crop((0, 10, 64, 74))
+    assert array.shape == (3, 64, 64, 3) and np.array_equal(array[1], image)
+
+
+def test_fast_and_overwrite(tmp_path):
+    fill(tmp_path / "in")
+    options = "--input", "in", "--output", "out"
+    assert crop(tmp_path, *options).returncode == 0
+    refused = crop(tmp_path, *options, "--fast")
+    assert refused.returncode == 2 and "--overwrite" in refused.stderr
+    result = crop(tmp_path, *options, "--fast", "--overwrite", "--threads", 1)
+    assert result.returncode == 0 and "3 done" in result.stdout
+
+
+@pytest.mark.parametrize("options, words", [
+    (["--input", "nowhere"], "no such folder or archive"), (["--input", "empty"], "no pictures"),
+    (["--input", "outer"], "did you mean outer/in"), (["--input", "text"], "not a zip archive"),
+    (["--output", "text"], "not a folder"), (["--output", "in"], "the pictures themselves"),
+    (["--output", "text/out"], "cannot write"), (["--threads", "0"], "threads"), (["--threads", "x"], "threads"),
+    (["--size", "0"], "size"), (["--y", "-1"], "--y"), (["--frames"], "--frames"),
+    (["--output", "a.npy", "--size", "32"], "64×64"), (["--output", "text/a.npy"], "cannot write")])
+def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, options, words):
+    fill(tmp_path / "in")
+    fill(tmp_path / "outer" / "in", 1)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "text").write_text("text")
+    defaults = ["--input", "in", "--output", "out"]
+    result = crop(tmp_path, *defaults, *options)
+    assert result.returncode == 2, result
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("packing ")]
+    assert len(lines) == 1 and lines[0].startswith("error: ") and words in lines[0]
+
+
+def test_ctrl_c_says_how_many_are_done_and_the_next_run_continues(tmp_path):
+    fill(tmp_path / "in", 1)
+    for number in range(2, 2500):
+        (tmp_path / "in" / f"{number:06}.jpg").hardlink_to(tmp_path / "in" / "000001.jpg")
+    process = subprocess.Popen([sys.executable, str(TOOL), "--input", "in", "--output", "out"], cwd=tmp_path,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob("out/*.jpg")) and time.monotonic() < until:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=10)
+    done = len(list((tmp_path / "out").glob("*.jpg")))
+    assert process.returncode == 130 and 0 < done < 2499
+    assert f"{done} done" in out and f"{2499 - done} pictures to go; run again to continue" in err
+    assert "Traceback" not in err
+    assert len(list((tmp_path / "out").iterdir())) == done
+    again = crop(tmp_path, "--input", "in", "--output", "out")
+    assert again.returncode == 0 and f"{2499 - done} done, {done} skipped" in again.stdout
+
+
+def test_help_does_not_wait_for_pillow_or_opencv():
+    code = (f"import runpy, sys; sys.argv = ['crop', '--help']\ntry: runpy.run_path({str(TOOL)!r}, run_name='__main__')"
+            "\nexcept SystemExit: print(sorted({'cv2', 'paddle', 'PIL'} & set(sys.modules)))")
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.splitlines()[-1] == "[]"
