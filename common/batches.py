@@ -7,17 +7,19 @@ class Batches:
     """Real pictures, scaled and batched.
 
     Args:
-        images: uint8 [N, H, W].
+        images: uint8 [N, H, W] or [N, H, W, 3].
         batch_size: pictures in a batch.
         shuffle: size of the shuffle buffer, as fluid's reader has it: each so many pictures are shuffled
             among themselves. 0 keeps the order of the files.
         drop_last: skip a last batch that is short, as the book does.
         seed: of the order.
+        labels: [N], to come with the pictures, or None.
+        reshuffle: False has the first epoch's order for ever.
     """
 
-    def __init__(self, images, batch_size, shuffle=60000, drop_last=True, seed=0):
+    def __init__(self, images, batch_size, shuffle=60000, drop_last=True, seed=0, labels=None, reshuffle=True):
         self.images, self.batch_size, self.shuffle = images, batch_size, shuffle
-        self.drop_last, self.seed = drop_last, seed
+        self.drop_last, self.seed, self.labels, self.reshuffle = drop_last, seed, labels, reshuffle
 
     def __len__(self):
         """Batches in an epoch."""
@@ -28,17 +30,21 @@ class Batches:
         """The order of the pictures in an epoch, counted from 0: indices [N]."""
         order = np.arange(len(self.images))
         if self.shuffle:
-            random = np.random.RandomState([self.seed, epoch])
+            random = np.random.RandomState([self.seed, epoch if self.reshuffle else 0])
             for start in range(0, len(order), self.shuffle):
                 random.shuffle(order[start:start + self.shuffle])
         return order
 
     def epoch(self, epoch, first=0):
-        """Yield the batches of an epoch from number ``first`` on: float32 [B, H·W] in [-1, 1]."""
+        """Yield the batches of an epoch from number ``first`` on: float32 [B, H·W] in [-1, 1], flat.
+
+        With labels a batch is (pictures, labels [B]).
+        """
         order = self.order(epoch)
         for batch in range(first, len(self)):
             chosen = order[batch * self.batch_size:(batch + 1) * self.batch_size]
-            yield scale(self.images[chosen]).reshape(len(chosen), -1)
+            pictures = scale(self.images[chosen]).reshape(len(chosen), -1)
+            yield pictures if self.labels is None else (pictures, self.labels[chosen])
 
 
 def scale(images):

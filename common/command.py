@@ -129,7 +129,7 @@ def jsonable(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def train(args, data, description, make_gan):
+def train(args, data, description, make_gan, start=None):
     """From options to the last picture.
 
     Args:
@@ -137,6 +137,7 @@ def train(args, data, description, make_gan):
         data: batches, see `common.loop.Loop`.
         description: of the data set, kept in ``config.json``; ``note`` in it goes into every title.
         make_gan: called with the place when the folder is ours.
+        start: called with the folder's path before a new run.
 
     Returns:
         The loop, which has run; None after ``--dry_run``.
@@ -159,6 +160,8 @@ def train(args, data, description, make_gan):
                   "dataset": description, "files": list(getattr(gan, "files", ())), **runtime.describe()}
         if not args.resume:
             folder.write_config({**config, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+            if start:
+                start(folder.path)
         loop = Loop(gan, data, folder, np.random.RandomState(args.seed), args.epoch, args.max_steps,
                     description.get("note", ""), writer and writer(logdir=str(args.output / "visualdl")))
         if args.resume:

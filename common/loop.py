@@ -4,7 +4,7 @@ It knows nothing of Paddle's two modes. A GAN gives it:
 
     name                        of the recipe
     losses                      names of the losses that messages and titles show
-    record_every                batches between two pictures and messages
+    record_every                batches between two pictures and messages, see `due`
     noise(count, random)        noise for `sample`, drawn from a numpy.random.RandomState
     step(batch, random)         one training step: the losses by name
     sample(noise)               pictures in [-1, 1]
@@ -14,9 +14,12 @@ It knows nothing of Paddle's two modes. A GAN gives it:
 
 and, where the tutorial has it:
 
+    due(step, last)     in place of record_every: whether this step, counted from 1, has its picture and message;
+                        last: it is an epoch's or the run's last
+    preview             pictures of the constant noise, if not as many as a batch has
     end_epoch(folder)   called after an epoch's last batch, and after the run's last
     curves              file, title and xlabel of the figure of the losses
-    files               names of the files that these two leave in the folder
+    files               names of the files that it leaves in the folder
 """
 
 import math
@@ -76,7 +79,7 @@ class Loop:
         self.seconds = Counter()
         self.step = 0
         # Before all other noise, as the book draws it.
-        self.constant_noise = gan.noise(data.batch_size, random)
+        self.constant_noise = gan.noise(getattr(gan, "preview", data.batch_size), random)
 
     def resume(self):
         """Take up the run where its newest checkpoint stands; return that checkpoint's path.
@@ -135,12 +138,12 @@ class Loop:
             shown = {name: losses[name] for name in self.gan.losses}
             progress.update(epoch, number, len(self.data), shown,
                             self.seconds["reader"] / sum(self.seconds.values()))
-            if number % self.gan.record_every == 0:
+            last = number == len(self.data) - 1 or self.step == self.steps
+            if self.gan.due(self.step, last) if hasattr(self.gan, "due") else number % self.gan.record_every == 0:
                 with self.timed("records"):
                     self.record(epoch, number, batch, losses, progress)
                 self.folder.write_timing(step=self.step, seconds={
                     name: round(value, 4) for name, value in self.seconds.items()})
-            last = number == len(self.data) - 1 or self.step == self.steps
             if last and hasattr(self.gan, "end_epoch"):
                 self.gan.end_epoch(self.folder.path)
             if last or self.signals.received or time.monotonic() - saved > CHECKPOINT_SECONDS:
