@@ -1,0 +1,283 @@
+"""The faces: where they come from, the Datasets of section 3.1, and the DataLoader of section 3.2."""
+
+import os
+import shutil
+import signal
+import tempfile
+import threading
+import time
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+from paddle.io import DataLoader, Dataset
+from PIL import Image
+
+from common import datafiles
+from common.batches import Batches
+from common.crop import Box, Pictures, crop_folder
+from common.errors import UserError
+from common.packed import network_input, open_packed
+
+img_dim = 64
+PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
+CELEBA = 202_599  # pictures of the whole data set
+WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
+SAMPLED = 1024  # pictures whose pixels go into a checksum
+EMBEDDED = Path("~/.cache/paddle/dataset/lfw_subset")
+VARIANTS = 16  # pictures made of each embedded face: 1600, twelve batches of 128
+
+
+class DataGenerater(Dataset):
+    """The tutorial's Dataset: each picture read and scaled by scikit-image, when it is asked for.
+
+    Items are float32 [3, 64, 64] in [0, 1], (C, W, H); NaN where a file is no picture, because an exception in a
+    worker process would come out as one without a cause.
+
+    Args:
+        path: folder of 64×64 pictures.
+    """
+
+    def __init__(self, path):
+        super().__init__()
+        self.dir = Path(path)
+        self.datalist = Pictures(path).names  # sorted: the listing's os.listdir has no order
+        self.image_size = (img_dim, img_dim)
+
+    def __getitem__(self, idx):
+        try:
+            return self.load(idx)
+        except UserError:
+            return np.full([3, img_dim, img_dim], np.nan, "float32")
+
+    def __len__(self):
+        return len(self.datalist)
+
+    def load(self, idx):
+        """A picture.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        from skimage import io, transform
+
+        path = self.dir / self.datalist[idx]
+        try:
+            img = io.imread(path)
+            img = transform.resize(img, self.image_size)
+            img = img.transpose()
+            img = img.astype("float32")
+            if img.shape != (3, img_dim, img_dim):
+                raise ValueError(f"{' × '.join(map(str, img.shape[:0:-1]))} numbers instead of three a pixel")
+        except Exception as error:  # scikit-image's readers raise nearly everything
+            raise UserError(f"{path} cannot be used: {' '.join(str(error).split())}; remove it, "
+                            "or leave --reader skimage out, which leaves such pictures out") from error
+        return img
+
+
+class PackedDataset(Dataset):
+    """The same items from the packed array, without decoding anything.
+
+    Args:
+        packed: `common.packed.PackedPictures`.
+    """
+
+    def __init__(self, packed):
+        super().__init__()
+        self.packed = packed
+
+    def __getitem__(self, idx):
+        return network_input(self.packed[idx][None])[0]
+
+    def __len__(self):
+        return len(self.packed)
+
+
+class Faces(Batches):
+    """Batches [B, 3, 64, 64] of a Dataset through ``paddle.io.DataLoader``: shuffled, the short last one dropped.
+
+    Seed and epoch alone decide the order, so that an epoch can begin at any of its batches.
+
+    Args:
+        dataset: `DataGenerater` or `PackedDataset`.
+        batch_size: pictures in a batch.
+        seed: of the order.
+        workers: processes that read; 0: a thread of this process.
+    """
+
+    def __init__(self, dataset, batch_size, seed=0, workers=0):
+        super().__init__(dataset, batch_size, shuffle=len(dataset), drop_last=True, seed=seed)
+        self.workers = workers
+
+    def epoch(self, epoch, first=0):
+        """Yield the batches of an epoch from number ``first`` on, as tensors; closed, it leaves no process behind.
+
+        Raises:
+            UserError: a picture cannot be read.
+        """
+        order = self.order(epoch)
+        chosen = [order[start:start + self.batch_size].tolist()
+                  for start in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)]
+        loader = DataLoader(self.images, batch_sampler=chosen, num_workers=self.workers, return_list=True,
+                            use_buffer_reader=True, use_shared_memory=False, worker_init_fn=settle_worker)
+        batches = iter(loader)
+        try:
+            for numbers in chosen:
+                batch = next(batches)
+                bad = np.flatnonzero(np.isnan(batch[:, 0, 0, 0].numpy()))
+                if bad.size:
+                    self.images.load(numbers[bad[0]])  # raises, here where the reason can be told
+                yield batch
+        finally:
+            # An unfinished one would never end by itself: its thread keeps it alive, and it its workers.
+            if self.workers:
+                batches._try_shutdown_all(timeout=5)
+            else:
+                batches._try_shutdown_all()
+
+
+def settle_worker(_number):
+    """In a worker process: leave Ctrl-C to the main process, and end when that one is gone, even if killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = os.getppid()
+
+    def watch():
+        while os.getppid() == parent:
+            time.sleep(1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def open_faces(dataset="auto", data_dir=None, reader="packed"):
+    """The faces to train on.
+
+    Args:
+        dataset: ``auto``: ``data_dir``, else what lies where the tutorial has it (`PLACES`), else the embedded
+            faces, with a notice; ``celeba``: never those; ``faces``: those.
+        data_dir: folder of pictures, cropped or not, or the archive; or a packed ``.npy``.
+        reader: ``packed``, or ``skimage`` for the tutorial's own way, which wants cropped pictures.
+
+    Returns:
+        (dataset, description): the Dataset, and what `common.command.train` wants to know of it.
+
+    Raises:
+        UserError: there are no pictures, or they cannot be used.
+    """
+    source = None if dataset == "faces" else data_dir or next((path for path in PLACES if path.exists()), None)
+    if source is None and dataset == "celeba":
+        raise UserError(f"there is no {PLACES[0]} and no {PLACES[-1]}: download img_align_celeba.zip (1.4 GB) from "
+                        f"{WEB} and name it with --data_dir, as it is or unpacked (img_align_celeba/000001.jpg …)")
+    embedded = source is None
+    if embedded:
+        source = embedded_faces()
+        if dataset == "auto":
+            announce_fallback()
+    if reader == "skimage":
+        pictures = skimage_dataset(Path(source))
+        names, bytes_of = pictures.datalist, lambda number: (pictures.dir / pictures.datalist[number]).read_bytes()
+        left_out = 0
+    else:
+        packed = open_packed(source)
+        pictures = PackedDataset(packed)
+        names, bytes_of, left_out = packed.names, lambda number: packed[number].tobytes(), len(packed.failed)
+    name = "embedded faces" if embedded else "CelebA"
+    description = {"name": name, "source": str(Path(source).resolve()), "pictures": len(pictures),
+                   "left_out": left_out, "checksum": checksum(names, bytes_of),
+                   "fallback": embedded and dataset == "auto",
+                   "note": "data: 100 faces that come with scikit-image, not CelebA" if embedded else ""}
+    if not embedded:
+        part = "" if len(pictures) >= CELEBA else f" (the whole of CelebA has {CELEBA})"
+        print(f"{len(pictures)} pictures from {source}{part}" + (f", {left_out} left out" if left_out else ""))
+    return pictures, description
+
+
+def skimage_dataset(source):
+    """`DataGenerater` over a folder that was cropped before.
+
+    Raises:
+        UserError: it is no folder, or its pictures are of another size.
+    """
+    size = Pictures(source).first_size() if source.is_dir() else None
+    if source.suffix == ".npy" or source.is_file() or size not in (None, (img_dim, img_dim)):
+        raise UserError(f"--reader skimage wants a folder of cropped pictures, and {source} is "
+                        + ("a file" if size is None else f"not cropped ({size[0]}×{size[1]})")
+                        + f"; python tools/crop_celeba.py --input {source} makes one, work/imgs")
+    return DataGenerater(source)
+
+
+def checksum(names, bytes_of):
+    """A number for these pictures wherever they lie: of all names, and the contents of up to 1024 of them."""
+    result = zlib.crc32("\n".join(names).encode())
+    for number in np.unique(np.linspace(0, len(names) - 1, SAMPLED).astype(int)):
+        result = zlib.crc32(bytes_of(int(number)), result)
+    return f"{result:08x}"
+
+
+# The embedded default
+
+
+def announce_fallback():
+    """Say on stderr, in a box, that the run goes on without CelebA, why, and what to do."""
+    datafiles.announce([
+        "NOT CELEBA: this run uses the 100 small faces that come with scikit-image.",
+        f"They are 25x25 and grey, made into {100 * VARIANTS} pictures of CelebA's size and tinted.",
+        "Losses and pictures will differ from the tutorial's.",
+        "",
+        f"CelebA is not in {PLACES[0].absolute()}",
+        "",
+        "To have CelebA:",
+        "  download img_align_celeba.zip (1.4 GB) from",
+        f"      {WEB}",
+        "  and name it, no need to unpack it: --data_dir img_align_celeba.zip",
+        "To have these faces without this notice: --dataset faces",
+    ])
+
+
+def embedded_faces():
+    """The folder of scikit-image's faces, cropped as CelebA's pictures are; made at the first call.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    folder = EMBEDDED.expanduser()
+    ready = folder / "imgs"
+    if ready.is_dir():
+        return ready
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder) as temporary:
+            whole = Path(temporary) / "img_align"
+            whole.mkdir()
+            for number, picture in enumerate(celeba_like(), 1):
+                Image.fromarray(picture).save(whole / f"{number:06d}.jpg", quality=95)
+            crop_folder(Pictures(whole), Path(temporary) / "imgs", Box(), progress=False)
+            with suppress(OSError):  # another process was faster
+                shutil.move(Path(temporary) / "imgs", ready)
+    except OSError as error:
+        raise UserError(f"cannot write the embedded faces to {folder}: {error.strerror}; "
+                        "make room there, or name pictures with --data_dir") from error
+    return ready
+
+
+def celeba_like():
+    """Yield 178×218 pictures made of scikit-image's 100 faces, uint8 [218, 178, 3].
+
+    The face fills the square that the crop keeps. Half of the pictures are flipped; each is tinted, lit and
+    shifted a little in its own way, always the same.
+    """
+    from skimage import data, transform
+
+    random = np.random.RandomState(0)
+    faces = data.lfw_subset()[:100]
+    for variant in range(VARIANTS):
+        for face in faces:
+            face = face[:, ::-1] if variant % 2 else face
+            large = transform.resize(face, (196, 196), order=3, mode="edge")
+            top, left = random.randint(0, 19, 2)
+            square = large[top:top + 178, left:left + 178]
+            picture = np.pad(square, [(28, 12), (0, 0)], mode="edge")[:, :, None]
+            tint = np.array([1.0, 0.8, 0.68]) + random.uniform(-0.04, 0.04, 3)
+            light = random.uniform(0.85, 1.1)
+            yield np.rint(np.clip(picture * light, 0, 1) ** (1 / tint) * 255).astype("uint8")

@@ -1,0 +1,270 @@
+"""The tutorial's training step, section 4 of dcgan_face, as a GAN for `common.loop`.
+
+Read it beside the listing: names, numbers and order are its own. `docs/fidelity.md` lists what is odd about them and
+what each ``--fix`` changes.
+"""
+
+import contextlib
+
+import numpy as np
+import paddle
+import paddle.optimizer as optim
+from safetensors.numpy import save_file
+
+from common import cost, plotting
+from common.errors import UserError
+from common.files import replacing
+from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
+
+lr = 0.0002
+beta1 = 0.5
+beta2 = 0.999
+real_label = 1.0
+fake_label = 0.0
+
+ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
+GRID = 100  # pictures in the tutorial's figure, ten by ten
+
+
+class FaceGAN:
+    """Both networks, their optimisers, and one iteration of the tutorial's training loop.
+
+    Args:
+        place: ``CPUPlace`` or ``CUDAPlace``.
+        fix: names of the oddities to mend, see ``FIXES`` in ``train.py``.
+        seed: of the initial values.
+    """
+
+    name = "dcgan_face"
+    losses = ("D-Loss", "G-Loss")
+    record_every = 100
+    curves = {"file": "Generator and Discriminator Loss During Training.png",
+              "title": "Generator and Discriminator Loss During Training", "xlabel": "Number of Batch"}
+    weights = "generator.safetensors"
+    files = (curves["file"], weights)
+
+    def __init__(self, place, fix=(), seed=0):
+        paddle.disable_static(place)
+        paddle.seed(seed)
+        self.fix = fix
+        self.loss = paddle.nn.BCELoss()
+        self.netD = Discriminator(fix)
+        self.netG = Generator(fix)
+        self.optimizerD = optim.Adam(parameters=self.netD.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
+        self.optimizerG = optim.Adam(parameters=self.netG.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
+
+    def noise(self, count, random):
+        """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or as ``fix`` says."""
+        shape = [count, G_DIMENSION, 1, 1]
+        drawn = random.uniform(0, 1, shape) if "noise" in self.fix else random.standard_normal(shape)
+        return drawn.astype("float32")
+
+    def step(self, batch, random):
+        """One iteration: D on reals, D on fakes, G once.
+
+        Args:
+            batch: real pictures [B, 3, 64, 64] in [0, 1], (C, W, H).
+            random: ``numpy.random.RandomState`` of the noise.
+
+        Returns:
+            The losses by name. D-Loss is the sum of D's two.
+        """
+        count = len(batch)
+        errD_real, errD_fake = self.train_discriminator(self.as_input(batch), self.noise(count, random))
+        errG = []
+        for _ in range(2 if "g_steps" in self.fix else 1):
+            self.last_noise = self.noise(count, random)
+            errG.append(self.train_generator(self.last_noise))
+        losses = {"D-Loss": errD_real + errD_fake, "G-Loss": errG[-1],
+                  "D-Loss real": errD_real, "D-Loss fake": errD_fake}
+        return losses if len(errG) == 1 else {**losses, "G-Loss first": errG[0]}
+
+    def train_discriminator(self, real, noise):
+        """D on reals and on the fakes of ``noise``, an Adam step after each; both losses."""
+        output = self.netD(real)
+        errD_real = self.loss(output, paddle.full_like(output, real_label))
+        if "d_step" not in self.fix:
+            self.update(self.optimizerD, errD_real)
+
+        with paddle.no_grad():  # the listing's detach(), without recording what it throws away
+            fake = self.netG(paddle.to_tensor(noise))
+        output = self.netD(fake)
+        errD_fake = self.loss(output, paddle.full_like(output, fake_label))
+        self.update(self.optimizerD, errD_real + errD_fake if "d_step" in self.fix else errD_fake)
+        return scalar(errD_real), scalar(errD_fake)
+
+    def train_generator(self, noise):
+        """G on whether D takes the pictures of ``noise`` for real, and an Adam step; the loss."""
+        with frozen(self.netD):  # the listing computes the gradients of D's weights and throws them away
+            output = self.netD(self.netG(paddle.to_tensor(noise)))
+            errG = self.loss(output, paddle.full_like(output, real_label))
+            self.update(self.optimizerG, errG)
+        return scalar(errG)
+
+    @staticmethod
+    def update(optimizer, loss):
+        """One Adam step down the gradient of ``loss``."""
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad(set_to_zero=False)
+
+    # Pictures
+
+    def as_input(self, batch):
+        """A batch of the Dataset as the networks want it: [0, 1] and (C, W, H) unless ``fix`` says otherwise."""
+        real = batch if isinstance(batch, paddle.Tensor) else paddle.to_tensor(batch)
+        if "orientation" in self.fix:
+            real = real.transpose([0, 1, 3, 2])
+        return real * 2 - 1 if "data_range" in self.fix else real
+
+    def as_pictures(self, generated):
+        """The generator's output as upright pictures [n, 64, 64, 3] in [-1, 1].
+
+        Where it learnt pictures in [0, 1], negative numbers are no colours: they become 0, as in the listing.
+        """
+        axes = (0, 2, 3, 1) if "orientation" in self.fix else (0, 3, 2, 1)
+        pictures = generated.numpy().transpose(axes)
+        return pictures if "data_range" in self.fix else np.where(pictures > 0, pictures, 0) * 2 - 1
+
+    def sample(self, noise):
+        """Pictures [n, 64, 64, 3] in [-1, 1] for noise [n, 100, 1, 1], with moving averages in batch norm."""
+        self.netG.eval()
+        try:
+            with paddle.no_grad():
+                return self.as_pictures(self.netG(paddle.to_tensor(noise)))
+        finally:
+            self.netG.train()
+
+    def sample_in_training(self, noise):
+        """`sample` with the statistics of this very batch in batch norm, which **moves its moving averages**.
+
+        The listing draws its pictures so, while training and at the end.
+        """
+        with paddle.no_grad():
+            return self.as_pictures(self.netG(paddle.to_tensor(noise)))
+
+    def message(self, epoch, batch, losses):
+        """The title of the tutorial's picture."""
+        return (f"Epoch ID={epoch} Batch ID={batch} \n\n "
+                f"D-Loss={losses['D-Loss']} G-Loss={losses['G-Loss']}")
+
+    def draw(self, path, title, real, generated):
+        """The tutorial's picture: ten by ten, from the last training noise unless ``fix`` says constant noise."""
+        if "fixed_noise" not in self.fix:
+            generated = self.sample_in_training(self.last_noise)
+        picture = plotting.tile(generated[:GRID], 10, 10, pad=6, pad_value=1.0)
+        plotting.save_figure(path, (picture + 1) / 2, title, inches=15, fontsize=20)
+
+    # State
+
+    def networks(self):
+        """(name, network, optimiser) of both."""
+        return ("D", self.netD, self.optimizerD), ("G", self.netG, self.optimizerG)
+
+    def state(self):
+        """Every array that training changes, by name: a copy.
+
+        ``G.bn_1._mean`` is an array of the network, ``G.conv_1.weight.moment1`` one of its optimiser.
+        """
+        arrays = {}
+        for network, layer, optimizer in self.networks():
+            moments = optimizer.state_dict()
+            for name, parameter in layer.state_dict().items():
+                arrays[f"{network}.{name}"] = np.array(parameter.numpy())
+                for kind in ADAM:
+                    if (key := f"{parameter.name}_{kind}_0") in moments:
+                        arrays[f"{network}.{name}.{kind}"] = np.array(moments[key].numpy())
+        return arrays
+
+    def load_state(self, arrays):
+        """Put arrays back where `state` took them from.
+
+        Raises:
+            UserError: an array is missing or has another shape.
+        """
+        for network, layer, optimizer in self.networks():
+            load_network(layer, network, arrays)
+            moments = {}
+            for name, parameter in layer.state_dict().items():
+                if parameter.stop_gradient:
+                    continue
+                for kind in ADAM:
+                    shape = parameter.shape if kind.startswith("moment") else [1]
+                    moments[f"{parameter.name}_{kind}_0"] = paddle.to_tensor(
+                        taken(arrays, f"{network}.{name}.{kind}", shape))
+            optimizer.set_state_dict(moments)
+
+    def end_epoch(self, folder):
+        """Write the generator's weights and moving averages, under the names of its ``state_dict``."""
+        with replacing(folder / self.weights) as temporary:
+            save_file({name: np.array(value.numpy()) for name, value in self.netG.state_dict().items()}, temporary)
+
+    # Cost
+
+    def sizes(self):
+        """Trained parameters of each network."""
+        return {network: sum(int(np.prod(p.shape)) for p in trained(layer))
+                for network, layer, _ in self.networks()}
+
+    def flop(self, batch_size):
+        """Floating-point operations of one `step`, counted from the shapes of the convolutions."""
+        with paddle.no_grad():
+            for _, layer, _ in self.networks():
+                layer.eval()  # to count must not move statistics
+            g = cost.multiplications(self.netG, paddle.zeros([1, G_DIMENSION, 1, 1]))
+            d = cost.multiplications(self.netD, paddle.zeros([1, 3, img_dim, img_dim]))
+            for _, layer, _ in self.networks():
+                layer.train()
+        forward_g, forward_d = sum(g.values()), sum(d.values())
+        # Forward, both gradients; nobody wants the gradient of pictures or noise.
+        d_steps = 2 * (3 * forward_d - d["conv_1"])
+        # D gives back the gradient of its input only.
+        g_step = 3 * forward_g - g["conv_1"] + 2 * forward_d
+        return 2 * batch_size * (forward_g + d_steps + (2 if "g_steps" in self.fix else 1) * g_step)
+
+
+def load_network(layer, name, arrays):
+    """Fill a network from the arrays ``{name}.…`` of a state.
+
+    Raises:
+        UserError: an array is missing or has another shape.
+    """
+    for key, parameter in layer.state_dict().items():
+        parameter.set_value(taken(arrays, f"{name}.{key}", parameter.shape))
+
+
+def taken(arrays, name, shape):
+    """``arrays[name]``.
+
+    Raises:
+        UserError: it is missing or has another shape.
+    """
+    if name not in arrays:
+        raise UserError(f"the checkpoint has no {name!r}: it belongs to another recipe or another --fix")
+    if list(arrays[name].shape) != list(shape):
+        raise UserError(f"the checkpoint's {name!r} has shape {list(arrays[name].shape)}, "
+                        f"this network's has {list(shape)}: it belongs to another network")
+    return arrays[name]
+
+
+@contextlib.contextmanager
+def frozen(layer):
+    """No gradients for the parameters of ``layer`` within this context; they still flow through it."""
+    parameters = trained(layer)
+    for parameter in parameters:
+        parameter.stop_gradient = True
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.stop_gradient = False
+
+
+def trained(layer):
+    """The parameters of a layer that training changes: without moving averages."""
+    return [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
+
+
+def scalar(loss):
+    """A loss as float32, whether Paddle gives it no dimension or one."""
+    return np.float32(loss.numpy().reshape(()))
