@@ -37,6 +37,17 @@ def minimize(optimizer, loss, program, names):
     optimizer.minimize(loss, parameters=[own[name] for name in names] if pir() else names)
 
 
+class BatchNorm(paddle.nn.BatchNorm):
+    """``paddle.nn.BatchNorm`` whose ``eval()`` counts in Paddle 2.6's programs too.
+
+    There it goes on with the batch's statistics, and moves the moving ones, unless told at construction.
+    """
+
+    def forward(self, x):
+        self._is_test = not self.training
+        return super().forward(x)
+
+
 def parameter_name(name):
     """``name`` in a program, where equal names share a parameter; a free variant of it in dynamic mode,
 

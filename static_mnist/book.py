@@ -32,8 +32,8 @@ LEAKY = 0.02  # fluid's own slope for act='leaky_relu'
 def bn(channels, name):
     """Batch normalisation; the tutorial's numbers: 1 scale, 2 bias, 3 moving mean, 4 moving variance."""
     one, two, three, four = (compat.parameter_name(f"{name}{i}") for i in (1, 2, 3, 4))
-    return nn.BatchNorm(channels, momentum=0.9, epsilon=1e-5, param_attr=ParamAttr(name=one),
-                        bias_attr=ParamAttr(name=two), moving_mean_name=three, moving_variance_name=four)
+    return compat.BatchNorm(channels, momentum=0.9, epsilon=1e-5, param_attr=ParamAttr(name=one),
+                            bias_attr=ParamAttr(name=two), moving_mean_name=three, moving_variance_name=four)
 
 
 def attributes(name, initializer):
