@@ -205,9 +205,12 @@ def test_pool_equals_paddles(shape, size, slope, monkeypatch):
 
 
 @needs_operators
-def test_pool_keeps_a_nan():
-    x = paddle.to_tensor([[[[1.0, float("nan")], [3.0, 2.0]]]])
-    assert np.isnan(fast.max_pool(x).numpy()).all()
+@pytest.mark.parametrize("at", range(4))
+def test_pool_keeps_a_nan(at):
+    x = np.random.default_rng(0).standard_normal((1, 1, 2, 10), dtype="float32")  # four squares at once, and one
+    for square in (1, 4):
+        x[0, 0, at // 2, 2 * square + at % 2] = np.nan
+    assert np.isnan(fast.max_pool(paddle.to_tensor(x)).numpy().ravel()).tolist() == [False, True, False, False, True]
 
 
 def test_a_decreasing_activation_is_refused():
