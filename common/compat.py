@@ -56,14 +56,6 @@ def parameter_name(name):
     return name if not paddle.in_dynamic_mode() else paddle.utils.unique_name.generate(name)
 
 
-def seed_every_initialiser(startup, seed):
-    """Hand ``seed`` to every initialiser of ``startup``, as fluid did with a program's ``random_seed``.
-
-    All weights then start from the same sequence of random numbers. 0: each draws its own.
-    """
-    startup.random_seed = seed
-
-
 def use_cudnn(wanted):
     """Let convolutions use cuDNN or not; without CUDA there is nothing to choose."""
     if paddle.is_compiled_with_cuda():

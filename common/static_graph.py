@@ -41,6 +41,10 @@ class StaticGAN:
     def _tensor(self, name):
         return self.scope.find_var(name).get_tensor()
 
+    def shape(self, name):
+        """The shape of one array of the state."""
+        return list(self._tensor(name).shape())
+
     def state(self):
         """Every array that training changes, by name: a copy."""
         return {name: np.array(self._tensor(name)) for name in self.names}

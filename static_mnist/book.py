@@ -4,6 +4,8 @@ Read it beside the tutorial: names, numbers and order are its own. `docs/fidelit
 about them and what each ``--fix`` changes.
 """
 
+import math
+
 import numpy as np
 import paddle
 import six
@@ -12,7 +14,7 @@ from paddle.nn import functional as F
 from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 
-from common import compat, cost, fast, plotting
+from common import compat, cost, fast, fluid_random, plotting
 from common.static_graph import StaticGAN, scalar
 
 # Hyper-parameters
@@ -129,8 +131,8 @@ class BookGAN(StaticGAN):
         place: ``CPUPlace`` or ``CUDAPlace``.
         fix: names of the oddities to mend, see `D`.
         seed: of Paddle's random numbers, which the initial values come from.
-        one_seed: hand ``seed`` to every initialiser, as fluid did with a program's ``random_seed``; all
-            weights then start from the same sequence, on which the published baseline depends.
+        one_seed: fill every weight from the one sequence of random numbers that fluid took from a program's
+            ``random_seed``, see `common.fluid_random`; the published baseline depends on it.
         use_cudnn: the tutorial's switch; it matters on CUDA only.
     """
 
@@ -143,11 +145,23 @@ class BookGAN(StaticGAN):
         compat.use_cudnn(use_cudnn)
         self.fix = fix
         paddle.seed(seed)
-        if one_seed:
-            compat.seed_every_initialiser(self.startup, seed)
         with paddle.utils.unique_name.guard():
             self.build()
         self.initialise(self.d_program, self.dg_program)
+        if one_seed:
+            self.load_state({**self.state(), **self.fluid_weights(seed)})
+
+    def fluid_weights(self, seed):
+        """The weights that fluid's initialisers draw on a GPU, all from ``seed``: name → array."""
+        weights = {}
+        for name in self.trained["D"] + self.trained["G"]:
+            shape = self.shape(name)
+            if name.startswith("conv") and name.endswith("w"):
+                weights[name] = fluid_random.normal(shape, 0.0, (2.0 / (25 * shape[1])) ** 0.5, seed)
+            elif name.endswith("w"):  # Xavier: fans are the first two sizes, times the kernel's pixels
+                bound = (6.0 / (sum(shape[:2]) * math.prod(shape[2:]))) ** 0.5
+                weights[name] = fluid_random.uniform(shape, -bound, bound, seed)
+        return weights
 
     def build(self):
         """Create the programs: D's training, G's training, G with batch statistics, G with moving ones."""

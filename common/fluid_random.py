@@ -1,0 +1,43 @@
+"""The random numbers with which fluid filled weights on a GPU, recomputed with NumPy.
+
+Its kernels ran ``thrust::minstd_rand`` from the initialiser's seed, once for each weight: element n of every
+weight came from the n-th number of the same sequence. A program's ``random_seed`` was handed to all its
+initialisers, so equal places of all weights held the same number, scaled to each layer.
+(`uniform_random_op.cu`, `gaussian_random_op.cu` of Paddle 1.x.)
+"""
+
+import numpy as np
+from scipy.special import erfcinv
+
+MULTIPLIER, MODULUS = 48271, 2 ** 31 - 1
+
+
+def minstd(seed, count):
+    """The first ``count`` numbers of ``std::minstd_rand`` from ``seed``: uint64 [count] in 1 … 2³¹ − 2."""
+    numbers = np.empty(count, "uint64")
+    numbers[0] = seed % MODULUS * MULTIPLIER % MODULUS
+    done = 1
+    while done < count:  # what is there, `done` steps further on: the sequence doubles
+        more = min(done, count - done)
+        numbers[done:done + more] = numbers[:more] * np.uint64(pow(MULTIPLIER, done, MODULUS)) % np.uint64(MODULUS)
+        done += more
+    return numbers
+
+
+def uniform(shape, low, high, seed):
+    """float32 array of a uniform distribution over [low, high), as ``thrust::uniform_real_distribution``."""
+    numbers = (minstd(seed, int(np.prod(shape))) - np.uint64(1)) / (MODULUS - 1)
+    return (numbers * (high - low) + low).astype("float32").reshape(shape)
+
+
+def normal(shape, mean, std, seed):
+    """float32 array of a normal distribution, as ``thrust::normal_distribution`` on a GPU.
+
+    That is the inverse of the distribution function at one number of the sequence.
+    """
+    top = MODULUS - 3  # the largest number less the smallest
+    numbers = minstd(seed, int(np.prod(shape))) - np.uint64(1)
+    below = numbers <= top // 2
+    p = np.where(below, numbers, top - np.minimum(numbers, top)) / top + 0.5 / top
+    deviation = np.sqrt(2.0) * erfcinv(2 * p)
+    return (mean + std * np.where(below, -deviation, deviation)).astype("float32").reshape(shape)
