@@ -66,7 +66,7 @@ def write(output, pictures, columns=None):
 
     Args:
         output: a folder, made when missing.
-        pictures: [n, H, W] or [n, H, W, 3], float32 in [-1, 1].
+        pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3], float32 in [-1, 1].
         columns: of the grid; a square when None.
 
     Returns:
@@ -82,8 +82,9 @@ def write(output, pictures, columns=None):
     if grid.exists() or raw.exists():
         raise UserError(f"{output} holds generated pictures already; choose another --output")
     side = columns or int(np.ceil(np.sqrt(len(pictures))))
-    plotting.save_png(grid, plotting.tile(pictures, -(-len(pictures) // side), side))
-    for number, picture in enumerate(pictures, 1):
+    drawn = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
+    plotting.save_png(grid, plotting.tile(drawn, -(-len(pictures) // side), side))
+    for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)
     with replacing(raw) as temporary:
         np.save(temporary, pictures)

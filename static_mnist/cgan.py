@@ -1,0 +1,447 @@
+"""Conditional GAN of Packt's TensorFlow Deep Learning Projects, chapter 4, as Paddle's static graph.
+
+Read it beside the chapter: names, numbers and order are its own. `docs/fidelity.md` lists what is odd about
+them and what each ``--fix`` changes.
+
+    from static_mnist.generate import load
+    gan = load("output_cgan")
+    images = gan.generate_new(8, rows=10, cols=10)  # (100, 28, 28, 1), float32 in [-1, 1]
+"""
+
+import numpy as np
+import paddle
+from paddle import ParamAttr, nn
+from paddle.nn import functional as F
+from paddle.nn.initializer import XavierUniform
+from paddle.static import Program, program_guard
+from paddle.utils import unique_name
+
+from common import compat, cost, fast, plotting
+from common.batches import scale
+from common.errors import UserError
+from common.static_graph import StaticGAN, scalar
+from static_mnist.note6 import frozen, get_params
+
+z_dim = 96
+alpha = 0.2  # slope of leaky ReLU
+smooth = 0.1  # D's target for real pictures is 1 - smooth
+learning_rate, beta1 = 0.0002, 0.35
+KEEP_PROB = 0.5  # of dropout
+MOMENTUM, EPSILON = 0.99, 0.001  # TensorFlow's own, of batch normalisation
+PREVIEW = 5  # rows of a preview, and classes at the most
+MOST = 256  # pictures in one run of the generator
+
+# padding='same' as TensorFlow has it for 5×5 kernels: [top, bottom, left, right]
+SAME = {1: [2, 2, 2, 2], 2: [1, 2, 1, 2]}
+
+
+class Dropout:
+    """``tf.nn.dropout``, with masks that are drawn outside of the program and fed to it.
+
+    Paddle's own random numbers cannot be kept in a checkpoint, these can.
+    """
+
+    def __init__(self, on=True):
+        self.on = on
+        self.shapes = {}  # of one picture's masks in the current program, by the name that they are fed under
+
+    def __call__(self, x):
+        if not self.on:
+            return x
+        name = f"mask_{len(self.shapes)}"
+        self.shapes[name] = list(x.shape[1:])
+        return x * paddle.static.data(name, x.shape, "uint8").astype("float32")
+
+    def masks(self, count, random):
+        """Masks to feed for ``count`` pictures: 1 / KEEP_PROB where a value is kept, else 0; even chances."""
+        return {name: self.mask([count, *shape], random) for name, shape in self.shapes.items()}
+
+    @staticmethod
+    def mask(shape, random):
+        size = int(np.prod(shape))
+        bits = np.unpackbits(np.frombuffer(random.bytes(-(-size // 8)), np.uint8), count=size)
+        bits *= int(1 / KEEP_PROB)
+        return bits.reshape(shape)
+
+
+# Layers under TensorFlow's names, with its initial values; ``momentum`` 1 leaves moving averages as they are
+def attributes(name):
+    return {"weight_attr": ParamAttr(name=f"{name}/kernel", initializer=XavierUniform()),
+            "bias_attr": ParamAttr(name=f"{name}/bias")}
+
+
+def dense(inputs, units, name):
+    """Fully connected layer."""
+    return nn.Linear(inputs, units, **attributes(name))
+
+
+def conv2d_transpose(channels, filters, strides, name):
+    """5×5 transposed convolution, 'same' padding: height and width times ``strides``."""
+    return fast.Conv2DTranspose(channels, filters, 5, strides, SAME[strides], **attributes(name))
+
+
+def batch_normalization(channels, name, momentum):
+    """Batch normalisation."""
+    return nn.BatchNorm(channels, momentum=momentum, epsilon=EPSILON, param_attr=ParamAttr(name=f"{name}/gamma"),
+                        bias_attr=ParamAttr(name=f"{name}/beta"), moving_mean_name=f"{name}/moving_mean",
+                        moving_variance_name=f"{name}/moving_variance")
+
+
+def leaky_ReLU_activation(x):
+    return F.leaky_relu(x, negative_slope=alpha)
+
+
+class Discriminator(nn.Layer):
+    """Pictures [B, C, H, W] in [-1, 1] and one-hot labels [B, classes] to the logit [B, 1] that each is real.
+
+    Args:
+        shape: of a picture, (H, W, C); H and W multiples of 4.
+        classes: how many.
+        dropout: `Dropout`.
+        momentum: of batch normalisation.
+    """
+
+    def __init__(self, shape, classes, dropout, momentum=MOMENTUM, name="discriminator"):
+        super().__init__()
+        height, width, channels = shape
+        self.dropout = dropout
+        self.labels = [-1, classes, height, width]
+        self.conv, self.norm = nn.LayerList(), nn.LayerList()
+        for i, (inputs, filters, strides) in enumerate([(channels + classes, 32, 2), (32, 64, 2), (64, 128, 1)]):
+            self.conv.append(fast.Conv2D(inputs, filters, 5, strides, SAME[strides],
+                                         **attributes(f"{name}/conv2d_{i}")))
+            self.norm.append(batch_normalization(filters, f"{name}/batch_normalization_{i}", momentum))
+        self.dense = dense(128 * height // 4 * width // 4, 1, f"{name}/dense")
+
+    def forward(self, images, labels):
+        labels = labels.unsqueeze([2, 3]).expand(self.labels)
+        x = paddle.concat([images, labels], 1)     # [B, C + classes, 28, 28]
+        x = self.d_conv(x, 0)                      # [B, 32, 14, 14]
+        x = self.d_conv(x, 1)                      # [B, 64, 7, 7]
+        x = self.d_conv(x, 2)                      # [B, 128, 7, 7]
+        return self.dense(x.flatten(1))            # [B, 1]
+
+    def d_conv(self, x, i):
+        x = self.norm[i](self.conv[i](x))
+        return self.dropout(leaky_ReLU_activation(x))
+
+
+class Generator(nn.Layer):
+    """Noise and one-hot labels [B, 96 + classes] to pictures [B, C, H, W] in [-1, 1]; see `Discriminator`."""
+
+    def __init__(self, shape, classes, dropout, momentum=MOMENTUM, name="generator"):
+        super().__init__()
+        self.height, self.width, channels = shape
+        self.dropout = dropout
+        self.dense = dense(z_dim + classes, 512 * self.height // 4 * self.width // 4, f"{name}/dense")
+        self.conv_1 = conv2d_transpose(512, 256, 2, f"{name}/conv2d_transpose_0")
+        self.conv_2 = conv2d_transpose(256, 128, 2, f"{name}/conv2d_transpose_1")
+        self.conv_3 = conv2d_transpose(128, channels, 1, f"{name}/conv2d_transpose_2")
+        self.norm = nn.LayerList([batch_normalization(filters, f"{name}/batch_normalization_{i}", momentum)
+                                  for i, filters in enumerate([512, 256, 128])])
+
+    def forward(self, z):
+        h, w = self.height // 2, self.width // 2
+        x = self.dense(z)
+        x = x.reshape([-1, 512, h // 2, w // 2])                                     # [B, 512, 7, 7]
+        x = self.regularised(x, 0)
+        x = self.regularised(self.conv_1(x, output_size=[h, w]), 1)                  # [B, 256, 14, 14]
+        x = self.regularised(self.conv_2(x, output_size=[2 * h, 2 * w]), 2)          # [B, 128, 28, 28]
+        return F.tanh(self.conv_3(x))                                                # [B, C, 28, 28]
+
+    def regularised(self, x, i):
+        """What g_reshaping and g_conv_transpose have in common."""
+        return self.dropout(leaky_ReLU_activation(self.norm[i](x)))
+
+
+def loss(logits, target):
+    """Mean over the batch of the cross entropy between sigmoid(logits) and ``target``."""
+    return F.binary_cross_entropy_with_logits(logits, paddle.full_like(logits, target))
+
+
+class CGAN(StaticGAN):
+    """The chapter's graph as four programs, one iteration of its training loop, and ``generate_new``.
+
+    Args:
+        place: ``CPUPlace`` or ``CUDAPlace``.
+        shape: of a picture, (H, W, C).
+        classes: the names of the classes.
+        fix: names of the oddities to mend: ``sampling_dropout``, ``generation_statistics``,
+            ``minus_one_layout``, ``batch_norm_updates`` (and ``one_shuffle``, which concerns the data).
+        seed: of Paddle's random numbers, which the initial values come from.
+        epochs, batches: of the run and in an epoch, for messages only.
+
+    Raises:
+        UserError: height or width is no multiple of 4, or there is one class only.
+    """
+
+    name = "cgan"
+    losses = ("Discriminator Loss", "Generator Loss")
+    curves = {"title": "Training fitting"}
+    files = ("real_samples.png",)
+    preview = PREVIEW * PREVIEW  # pictures
+
+    def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1):
+        height, width, _ = shape
+        if height % 4 or width % 4:
+            raise UserError(f"the pictures have {width}×{height} pixels, but cgan wants multiples of 4; "
+                            "--resize brings those of a folder to 28×28")
+        if len(classes) < 2:
+            raise UserError(f"all pictures belong to one class, {classes[0]}; a conditional GAN wants two at least")
+        super().__init__(place)
+        self.shape, self.classes, self.fix = tuple(shape), tuple(classes), fix
+        self.epochs, self.batches = epochs, batches
+        paddle.seed(seed)
+        with unique_name.guard():
+            self.build()
+        self.initialise(self.train_d, self.train_g)
+
+    def build(self):
+        """Create the programs: D's training, G's training, previews, generation."""
+        height, width, channels = self.shape
+        network = self.shape, len(self.classes)
+        updates = 1.0 if "batch_norm_updates" in self.fix else MOMENTUM  # of the network that is not trained
+
+        def inputs():
+            """The chapter's placeholders: input_real, input_z, labels."""
+            return (paddle.static.data("input_real", [None, channels, height, width], "float32"),
+                    paddle.static.data("input_z", [None, z_dim + len(self.classes)], "float32"),
+                    paddle.static.data("labels", [None, len(self.classes)], "float32"))
+
+        def optimizer():
+            return paddle.optimizer.Adam(learning_rate, beta1=beta1, beta2=0.999, epsilon=1e-8)
+
+        self.train_d, self.train_g = Program(), Program()
+        with program_guard(self.train_d, self.startup):
+            input_real, input_z, labels = inputs()
+            self.d_dropout = Dropout()
+            g_output = frozen(Generator(*network, self.d_dropout, updates))(input_z)
+            discriminator = Discriminator(*network, self.d_dropout)
+            d_loss_real = loss(discriminator(input_real, labels), 1 - smooth)
+            d_loss_fake = loss(discriminator(g_output, labels), 0.0)
+            self.d_loss = d_loss_real + d_loss_fake
+            d_vars = get_params(self.train_d, "discriminator")
+            compat.minimize(optimizer(), self.d_loss, self.train_d, d_vars)
+
+        with program_guard(self.train_g, self.startup):
+            input_real, input_z, labels = inputs()
+            self.g_dropout = Dropout()
+            g_output = Generator(*network, self.g_dropout)(input_z)
+            discriminator = frozen(Discriminator(*network, self.g_dropout, updates))
+            if "batch_norm_updates" not in self.fix:
+                discriminator(input_real, labels)  # nobody wants the result, but its moving averages move
+            self.g_loss = loss(discriminator(g_output, labels), 1.0)
+            g_vars = get_params(self.train_g, "generator")
+            compat.minimize(optimizer(), self.g_loss, self.train_g, g_vars)
+
+        self.trained = {"D": d_vars, "G": g_vars}
+        self.drawing = {moving: self.build_drawing(network, moving) for moving in (True, False)}
+
+    def build_drawing(self, network, moving):
+        """(program, its pictures, its dropout): G alone, with moving averages or the batch's own statistics."""
+        program = Program()
+        with program_guard(program, self.startup):
+            input_z = paddle.static.data("input_z", [None, z_dim + len(self.classes)], "float32")
+            dropout = Dropout("sampling_dropout" not in self.fix)
+            generator = Generator(*network, dropout, momentum=1.0)
+            if moving:
+                generator.eval()
+            return program, generator(input_z), dropout
+
+    def noise(self, count, random):
+        """Noise and one-hot labels [count, 96 + classes] for previews: in rows of five, a class a column."""
+        columns = np.arange(count) % PREVIEW % len(self.classes)
+        return self.joined(np.eye(len(self.classes))[columns], random)
+
+    def joined(self, labels, random):
+        """Noise in [-1, 1) joined with one-hot labels [n, classes]: [n, 96 + classes], float32."""
+        return np.concatenate([random.uniform(-1, 1, size=(len(labels), z_dim)), labels], axis=1).astype("float32")
+
+    def step(self, batch, random):
+        """One iteration: D on real pictures and fakes, then G on the same noise.
+
+        Args:
+            batch: (pictures [B, H·W·C], float32 in [-1, 1], labels [B], whole numbers from 0).
+            random: ``numpy.random.RandomState`` that noise and dropout are drawn from.
+
+        Returns:
+            The losses by name, each as the optimiser saw it.
+        """
+        images, labels = batch
+        height, width, channels = self.shape
+        images = images.reshape(-1, height, width, channels).transpose(0, 3, 1, 2)
+        labels = np.eye(len(self.classes), dtype="float32")[labels]
+        feed = {"input_real": np.ascontiguousarray(images), "input_z": self.joined(labels, random), "labels": labels}
+
+        [d_loss] = self.run(self.train_d, {**feed, **self.d_dropout.masks(len(labels), random)}, [self.d_loss])
+        d_loss = scalar(d_loss)
+        [g_loss] = self.run(self.train_g, {**feed, **self.g_dropout.masks(len(labels), random)}, [self.g_loss])
+        return {"Discriminator Loss": d_loss, "Generator Loss": scalar(g_loss)}
+
+    def sample(self, noise):
+        """Pictures [n, H, W] or [n, H, W, 3] in [-1, 1] for `noise`: with moving averages, dropout always the same."""
+        return drawable(self.images(noise, np.random.RandomState(0), moving=True))
+
+    def images(self, input_z, random, moving):
+        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, a part at a time."""
+        program, output, dropout = self.drawing[moving]
+        parts = []
+        for start in range(0, len(input_z), MOST):
+            part = input_z[start:start + MOST]
+            [images] = self.run(program, {"input_z": part, **dropout.masks(len(part), random)}, [output])
+            parts.append(np.array(images).transpose(0, 2, 3, 1))
+        return np.concatenate(parts)
+
+    def due(self, step, last):
+        """A message each hundred steps and after each epoch, and a preview each time."""
+        return step % 100 == 0 or last
+
+    def message(self, epoch, batch, losses):
+        """The chapter's line."""
+        return "Epoch %i/%i step %i... Discriminator Loss: %0.3f... Generator Loss: %0.3f" % (
+            epoch + 1, self.epochs, epoch * self.batches + batch + 1, *(losses[name] for name in self.losses))
+
+    def draw(self, path, title, real, generated):
+        """The chapter's preview: five rows, a class a column."""
+        picture = plotting.grid(generated)
+        plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
+
+    # Generation
+
+    def generate_new(self, target_class=-1, rows=5, cols=5, seed=1, plot=None):
+        """Draw new pictures of chosen classes.
+
+        Args:
+            target_class: a class's number or name; several of them, or "all", one a column, over and over;
+                -1 for the chapter's own layout of all, see `labels`.
+            rows, cols: of the grid; 1 at the least.
+            seed: of noise and dropout.
+            plot: path of a PNG of the grid, or None.
+
+        Returns:
+            float32 [rows·cols, H, W, C] in [-1, 1], row by row.
+
+        Raises:
+            UserError: there is no such class, or the chapter's layout fails.
+        """
+        rows, cols = max(1, rows), max(1, cols)
+        random = np.random.RandomState(seed)
+        samples = self.generate(self.joined(self.labels(target_class, rows, cols), random), random)
+        if plot:
+            plotting.save_png(plot, plotting.tile(drawable(samples), rows, cols))
+        return samples
+
+    def generate(self, input_z, random):
+        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them."""
+        return self.images(input_z, random, moving="generation_statistics" in self.fix)
+
+    def labels(self, target_class, rows, cols, by_row=False):
+        """One-hot labels [rows·cols, classes] for a grid, row by row.
+
+        Args:
+            target_class: see `generate_new`.
+            rows, cols: of the grid.
+            by_row: a class a row, not a column.
+
+        Raises:
+            UserError: there is no such class, or -1 was asked for and has no place for a class: the chapter's layout
+                needs at least as many rows as columns, and is right where they are equal; a class is a row there.
+        """
+        wanted = [str(name) for name in (target_class if isinstance(target_class, (list, tuple)) else [target_class])]
+        if wanted == ["-1"] and "minus_one_layout" not in self.fix:
+            target = np.zeros([rows * cols, len(self.classes)])
+            try:
+                for j in range(cols):
+                    for i in range(rows):
+                        target[j * cols + i, j] = 1.0
+            except IndexError:
+                raise UserError(f"class -1 cannot fill {rows} rows and {cols} columns with {len(self.classes)} classes "
+                                "in the chapter's way; ask for the class all") from None
+            return target
+        every = wanted in (["all"], ["-1"])
+        numbers = range(len(self.classes)) if every else [self.number(name) for name in wanted]
+        row, column = np.divmod(np.arange(rows * cols), cols)
+        return np.eye(len(self.classes))[np.take(numbers, row if by_row else column, mode="wrap")]
+
+    def columns(self, target_class):
+        """How many columns suit some classes: five for one, else one each."""
+        if target_class == ["all"]:
+            return len(self.classes)
+        return len(target_class) if len(target_class) > 1 else 5
+
+    def number(self, name):
+        """The number of a class, from its name or number.
+
+        Raises:
+            UserError: there is no such class.
+        """
+        if name in self.classes:
+            return self.classes.index(name)
+        alike = [i for i, known in enumerate(self.classes) if known.lower() == name.lower()]
+        if len(alike) == 1:
+            return alike[0]
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        known = ", ".join(f"{i} {known}" if str(i) != known else known for i, known in enumerate(self.classes))
+        raise UserError(f"there is no class {name!r}; this run has {known}, and all")
+
+    # Cost
+
+    def sizes(self):
+        """Trained parameters of each network."""
+        state = self.state()
+        return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
+
+    def flop(self, batch_size):
+        """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
+        height, width, channels = self.shape
+        network = self.shape, len(self.classes), Dropout(on=False)
+        with unique_name.guard(), program_guard(Program(), Program()):
+            input_z = paddle.static.data("input_z", [None, z_dim + len(self.classes)], "float32")
+            input_real = paddle.static.data("input_real", [None, channels, height, width], "float32")
+            labels = paddle.static.data("labels", [None, len(self.classes)], "float32")
+            g = cost.multiplications(Generator(*network), input_z)
+            d = cost.multiplications(Discriminator(*network), input_real, labels)
+        forward_g, forward_d = sum(g.values()), sum(d.values())
+        # Forward, both gradients; nobody wants the gradient of pictures or noise.
+        d_step = forward_g + 2 * (3 * forward_d - d["conv.0"])
+        # D gives back the gradient of its input only; on real pictures it goes forward only.
+        g_step = 3 * forward_g - g["dense"] + 2 * forward_d + forward_d * ("batch_norm_updates" not in self.fix)
+        return 2 * batch_size * (d_step + g_step)
+
+
+def drawable(images):
+    """Pictures [n, H, W, C] as they are drawn: without the channel's axis where there is one channel."""
+    return images[..., 0] if images.shape[-1] == 1 else images
+
+
+def present(pictures):
+    """The chapter's numbering: the classes that have pictures, in order.
+
+    Returns:
+        (labels [N] from 0, the names of the classes).
+
+    Raises:
+        UserError: the pictures have no labels.
+    """
+    if pictures.labels is None:
+        raise UserError(f"{pictures.name} in {pictures.source} has no labels, which cgan needs; put the file of labels "
+                        "beside the images, or pictures into a sub-folder for each class")
+    found, labels = np.unique(pictures.labels, return_inverse=True)
+    return labels, [pictures.classes[i] for i in found]
+
+
+def show_original_images(path, images, labels):
+    """Write a grid of real pictures: five rows, a class a column.
+
+    Args:
+        path: of the PNG.
+        images: uint8 [N, H, W] or [N, H, W, 3].
+        labels: [N], whole numbers from 0.
+    """
+    classes = labels.max() + 1
+    cells = np.zeros([PREVIEW, classes, *images.shape[1:]], "float32")
+    for number in range(classes):
+        chosen = scale(images[np.flatnonzero(labels == number)[:PREVIEW]])
+        cells[:len(chosen), number] = chosen
+    plotting.save_png(path, plotting.tile(cells.reshape([-1, *images.shape[1:]]), PREVIEW, classes))
