@@ -41,6 +41,9 @@ class DataGenerater(Dataset):
 
     def __init__(self, path):
         super().__init__()
+        from skimage import io, transform  # here: once, for the worker processes of all epochs
+
+        self.imread, self.resize = io.imread, transform.resize
         self.dir = Path(path)
         self.datalist = Pictures(path).names  # sorted: the listing's os.listdir has no order
         self.image_size = (img_dim, img_dim)
@@ -60,16 +63,14 @@ class DataGenerater(Dataset):
         Raises:
             UserError: it cannot be read.
         """
-        from skimage import io, transform
-
         path = self.dir / self.datalist[idx]
         try:
-            img = io.imread(path)
-            img = transform.resize(img, self.image_size)
+            img = self.imread(path)
+            img = self.resize(img, self.image_size)
             img = img.transpose()
             img = img.astype("float32")
             if img.shape != (3, img_dim, img_dim):
-                raise ValueError(f"{' × '.join(map(str, img.shape[:0:-1]))} numbers instead of three a pixel")
+                raise ValueError("not red, green and blue")
         except Exception as error:  # scikit-image's readers raise nearly everything
             raise UserError(f"{path} cannot be used: {' '.join(str(error).split())}; remove it, "
                             "or leave --reader skimage out, which leaves such pictures out") from error

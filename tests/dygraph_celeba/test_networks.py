@@ -29,7 +29,7 @@ def test_discriminator_shapes():
     assert shapes == {"conv_1": [2, 64, 32, 32], "conv_2": [2, 128, 16, 16], "conv_3": [2, 256, 8, 8],
                       "conv_4": [2, 512, 4, 4], "conv_5": [2, 1, 1, 1]}
     assert list(result.shape) == [2, 1, 1, 1]
-    assert 0 < float(result.min()) and float(result.max()) < 1
+    assert float(result.min()) > 0 and float(result.max()) < 1
 
 
 def test_generator_shapes():

@@ -1,0 +1,235 @@
+"""The two Datasets, the order of the batches, worker processes, and where the faces come from."""
+
+import multiprocessing
+import os
+import shutil
+import signal
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.errors import UserError
+from common.packed import open_packed
+from dygraph_celeba import data
+from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, open_faces
+
+
+@pytest.fixture(autouse=True)
+def away_from_home(tmp_path, monkeypatch):
+    """No test sees the user's pictures or leaves any in the home folder."""
+    home = tmp_path / "home"
+    home.mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setattr(data, "VARIANTS", 1)
+    monkeypatch.chdir(home)
+
+
+def pictures_in(folder, count=10, size=(64, 64), seed=0):
+    folder.mkdir(parents=True)
+    random = np.random.RandomState(seed)
+    for number in range(count):
+        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
+        small.resize(size).save(folder / f"{number:06d}.jpg")
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return pictures_in(tmp_path / "imgs")
+
+
+def test_both_readers_give_the_listings_pixels(folder):
+    from skimage import io, transform
+
+    packed, tutorial = PackedDataset(open_packed(folder, progress=False)), DataGenerater(folder)
+    assert len(packed) == len(tutorial) == 10
+    for number, path in enumerate(sorted(folder.iterdir())):
+        listing = transform.resize(io.imread(path), (64, 64)).transpose().astype("float32")
+        np.testing.assert_array_equal(tutorial[number], listing)
+        np.testing.assert_array_equal(packed[number], listing)
+        assert packed[number].dtype == np.float32 and packed[number].shape == (3, 64, 64)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_is_all_pictures_in_an_order_of_its_own_from_any_batch_on(folder, workers):
+    dataset = DataGenerater(folder) if workers else PackedDataset(open_packed(folder, progress=False))
+    every = {dataset[number].tobytes(): number for number in range(10)}
+
+    def seen(epoch, first=0, seed=0):
+        return [[every[picture.numpy().tobytes()] for picture in batch]
+                for batch in Faces(dataset, 3, seed, workers).epoch(epoch, first)]
+
+    whole = seen(0)
+    assert [len(batch) for batch in whole] == [3, 3, 3], "the short last batch is dropped"
+    assert len({number for batch in whole for number in batch}) == 9
+    assert seen(0, first=1) == whole[1:]
+    order = np.random.RandomState([0, 0]).permutation(10)[:9].reshape(3, 3)
+    np.testing.assert_array_equal(whole, order)
+    assert seen(1) != whole and seen(0, seed=1) != whole
+
+
+def test_an_epoch_after_the_last_batch_is_empty(folder):
+    assert list(Faces(PackedDataset(open_packed(folder, progress=False)), 3).epoch(0, first=3)) == []
+
+
+def alive(pids):
+    return [pid for pid in pids if Path(f"/proc/{pid}").exists()
+            and Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"]
+
+
+@pytest.mark.parametrize("end", ["finished", "closed", "not drained"])
+def test_no_worker_outlives_its_epoch(folder, end):
+    epoch = Faces(DataGenerater(folder), 2, workers=2).epoch(0)
+    next(epoch)
+    workers = [worker.pid for worker in multiprocessing.active_children()]
+    assert len(workers) == 2 and len(alive(workers)) == 2
+    if end == "closed":
+        epoch.close()
+    else:  # the loop asks for the batches that there are, and not for one more
+        for _ in range(4):
+            next(epoch)
+        if end == "finished":
+            assert list(epoch) == []
+        del epoch
+    assert alive(workers) == []
+
+
+def test_workers_end_when_their_parent_is_killed(folder):
+    reading, writing = os.pipe()
+    parent = os.fork()
+    if parent == 0:
+        epoch = Faces(DataGenerater(folder), 2, workers=2).epoch(0)
+        next(epoch)
+        workers = [worker.pid for worker in multiprocessing.active_children()]
+        os.write(writing, " ".join(map(str, workers)).encode())
+        time.sleep(60)
+        os._exit(0)
+    workers = [int(pid) for pid in os.read(reading, 100).split()]
+    assert len(alive(workers)) == 2
+    os.kill(parent, signal.SIGKILL)
+    os.waitpid(parent, 0)
+    for _ in range(100):
+        if not alive(workers):
+            break
+        time.sleep(0.1)
+    assert alive(workers) == []
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_picture_that_cannot_be_read_is_named(folder, workers):
+    (folder / "000004.jpg").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"000004\.jpg cannot be used: .*; remove it"):
+        list(Faces(DataGenerater(folder), 5, workers=workers).epoch(0))
+
+
+def test_a_grey_picture_is_named_by_the_tutorials_reader(folder):
+    Image.new("L", (64, 64)).save(folder / "000004.jpg")
+    with pytest.raises(UserError, match=r"000004\.jpg cannot be used: not red, green and blue"):
+        DataGenerater(folder).load(4)
+
+
+def test_the_packed_reader_leaves_bad_pictures_out(folder, capfd):
+    (folder / "000004.jpg").write_bytes(b"no picture")
+    dataset, description = open_faces(data_dir=folder)
+    assert len(dataset) == 9 and description["pictures"] == 9 and description["left_out"] == 1
+    assert "000004.jpg" in capfd.readouterr().err
+
+
+def test_auto_takes_what_lies_where_the_tutorial_has_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    pictures_in(tmp_path / "work" / "imgs")
+    dataset, description = open_faces()
+    assert len(dataset) == 10 and description["name"] == "CelebA" and not description["fallback"]
+    assert description["source"] == str(tmp_path / "work" / "imgs") and description["note"] == ""
+    assert "NOT CELEBA" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["folder", "archive"])
+def test_uncropped_pictures_are_cropped_on_the_way_and_it_is_said(tmp_path, kind, capfd):
+    source = pictures_in(tmp_path / "img_align_celeba", count=4, size=(178, 218))
+    first = Image.open(source / "000000.jpg")
+    if kind == "archive":
+        archive = tmp_path / "img_align_celeba.zip"
+        with zipfile.ZipFile(archive, "w") as file:
+            for path in source.iterdir():
+                file.write(path, f"img_align_celeba/{path.name}")
+        source = archive
+    dataset, _ = open_faces(data_dir=source)
+    assert "cropping" in capfd.readouterr().err
+    expected = np.asarray(first.resize((64, 78), Image.BILINEAR).crop((0, 10, 64, 74)))
+    np.testing.assert_array_equal(np.rint(dataset[0].transpose(2, 1, 0) * 255), expected)
+
+
+def test_celeba_that_is_not_there_is_an_error_that_says_where_to_have_it():
+    with pytest.raises(UserError) as error:
+        open_faces("celeba")
+    text = str(error.value)
+    assert "mmlab.ie.cuhk.edu.hk/projects/CelebA.html" in text and "img_align_celeba.zip" in text
+    assert "--data_dir" in text and "work/imgs" in text
+
+
+def test_a_named_folder_that_is_not_there_is_an_error_and_no_reason_to_fall_back():
+    with pytest.raises(UserError, match="no such folder"):
+        open_faces("auto", Path("nowhere"))
+
+
+@pytest.mark.parametrize("what", ["uncropped", "archive"])
+def test_the_tutorials_reader_wants_cropped_pictures(tmp_path, what):
+    source = pictures_in(tmp_path / "img_align_celeba", count=1, size=(178, 218))
+    if what == "archive":
+        source = Path(shutil.make_archive(source, "zip", source))
+    with pytest.raises(UserError, match=r"tools/crop_celeba\.py --input"):
+        open_faces(data_dir=source, reader="skimage")
+
+
+@pytest.mark.parametrize("dataset", ["auto", "faces"])
+def test_embedded_faces_are_announced_unless_asked_for_and_recorded(dataset, capfd):
+    pictures, description = open_faces(dataset)
+    notice = capfd.readouterr().err
+    assert ("NOT CELEBA" in notice and "mmlab.ie.cuhk.edu.hk" in notice) == (dataset == "auto")
+    assert description["fallback"] == (dataset == "auto")
+    assert description["name"] == "embedded faces" and "not CelebA" in description["note"]
+    assert len(pictures) == description["pictures"] == 100
+    assert 0.1 < pictures[0].mean() < 0.9 and pictures[0].std() > 0.05
+
+
+def test_embedded_faces_have_celebas_size_and_show_scikit_images_faces():
+    from skimage import data as bundled
+    from skimage import transform
+
+    pictures = list(data.celeba_like())
+    assert all(picture.shape == (218, 178, 3) and picture.dtype == np.uint8 for picture in pictures)
+    faces = bundled.lfw_subset()
+    for number in (0, 50, 99):
+        grey = transform.resize(pictures[number][28:206].mean(2), (25, 25))
+        likeness = [np.corrcoef(grey.ravel(), face.ravel())[0, 1] for face in faces]
+        assert np.argmax(likeness) == number
+    np.testing.assert_array_equal(pictures[3], next(p for n, p in enumerate(data.celeba_like()) if n == 3))
+
+
+def test_embedded_faces_are_made_once_and_both_readers_read_them(monkeypatch):
+    packed, one = open_faces("faces")
+    monkeypatch.setattr(data, "celeba_like", None)
+    tutorial, two = open_faces("faces", reader="skimage")
+    assert one["source"] == two["source"]
+    np.testing.assert_array_equal(packed[7], tutorial[7])
+
+
+@pytest.mark.parametrize("reader", ["packed", "skimage"])
+def test_a_checksum_goes_by_contents_and_not_by_place(folder, tmp_path, reader):
+    def checksum(path):
+        return open_faces(data_dir=path, reader=reader)[1]["checksum"]
+
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere, copy_function=shutil.copyfile)
+    before = checksum(folder)
+    assert checksum(elsewhere) == before
+    Image.new("RGB", (64, 64), "red").save(elsewhere / "000003.jpg")
+    assert checksum(elsewhere) != before
+    (folder / "000003.jpg").unlink()
+    assert checksum(folder) != before

@@ -1,0 +1,294 @@
+"""The commands of the dynamic recipe, from options to pictures."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import load_file
+
+from common import checkpoint, plotting
+from common.errors import UserError, run_command
+from dygraph_celeba import data, generate, train
+
+TRAIN = Path(train.__file__)
+CURVES = "Generator and Discriminator Loss During Training.png"
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    """A folder of 14 cropped pictures: three batches of four, and two over."""
+    folder = tmp_path_factory.mktemp("celeba") / "imgs"
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    for number in range(14):
+        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
+        small.resize((64, 64)).save(folder / f"{number:06d}.jpg")
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """An empty home folder, which is the current one too."""
+    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()))
+    folder = tmp_path / "home"
+    folder.mkdir()
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(data, "VARIANTS", 1)
+    return folder
+
+
+def arguments(faces, output, *more):
+    return ["--data_dir", str(faces), "--batch_size", "4", "--output", str(output), *more]
+
+
+@pytest.fixture(scope="module")
+def run(faces, tmp_path_factory):
+    """A finished run of three epochs of three batches."""
+    output = tmp_path_factory.mktemp("run") / "Output"
+    train.main(arguments(faces, output, "--epoch", "3"))
+    return output
+
+
+def test_a_run_leaves_the_tutorials_records(run):
+    files = {path.name for path in run.iterdir()}
+    assert {"0000_0000.png", "0002_0000.png", CURVES, "generator.safetensors", "animation.gif"} <= files
+    assert "0000_0001.png" not in files and "losses.png" not in files
+    assert len(list((run / "constant_noise").iterdir())) == 3
+    metrics = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["batch"]) for line in metrics] == [(e, b) for e in range(3) for b in range(3)]
+    assert set(metrics[0]) == {"step", "epoch", "batch", "D-Loss", "G-Loss", "D-Loss real", "D-Loss fake"}
+
+
+def test_the_generators_weights_are_those_of_the_last_checkpoint(run):
+    arrays, _ = checkpoint.load(checkpoint.listing(run / "checkpoints")[-1])
+    for name, array in load_file(run / "generator.safetensors").items():
+        np.testing.assert_array_equal(array, arrays[f"G.{name}"])
+
+
+def test_the_loss_curves_have_the_tutorials_title(faces, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plotting, "save_losses", lambda *args: drawn.append(args))
+    train.main(arguments(faces, tmp_path / "run", "--max_steps", "1"))
+    [(path, curves, title, xlabel)] = drawn
+    assert (path.name, title, xlabel) == (CURVES, CURVES.removesuffix(".png"), "Number of Batch")
+    assert set(curves) == {"D-Loss", "G-Loss"}
+
+
+def test_weights_are_written_after_each_epoch(faces, tmp_path, monkeypatch):
+    from dygraph_celeba.gan import FaceGAN
+
+    written = []
+    monkeypatch.setattr(FaceGAN, "end_epoch", lambda self, folder: written.append(folder))
+    train.main(arguments(faces, tmp_path / "run", "--epoch", "2"))
+    assert written == [tmp_path / "run"] * 2
+
+
+def wait_for(condition, process):
+    for _ in range(2000):
+        if condition():
+            return
+        assert process.poll() is None, "it ended by itself"
+        time.sleep(0.02)
+    raise AssertionError("nothing happened for 40 s")
+
+
+def lines(path):
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def group_is_gone(group):
+    for _ in range(100):
+        try:
+            os.killpg(group, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("reader, number", [("packed", signal.SIGKILL), ("skimage", signal.SIGINT)])
+def test_a_stopped_run_goes_on_to_the_bit_and_leaves_no_process(faces, run, tmp_path, reader, number):
+    output = tmp_path / "Output"
+    with open(tmp_path / "stderr", "wb") as stderr:
+        process = subprocess.Popen(
+            [sys.executable, TRAIN, *arguments(faces, output, "--reader", reader, "--epoch", "100")],
+            stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True)
+    try:
+        wait_for(lambda: lines(output / "metrics.jsonl") >= 4, process)
+        if number == signal.SIGINT:  # as a terminal sends it: to the workers too
+            os.killpg(process.pid, number)
+            code = process.wait(60)
+        else:
+            process.send_signal(number)
+            code = process.wait(60)
+    finally:
+        process.kill()
+    assert code == (130 if number == signal.SIGINT else -signal.SIGKILL), (tmp_path / "stderr").read_text()
+    assert group_is_gone(process.pid)
+    assert "Traceback" not in (tmp_path / "stderr").read_text()
+    done = lines(output / "metrics.jsonl")
+    assert 4 <= done < 9, "stopped within the part that is to be compared"
+
+    # in this process: parameters get other names than in the first
+    train.main(arguments(faces, output, "--resume", "--epoch", "3"))
+    assert (output / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
+    ours, _ = checkpoint.load(checkpoint.listing(output / "checkpoints")[-1])
+    theirs, _ = checkpoint.load(checkpoint.listing(run / "checkpoints")[-1])
+    assert set(ours) == set(theirs)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+    assert (output / "0002_0000.png").read_bytes() == (run / "0002_0000.png").read_bytes()
+
+
+def test_train_and_generate_in_one_process_without_celeba(home, capsys):
+    train.main(["--batch_size", "8", "--max_steps", "1", "--output", "run"])
+    assert "NOT CELEBA" in capsys.readouterr().err
+    recorded = json.loads(Path("run/config.json").read_text())["dataset"]
+    assert recorded["fallback"] and recorded["name"] == "embedded faces" and "not CelebA" in recorded["note"]
+    generate.main(["--run", "run", "--count", "3", "--output", "out"])
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        "generated.npy", "generated_1.png", "generated_2.png", "generated_3.png", "grid.png"]
+
+
+def test_the_data_set_is_in_every_title_when_it_is_not_celeba(home, monkeypatch):
+    titles = []
+    monkeypatch.setattr(plotting, "save_figure", lambda path, picture, title, **more: titles.append(title))
+    monkeypatch.setattr(plotting, "save_losses", lambda path, curves, title, xlabel: titles.append(title))
+    train.main(["--batch_size", "8", "--max_steps", "1", "--output", "run"])
+    assert len(titles) == 2 and all("not CelebA" in title for title in titles)
+
+
+def generated(run, output, *more):
+    generate.main(["--run", str(run), "--output", str(output), *more])
+    return np.load(output / "generated.npy")
+
+
+def test_generated_pictures_are_normalised_a_hundred_at_a_time(run, tmp_path, monkeypatch):
+    from dygraph_celeba.gan import FaceGAN
+
+    sizes = []
+    original = FaceGAN.sample_in_training
+    monkeypatch.setattr(FaceGAN, "sample_in_training",
+                        lambda self, noise: sizes.append(len(noise)) or original(self, noise))
+    three = generated(run, tmp_path / "a", "--count", "3")
+    many = generated(run, tmp_path / "b", "--count", "100")
+    assert sizes == [100, 100] and three.shape == (3, 64, 64, 3)
+    np.testing.assert_array_equal(many[:3], three)
+    assert not np.array_equal(generated(run, tmp_path / "c", "--count", "3", "--seed", "2"), three)
+    with Image.open(tmp_path / "a" / "generated_2.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), plotting.to_uint8(three[1]))
+
+
+def test_a_run_with_fixed_noise_generates_by_moving_averages(faces, tmp_path, monkeypatch):
+    from dygraph_celeba.gan import FaceGAN
+
+    train.main(arguments(faces, tmp_path / "run", "--max_steps", "1", "--fix", "fixed_noise"))
+    monkeypatch.setattr(FaceGAN, "sample_in_training", None)
+    assert generated(tmp_path / "run", tmp_path / "out", "--count", "2").shape == (2, 64, 64, 3)
+
+
+def test_interpolation_goes_from_one_picture_to_another(run, tmp_path):
+    pictures = generated(run, tmp_path / "out", "--interpolate", "--count", "2")
+    assert pictures.shape == (20, 64, 64, 3)
+    steps = [np.abs(pictures[i + 1] - pictures[i]).mean() for i in range(9)]
+    assert max(steps) < np.abs(pictures[9] - pictures[0]).mean()
+
+
+def test_generate_refuses_another_recipes_run(tmp_path, run):
+    other = tmp_path / "other"
+    arrays, record = checkpoint.load(checkpoint.listing(run / "checkpoints")[-1])
+    (other / "checkpoints").mkdir(parents=True)
+    (other / "config.json").write_text((run / "config.json").read_text())
+    record["config"]["recipe"] = "book"
+    checkpoint.save(other / "checkpoints", 0, 1, arrays, record)
+    with pytest.raises(UserError, match="recipe book, which has its own"):
+        generate.main(["--run", str(other), "--output", str(tmp_path / "out")])
+
+
+BAD = {
+    "no pictures in a batch": (["--batch_size", "0"], "whole number from 1"),
+    "a fix that is none": (["--fix", "everything"], "invalid choice"),
+    "no CelebA": (["--dataset", "celeba"], "mmlab.ie.cuhk.edu.hk"),
+    "no such folder": (["--data_dir", "nowhere"], "nowhere"),
+    "an empty folder": (["--data_dir", "empty"], "holds no pictures"),
+    "not a zip archive": (["--data_dir", "bad.zip"], "not a zip archive"),
+    "too few pictures": (["--data_dir", "FACES", "--batch_size", "15"], "--batch_size 15 is more than the 14"),
+    "embedded faces from a folder": (["--dataset", "faces", "--data_dir", "FACES"], "exclude each other"),
+    "nothing to resume": (["--data_dir", "FACES", "--batch_size", "4", "--resume"], "--resume"),
+    "a run is there": (["--data_dir", "FACES", "--batch_size", "4", "--output", "RUN"], "holds a run already"),
+    "another option than the run's": (["--resume", "--output", "RUN", "--batch_size", "5"], "batch_size 4"),
+    "other pictures than the run's": (["--resume", "--output", "RUN", "--data_dir", "OTHER"], "are others"),
+    "a GPU that is not there": (["--use_gpu"], "--use_gpu"),
+    "the tutorial's reader and an archive": (["--reader", "skimage", "--data_dir", "bad.zip"], "crop_celeba.py"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_line_and_code_2(case, home, faces, run, capsys):
+    import paddle
+
+    if case.startswith("a GPU") and paddle.is_compiled_with_cuda():
+        pytest.skip("there may be one")
+    (home / "empty").mkdir()
+    (home / "bad.zip").write_bytes(b"no archive")
+    (home / "other").mkdir()
+    for number in range(4):
+        Image.new("RGB", (64, 64)).save(home / "other" / f"{number}.png")
+    typed, expected = BAD[case]
+    places = {"FACES": faces, "RUN": run, "OTHER": home / "other"}
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    code = run_command(lambda: train.main([str(places.get(word, word)) for word in typed]))
+    last = capsys.readouterr().err.splitlines()
+    assert code == 2
+    assert expected in last[-1] and last[-1].startswith("error: ")
+    assert sum(line.startswith("error") for line in last) == 1
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+def test_overwrite_takes_away_what_the_last_run_left(faces, tmp_path):
+    output = tmp_path / "run"
+    train.main(arguments(faces, output, "--epoch", "1"))
+    (output / "mine.txt").write_text("mine")
+    with pytest.raises(UserError):
+        train.main(arguments(faces, output, "--overwrite", "--epoch", "1", "--use_gpu", "--batch_size", "1000"))
+    from common.run_folder import RunFolder
+
+    RunFolder(output, overwrite=True).close()
+    left = {path.name for path in output.iterdir() if path.is_file()}
+    assert left == {".lock", "mine.txt"}
+
+
+def test_defaults_are_the_tutorials():
+    args = train.options([])
+    assert (args.epoch, args.batch_size, args.output) == (5, 128, Path("work/Output"))
+    assert (args.fix, args.dataset, args.reader, args.data_dir) == ([], "auto", "packed", None)
+
+
+def test_the_fix_epochs_is_the_proses_eight_unless_told_otherwise():
+    assert train.options(["--fix", "epochs"]).epoch == 8
+    assert train.options(["--fix", "all"]).epoch == 8
+    assert train.options(["--fix", "all", "--epoch", "20"]).epoch == 20
+
+
+def test_dry_run_trains_nothing(faces, tmp_path, capsys, monkeypatch):
+    from common import command
+
+    monkeypatch.setattr(command, "product_rate", lambda: 1e11)
+    train.main(arguments(faces, tmp_path / "run", "--dry_run"))
+    out = capsys.readouterr().out
+    assert "D: 2,765,568 trained parameters" in out and "3 batches an epoch, 15 iterations" in out
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_are_read_without_paddle():
+    code = ("import sys; sys.argv[1:] = ['--batch_size', '64']; from dygraph_celeba import train; train.options();"
+            "assert not {'paddle', 'skimage', 'matplotlib'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=TRAIN.parents[1])
