@@ -4,6 +4,7 @@ Nothing here imports Paddle until `prepare` is called, so that ``--help`` answer
 """
 
 import contextlib
+import ctypes
 import io
 import os
 import platform
@@ -34,12 +35,14 @@ def fast_settings():
 
     - Paddle takes one thread unless told otherwise.
     - Its MKL picks a slow path on AMD. The variable forces the AVX2 path; Intel needs no help.
-    - Paddle 3's multi-thread interpreter competes with MKL's threads for the same cores.
+    - The multi-thread interpreters of Paddle 3 (first flag) and 2.6 (second) compete with MKL's threads for
+      the same cores.
     - Quiet: glog's notes about the executor are no news to a user.
     """
     settings = {
         "OMP_NUM_THREADS": str(cores()),
         "FLAGS_enable_pir_in_executor_trace_run": "1",
+        "FLAGS_new_executor_serial_run": "1",
         "GLOG_minloglevel": "2",
     }
     if "AMD" in cpu_name():
@@ -56,8 +59,22 @@ def prepare(use_gpu=False):
         UserError: as `place`.
     """
     if "paddle" not in sys.modules:
+        _keep_memory()
         _import_paddle()
     place(use_gpu)
+
+
+def _keep_memory():
+    """Let the C library keep what Paddle frees for its next request of the same size.
+
+    It would hand each large array back to the system and fault its pages in anew, dozens of times an
+    iteration. Only glibc has the call; elsewhere nothing changes.
+    """
+    with contextlib.suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, 2 ** 31 - 1)
 
 
 def _import_paddle():
