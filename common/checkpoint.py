@@ -69,14 +69,14 @@ def load(path):
             header = file.metadata() or {}
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         if _digest(arrays, header["record"]) != header["digest"]:
-            raise UserError(f"{path} was altered or damaged after it was written; {_another(path)}")
+            raise UserError(f"{path} was altered or damaged after it was written; {another(path)}")
         return arrays, json.loads(header["record"])
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise UserError(f"{path} is no whole checkpoint of this project ({_line(error)}); "
-                        f"{_another(path)}") from error
+                        f"{another(path)}") from error
 
 
-def _another(path):
+def another(path):
     """What to do about a bad checkpoint: the newest one beside it, if any."""
     others = [other for other in listing(path.parent) if other != path]
     return f"delete it to go on from {others[-1].name}" if others else "no other is left in its folder"

@@ -93,7 +93,10 @@ class Loop:
         if recipe != self.gan.name:
             raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {self.gan.name}; "
                             "name its own recipe, or another --output")
-        self.gan.load_state(arrays)
+        try:
+            self.gan.load_state(arrays)
+        except UserError as error:
+            raise UserError(f"{path}: {error}; {checkpoint.another(path)}") from error
         self.random = checkpoint.unpack_random(arrays["random"], record["random"])
         self.constant_noise = arrays["constant_noise"]
         self.step = record["step"]

@@ -1,0 +1,75 @@
+"""The environment before Paddle is imported, and where it runs."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import paddle
+import pytest
+
+from common import runtime
+from common.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def prepared(**environment):
+    """What `prepare` leaves in a fresh process: the settings, and what it prints."""
+    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+               "from common import runtime; assert 'paddle' not in sys.modules\n"
+               "runtime.prepare(); assert {'paddle', 'zlib'} <= set(sys.modules); runtime.prepare()\n"
+               "import json, os; print(json.dumps(dict(os.environ)))")
+    clean = {name: value for name, value in os.environ.items() if name not in {**runtime.fast_settings(),
+                                                                               "MKL_DEBUG_CPU_TYPE": ""}}
+    done = subprocess.run([sys.executable, "-c", program], env={**clean, **environment}, capture_output=True,
+                          text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done.stderr
+
+
+def test_prepare_sets_what_is_fast_and_is_silent():
+    environment, err = prepared()
+    assert runtime.fast_settings().items() <= environment.items()
+    assert environment["OMP_NUM_THREADS"] == str(runtime.cores())
+    assert err == ""
+
+
+def test_the_users_own_settings_win():
+    environment, _ = prepared(OMP_NUM_THREADS="1", MKL_DEBUG_CPU_TYPE="4", GLOG_minloglevel="0")
+    assert (environment["OMP_NUM_THREADS"], environment["MKL_DEBUG_CPU_TYPE"]) == ("1", "4")
+    assert environment["GLOG_minloglevel"] == "0"
+
+
+@pytest.mark.parametrize(("name", "path"), [("AMD EPYC 7763", "5"), ("Intel(R) Xeon(R)", None), ("arm64", None)])
+def test_only_amd_gets_mkls_other_path(monkeypatch, name, path):
+    monkeypatch.setattr(runtime, "cpu_name", lambda: name)
+    assert runtime.fast_settings().get("MKL_DEBUG_CPU_TYPE") == path
+
+
+def test_cpu_place():
+    assert isinstance(runtime.place(False), paddle.CPUPlace)
+
+
+@pytest.mark.skipif(paddle.is_compiled_with_cuda(), reason="this Paddle has CUDA")
+def test_no_silent_fall_back_without_cuda():
+    with pytest.raises(UserError, match="--use_gpu: this Paddle is built without CUDA; .*requirements-gpu.txt"):
+        runtime.place(True)
+
+
+def test_no_silent_fall_back_without_a_card(monkeypatch):
+    monkeypatch.setattr(paddle, "is_compiled_with_cuda", lambda: True)
+    monkeypatch.setattr(paddle.device.cuda, "device_count", lambda: 0)
+    with pytest.raises(UserError, match="--use_gpu: no CUDA device is visible; check nvidia-smi"):
+        runtime.place(True)
+
+
+def test_versions_and_machine():
+    described = runtime.describe()
+    assert described["versions"]["python"] == ".".join(map(str, sys.version_info[:3]))
+    assert described["versions"]["numpy"] == __import__("numpy").__version__
+    assert described["machine"]["cores"] == runtime.cores() >= 1
+    assert described["machine"]["threads"] == int(os.environ["OMP_NUM_THREADS"])
+    assert described["machine"]["cpu"]
+    assert json.loads(json.dumps(described)) == described
