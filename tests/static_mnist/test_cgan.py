@@ -1,0 +1,518 @@
+"""The conditional GAN: 'same' padding, networks, losses and dropout against NumPy; its programs, order and oddities."""
+
+import itertools
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+
+from common import checkpoint
+from common.datafiles import Pictures
+from common.errors import UserError, run_command
+from static_mnist import cgan, train
+from static_mnist.cgan import CGAN
+
+ROOT = Path(__file__).resolve().parents[2]
+SHAPE = (8, 12, 1)  # of a picture
+CLASSES = ("ant", "Bee", "7")
+BATCH = 4
+ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
+
+
+@pytest.fixture(scope="module")
+def built():
+    gan = CGAN(paddle.CPUPlace(), SHAPE, CLASSES, seed=3, epochs=16, batches=10)
+    return gan, gan.state()
+
+
+@pytest.fixture
+def gan(built):
+    """The networks as they were at the start."""
+    gan, start = built
+    paddle.enable_static()
+    gan.load_state(start)
+    return gan
+
+
+@pytest.fixture
+def mended(gan):
+    """The same networks with all oddities mended."""
+    fixed = CGAN(paddle.CPUPlace(), SHAPE, CLASSES, tuple(train.RECIPES["cgan"].fixes))
+    fixed.load_state(gan.state())
+    return fixed
+
+
+def batch(count=BATCH):
+    random = np.random.RandomState(0)
+    return (random.uniform(-1, 1, [count, int(np.prod(SHAPE))]).astype("float32"),
+            np.arange(count) % len(CLASSES))
+
+
+def moved(before, after):
+    return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+# -- TensorFlow's arithmetic, in NumPy -----------------------------------------------------------------
+
+
+def conv_same(x, weight, bias, stride):
+    """tf.layers.conv2d(padding='same') of x [B, C, H, W] with weight [O, C, k, k], from TensorFlow's definition."""
+    count, _, height, width = x.shape
+    filters, _, k, _ = weight.shape
+    out_h, out_w = -(-height // stride), -(-width // stride)
+    pad_h, pad_w = max((out_h - 1) * stride + k - height, 0), max((out_w - 1) * stride + k - width, 0)
+    padded = np.zeros([count, x.shape[1], height + pad_h, width + pad_w])
+    padded[:, :, pad_h // 2:pad_h // 2 + height, pad_w // 2:pad_w // 2 + width] = x  # the odd pixel comes after
+    y = np.zeros([count, filters, out_h, out_w])
+    for i, j in itertools.product(range(out_h), range(out_w)):
+        window = padded[:, :, i * stride:i * stride + k, j * stride:j * stride + k]
+        y[:, :, i, j] = np.einsum("bckl,ockl->bo", window, weight)
+    return y + bias[:, None, None]
+
+
+def conv_transpose_same(x, weight, bias, stride):
+    """tf.layers.conv2d_transpose(padding='same'): the gradient of the convolution; weight [C, O, k, k]."""
+    count, _, height, width = x.shape
+    filters, k = weight.shape[1], weight.shape[2]
+    out_h, out_w = height * stride, width * stride
+    before = max((height - 1) * stride + k - out_h, 0) // 2
+    full = np.zeros([count, filters, (height - 1) * stride + k + stride, (width - 1) * stride + k + stride])
+    for i, j in itertools.product(range(height), range(width)):
+        window = full[:, :, i * stride:i * stride + k, j * stride:j * stride + k]
+        window += np.einsum("bc,cokl->bokl", x[:, :, i, j], weight)
+    return full[:, :, before:before + out_h, before:before + out_w] + bias[:, None, None]
+
+
+def norm(x, state, name, moving=False):
+    axes = (0, 2, 3)
+    mean, variance = x.mean(axes), x.var(axes)
+    if moving:
+        mean, variance = state[f"{name}/moving_mean"], state[f"{name}/moving_variance"]
+    x = (x - mean[:, None, None]) / np.sqrt(variance + 1e-3)[:, None, None]
+    return x * state[f"{name}/gamma"][:, None, None] + state[f"{name}/beta"][:, None, None]
+
+
+def leaky(x):
+    return np.maximum(0.2 * x, x)
+
+
+def generator(state, z, masks, moving=False):
+    masks = iter(masks)
+    x = (z @ state["generator/dense/kernel"] + state["generator/dense/bias"]).reshape(-1, 512, 2, 3)
+    x = leaky(norm(x, state, "generator/batch_normalization_0", moving)) * next(masks)
+    for i, stride in enumerate([2, 2, 1]):
+        name = f"generator/conv2d_transpose_{i}"
+        x = conv_transpose_same(x, state[f"{name}/kernel"], state[f"{name}/bias"], stride)
+        if i < 2:
+            x = leaky(norm(x, state, f"generator/batch_normalization_{i + 1}", moving)) * next(masks)
+    return np.tanh(x)
+
+
+def discriminator(state, images, labels, masks):
+    masks = iter(masks)
+    planes = np.ones([len(images), len(CLASSES), *images.shape[2:]]) * labels[:, :, None, None]
+    x = np.concatenate([images, planes], axis=1)
+    for i, stride in enumerate([2, 2, 1]):
+        name = f"discriminator/conv2d_{i}"
+        x = conv_same(x, state[f"{name}/kernel"], state[f"{name}/bias"], stride)
+        x = leaky(norm(x, state, f"discriminator/batch_normalization_{i}")) * next(masks)
+    return x.reshape(len(x), -1) @ state["discriminator/dense/kernel"] + state["discriminator/dense/bias"]
+
+
+def cross_entropy(logits, target):
+    return float(np.mean(np.logaddexp(0, logits) - target * logits))
+
+
+# -- networks ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("size", "stride"), [((28, 28), 2), ((14, 14), 2), ((8, 12), 2), ((7, 7), 1), ((28, 28), 1)])
+def test_same_padding_is_tensorflows(size, stride):
+    random = np.random.RandomState(0)
+    paddle.disable_static()
+    x = random.normal(size=[2, 3, *size]).astype("float32")
+    layer = paddle.nn.Conv2D(3, 4, 5, stride, cgan.SAME[stride])
+    expected = conv_same(x, layer.weight.numpy(), layer.bias.numpy(), stride)
+    np.testing.assert_allclose(layer(paddle.to_tensor(x)).numpy(), expected, atol=1e-4)
+
+    layer = cgan.conv2d_transpose(3, 4, stride, f"t{size}{stride}")
+    larger = [size[0] * stride, size[1] * stride]
+    found = layer(paddle.to_tensor(x), output_size=larger).numpy()
+    assert found.shape == (2, 4, *larger)
+    expected = conv_transpose_same(x, layer.weight.numpy(), layer.bias.numpy(), stride)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+def test_shapes_for_the_chapters_pictures():
+    gan = CGAN(paddle.CPUPlace(), (28, 28, 1), "0123456789")
+    state = gan.state()
+    shapes = {name: list(state[name].shape) for name in [*gan.trained["G"], *gan.trained["D"]] if "kernel" in name}
+    assert shapes == {
+        "generator/dense/kernel": [106, 7 * 7 * 512], "generator/conv2d_transpose_0/kernel": [512, 256, 5, 5],
+        "generator/conv2d_transpose_1/kernel": [256, 128, 5, 5], "generator/conv2d_transpose_2/kernel": [128, 1, 5, 5],
+        "discriminator/conv2d_0/kernel": [32, 11, 5, 5], "discriminator/conv2d_1/kernel": [64, 32, 5, 5],
+        "discriminator/conv2d_2/kernel": [128, 64, 5, 5], "discriminator/dense/kernel": [6272, 1]}
+    assert gan.sizes() == {"D": 271745, "G": 6785793}
+    macs_g = 106 * 25088 + 25 * (512 * 256 * 49 + 256 * 128 * 196 + 128 * 784)
+    macs_d = 25 * (11 * 32 * 196 + 32 * 64 * 49 + 64 * 128 * 49) + 6272
+    first = 25 * 11 * 32 * 196
+    assert gan.flop(1) == 2 * (macs_g + 6 * macs_d - 2 * first + 3 * macs_g - 106 * 25088 + 3 * macs_d)
+    for name, size in shapes.items():  # Xavier, uniform
+        fans = (size[0] + size[1]) * np.prod(size[2:])
+        values = state[name]
+        assert np.abs(values).max() <= np.sqrt(6 / fans) * 1.0001
+        assert values.std() == pytest.approx(np.sqrt(2 / fans), rel=0.05)
+    assert not any(state[name].any() for name in state if name.endswith(("/bias", "/beta")))
+
+
+def test_an_iteration_is_the_chapters(gan, monkeypatch):
+    """Both losses from NumPy: labels as channels, smoothing, dropout, batch statistics, D first, one z for both."""
+    images, labels = batch()
+    runs = []
+    original = gan.run
+
+    def note(program, feed, fetch):
+        runs.append((program, {name: np.array(value) for name, value in feed.items()}, gan.state()))
+        return original(program, feed, fetch)
+
+    monkeypatch.setattr(gan, "run", note)
+    losses = gan.step((images, labels), np.random.RandomState(9))
+
+    (d_program, d_feed, d_state), (g_program, g_feed, g_state) = runs
+    assert (d_program, g_program) == (gan.train_d, gan.train_g)
+    z = np.random.RandomState(9).uniform(-1, 1, size=[BATCH, 96]).astype("float32")
+    one_hot = np.eye(len(CLASSES))[labels]
+    for feed in (d_feed, g_feed):
+        np.testing.assert_array_equal(feed["input_z"], np.concatenate([z, one_hot], axis=1).astype("float32"))
+        np.testing.assert_array_equal(feed["labels"], one_hot)
+    real = images.reshape(BATCH, 8, 12, 1).transpose(0, 3, 1, 2)
+
+    g_masks, real_masks, fake_masks = ([d_feed[f"mask_{i}"] for i in range(k, k + 3)] for k in (0, 3, 6))
+    fake = generator(d_state, d_feed["input_z"], g_masks)
+    expected = (cross_entropy(discriminator(d_state, real, one_hot, real_masks), 0.9)
+                + cross_entropy(discriminator(d_state, fake, one_hot, fake_masks), 0.0))
+    assert losses["Discriminator Loss"] == pytest.approx(expected, rel=1e-4)
+
+    g_masks, fake_masks = ([g_feed[f"mask_{i}"] for i in range(k, k + 3)] for k in (0, 6))
+    fake = generator(g_state, g_feed["input_z"], g_masks)
+    expected = cross_entropy(discriminator(g_state, fake, one_hot, fake_masks), 1.0)
+    assert losses["Generator Loss"] == pytest.approx(expected, rel=1e-4)
+    assert moved(d_state, g_state)  # D had its step before
+
+
+# -- programs ------------------------------------------------------------------------------------------
+
+
+def trained(gan, network):
+    return {name for weight in gan.trained[network] for name in (weight, *(f"{weight}_{kind}_0" for kind in ADAM))}
+
+
+def statistics(gan, network):
+    return {name for name in gan.names if name.startswith(network) and "/moving_" in name}
+
+
+def run(gan, network):
+    """The names of all that one program moves."""
+    before = gan.state()
+    images, labels = batch()
+    one_hot = np.eye(len(CLASSES), dtype="float32")[labels]
+    random = np.random.RandomState(1)
+    feed = {"input_real": images.reshape(BATCH, 1, 8, 12), "input_z": gan.joined(one_hot, random), "labels": one_hot}
+    program, dropout, loss = {"D": (gan.train_d, gan.d_dropout, gan.d_loss),
+                              "G": (gan.train_g, gan.g_dropout, gan.g_loss)}[network]
+    gan.run(program, {**feed, **dropout.masks(BATCH, random)}, [loss])
+    return moved(before, gan.state())
+
+
+@pytest.mark.parametrize("network", ["D", "G"])
+def test_each_optimiser_moves_its_own_weights_and_all_statistics(gan, network):
+    expected = trained(gan, network) | statistics(gan, "generator") | statistics(gan, "discriminator")
+    changed = run(gan, network)
+    assert changed <= expected
+    # A bias before a batch norm has a gradient of rounding errors only, which may be none at all.
+    assert {name for name in expected - changed if "/bias" not in name} == set()
+
+
+@pytest.mark.parametrize(("network", "scope"), [("D", "discriminator"), ("G", "generator")])
+def test_mended_each_optimiser_moves_its_own_statistics_only(mended, network, scope):
+    changed = run(mended, network)
+    assert changed <= trained(mended, network) | statistics(mended, scope)
+    assert statistics(mended, scope) <= changed
+
+
+def test_batch_norms_constants(gan):
+    """Momentum 0.99: after one run of D's program G's first moving mean is a hundredth of the batch's."""
+    state = gan.state()
+    run(gan, "D")
+    images, labels = batch()
+    z = gan.joined(np.eye(len(CLASSES), dtype="float32")[labels], np.random.RandomState(1))
+    x = (z @ state["generator/dense/kernel"]).reshape(BATCH, 512, 2, 3)
+    name = "generator/batch_normalization_0/moving_"
+    np.testing.assert_allclose(gan.state()[name + "mean"], 0.01 * x.mean((0, 2, 3)), atol=1e-6)
+    np.testing.assert_allclose(gan.state()[name + "variance"], 0.99 + 0.01 * x.var((0, 2, 3)), rtol=1e-3)
+
+
+def test_adams_constants(gan):
+    before = gan.state()
+    run(gan, "G")
+    after = gan.state()
+    name = "generator/conv2d_transpose_2/kernel"
+    assert after[f"{name}_beta1_pow_acc_0"].item() == pytest.approx(0.35 ** 2)
+    assert after[f"{name}_beta2_pow_acc_0"].item() == pytest.approx(0.999 ** 2)
+    gradient = after[f"{name}_moment1_0"] / 0.65
+    large = np.abs(gradient) > 1e-4  # the first step of Adam is the learning rate in the gradient's direction
+    assert large.any()
+    np.testing.assert_allclose((after[name] - before[name])[large], -2e-4 * np.sign(gradient[large]), rtol=1e-2)
+
+
+# -- dropout -------------------------------------------------------------------------------------------
+
+
+def test_masks(gan):
+    masks = gan.g_dropout.masks(BATCH, np.random.RandomState(0))
+    real = fake = [(32, 4, 6), (64, 2, 3), (128, 2, 3)]
+    assert [mask.shape[1:] for mask in masks.values()] == [(512, 2, 3), (256, 4, 6), (128, 8, 12), *real, *fake]
+    for mask in masks.values():
+        assert mask.dtype == np.uint8
+        assert set(np.unique(mask)) == {0, 2}
+        assert mask.mean() == pytest.approx(1, abs=5 / np.sqrt(mask.size))
+    a, b = masks["mask_4"], masks["mask_7"]
+    assert 0.4 < (a == b).mean() < 0.6
+    again = gan.g_dropout.masks(BATCH, np.random.RandomState(0))
+    assert all(np.array_equal(masks[name], again[name]) for name in masks)
+
+
+# -- pictures ------------------------------------------------------------------------------------------
+
+
+def test_previews_show_five_rows_and_a_class_a_column(gan):
+    noise = gan.noise(25, np.random.RandomState(0))
+    assert noise.shape == (25, 96 + 3)
+    assert noise.dtype == np.float32
+    np.testing.assert_array_equal(noise[:, 96:].argmax(1).reshape(5, 5), [[0, 1, 2, 0, 1]] * 5)
+    np.testing.assert_array_equal(noise[:, 96:].sum(1), 1)
+    assert -1 <= noise[:, :96].min() < -0.9 < 0.9 < noise[:, :96].max() < 1
+
+
+def test_previews_use_moving_averages_and_dropout(gan):
+    for _ in range(3):
+        gan.step(batch(), np.random.RandomState(2))
+    state, z = gan.state(), gan.noise(5, np.random.RandomState(0))
+    random = np.random.RandomState(0)
+    shapes = ([5, 512, 2, 3], [5, 256, 4, 6], [5, 128, 8, 12])
+    expected = generator(state, z, [cgan.Dropout.mask(shape, random) for shape in shapes], moving=True)
+    np.testing.assert_allclose(gan.sample(z), expected[:, 0], atol=1e-4)
+    np.testing.assert_array_equal(gan.sample(z), gan.sample(z))
+    assert moved(state, gan.state()) == set()
+
+
+def test_generation_uses_the_batchs_statistics_and_dropout(gan):
+    state = gan.state()
+    images = gan.generate_new("ant", rows=2, cols=3, seed=4)
+    assert images.shape == (6, 8, 12, 1)
+    assert images.dtype == np.float32
+    random = np.random.RandomState(4)
+    z = np.concatenate([random.uniform(-1, 1, [6, 96]), np.eye(3)[[0] * 6]], axis=1).astype("float32")
+    shapes = ([6, 512, 2, 3], [6, 256, 4, 6], [6, 128, 8, 12])
+    expected = generator(state, z, [cgan.Dropout.mask(shape, random) for shape in shapes])
+    np.testing.assert_allclose(images, expected.transpose(0, 2, 3, 1), atol=1e-4)
+    assert moved(state, gan.state()) == set()
+
+
+def test_mended_generation_depends_on_its_own_noise_only(gan, mended):
+    z = gan.noise(6, np.random.RandomState(0))
+    one, other = (np.random.RandomState(seed) for seed in (1, 2))
+    np.testing.assert_allclose(mended.generate(z, one)[:2], mended.generate(z[:2], other), atol=1e-6)
+    assert np.abs(gan.generate(z, one)[:2] - gan.generate(z[:2], other)).max() > 0.01
+
+
+def test_seeds(gan):
+    first = gan.generate_new("all", 2, 3, seed=1)
+    np.testing.assert_array_equal(first, gan.generate_new("all", 2, 3))
+    assert not np.array_equal(first, gan.generate_new("all", 2, 3, seed=2))
+
+
+@pytest.mark.parametrize(("target", "rows", "cols", "expected"), [
+    ("all", 2, 3, [[0, 1, 2]] * 2), ("all", 3, 2, [[0, 1]] * 3), ("all", 2, 5, [[0, 1, 2, 0, 1]] * 2),
+    (["all"], 1, 1, [[0]]), (1, 2, 2, [[1, 1]] * 2), ("Bee", 1, 2, [[1, 1]]), ("bee", 1, 1, [[1]]),
+    ("7", 1, 1, [[2]]), (7, 1, 1, [[2]]), ("0", 1, 1, [[0]]), (["7", "ant"], 2, 3, [[2, 0, 2]] * 2),
+    (-1, 3, 3, [[0] * 3, [1] * 3, [2] * 3]),  # the chapter's own: a class a row
+])
+def test_layouts(gan, target, rows, cols, expected):
+    labels = gan.labels(target, rows, cols)
+    np.testing.assert_array_equal(labels.sum(1), 1)
+    np.testing.assert_array_equal(labels.argmax(1).reshape(rows, cols), expected)
+
+
+def test_the_chapters_layout_is_right_for_squares_only(gan, mended):
+    labels = gan.labels(-1, 3, 2)  # more rows than columns: pictures of two classes, and of none
+    assert set(labels.sum(1)) == {0, 1, 2}
+    for rows, cols in ((1, 3), (4, 4)):
+        with pytest.raises(UserError, match="ask for the class all"):
+            gan.labels(-1, rows, cols)
+    np.testing.assert_array_equal(mended.labels(-1, 2, 3), gan.labels("all", 2, 3))
+
+
+@pytest.mark.parametrize("name", ["3", "wasp", "", "-2", ["ant", "wasp"]])
+def test_a_class_that_does_not_exist(gan, name):
+    with pytest.raises(UserError, match="0 ant, 1 Bee, 2 7"):
+        gan.generate_new(name)
+
+
+def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
+    monkeypatch.setattr(cgan, "MOST", 4)
+    images = gan.generate_new("all", 2, 3, plot=tmp_path / "grid.png")
+    assert images.shape == (6, 8, 12, 1)
+    assert Image.open(tmp_path / "grid.png").size == (3 * 13, 2 * 9)
+
+
+def test_the_chapters_line(gan):
+    losses = {"Discriminator Loss": 1.23456, "Generator Loss": 0.7}
+    assert gan.message(1, 4, losses) == \
+        "Epoch 2/16 step 15... Discriminator Loss: 1.235... Generator Loss: 0.700"
+    assert [step for step in range(1, 1875) if gan.due(step, False)] == list(range(100, 1875, 100))
+    assert gan.due(1875, last=True)
+
+
+# -- data ----------------------------------------------------------------------------------------------
+
+
+def published(labels, classes=("a", "b", "c")):
+    labels = None if labels is None else np.array(labels, "uint8")
+    return Pictures("own", np.zeros([4, 8, 8], "uint8"), labels, tuple(classes), "here", "")
+
+
+def test_classes_are_those_that_have_pictures():
+    labels, classes = cgan.present(published([2, 0, 2, 2]))
+    assert (labels.tolist(), classes) == ([1, 0, 1, 1], ["a", "c"])
+    with pytest.raises(UserError, match="has no labels"):
+        cgan.present(published(None))
+
+
+@pytest.mark.parametrize(("shape", "classes", "words"), [
+    ((8, 8, 1), ("a",), "one class"), ((8, 10, 1), ("a", "b"), "10×8"), ((30, 28, 3), ("a", "b"), "28×30"),
+])
+def test_pictures_that_the_networks_cannot_take(shape, classes, words):
+    with pytest.raises(UserError, match=words):
+        CGAN(paddle.CPUPlace(), shape, classes)
+
+
+# -- the command ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A folder of two classes of 4×4 pictures in colour, seven in all: two batches of four, the second short."""
+    folder = tmp_path_factory.mktemp("data") / "beads"
+    random = np.random.RandomState(0)
+    for number in range(7):
+        path = folder / ("blue" if number < 5 else "red") / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.randint(0, 256, [4, 4, 3]).astype("uint8")).save(path)
+    return folder
+
+
+def arguments(own, output, *more):
+    return ["--recipe", "cgan", "--dataset", str(own), "--batch_size", "4", "--epoch", "2", "--output", str(output),
+            *more]
+
+
+def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys):
+    train.main(arguments(own, tmp_path / "whole"))
+    printed = capsys.readouterr().out
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    for epoch, line in ((1, lines[1]), (2, lines[3])):
+        assert (f"Epoch {epoch}/2 step {2 * epoch}... Discriminator Loss: {line['Discriminator Loss']:.3f}... "
+                f"Generator Loss: {line['Generator Loss']:.3f}\n") in printed
+
+    command = [sys.executable, ROOT / "static_mnist" / "train.py", *arguments(own, tmp_path / "killed")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not checkpoint.listing(tmp_path / "killed" / "checkpoints"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    train.main(["--resume", "--output", str(tmp_path / "killed")])  # knows its recipe
+
+    for kind in ("*.png", "constant_noise/*.png", "metrics.jsonl"):
+        files = sorted((tmp_path / "whole").glob(kind))
+        assert files
+        for file in files:
+            assert file.read_bytes() == (tmp_path / "killed" / file.relative_to(tmp_path / "whole")).read_bytes(), file
+    ends = [checkpoint.load(checkpoint.listing(tmp_path / run / "checkpoints")[-1]) for run in ("whole", "killed")]
+    assert moved(ends[0][0], ends[1][0]) == set()
+    assert ends[0][1]["random"] == ends[1][1]["random"]
+
+    assert {path.name for path in (tmp_path / "whole").glob("*.png")} == {
+        "0000_0001.png", "0001_0001.png", "losses.png", "real_samples.png"}
+    real = np.asarray(Image.open(tmp_path / "whole" / "real_samples.png"))  # five rows, blue and red
+    assert real.shape == (5 * 5, 2 * 5, 3)
+    np.testing.assert_array_equal(real[1:5, 1:5], np.asarray(Image.open(own / "blue" / "0.png")))
+    np.testing.assert_array_equal(real[1:5, 6:], np.asarray(Image.open(own / "red" / "5.png")))
+    assert Image.open(tmp_path / "whole" / "constant_noise" / "0000_0001.png").size == (25, 25)
+    shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
+
+
+@pytest.fixture
+def batches(monkeypatch):
+    """The data that the command would train on."""
+    seen = []
+    monkeypatch.setattr(train.command, "train", lambda args, data, *_: seen.append(data))
+    return lambda argv: (train.main(argv), seen.pop())[1]
+
+
+def test_one_shuffle_for_ever(own, batches):
+    data = batches(arguments(own, "unused"))
+    assert sorted(data.order(0)) == list(range(7)) != list(data.order(0))
+    np.testing.assert_array_equal(data.order(0), data.order(1))
+    images, labels = list(data.epoch(0))[1]
+    assert (images.shape, labels.shape) == ((3, 48), (3,))  # the short last batch is kept
+    assert set(labels) <= {0, 1}
+    mended = batches(arguments(own, "unused", "--fix", "one_shuffle"))
+    assert any(not np.array_equal(mended.order(0), mended.order(epoch)) for epoch in (1, 2))
+
+
+def test_defaults_are_the_chapters():
+    for dataset, epoch in (("mnist", 16), ("auto", 16), ("fashion", 64), ("emnist", 32), ("some/folder", 16)):
+        args = train.options(["--recipe", "cgan", "--dataset", dataset])
+        assert (args.epoch, args.batch_size, args.fix) == (epoch, 32, [])
+
+
+def test_fixes_are_the_ones_that_the_code_knows():
+    source = Path(cgan.__file__).read_text() + Path(train.__file__).read_text(encoding="utf-8")
+    for fix in train.RECIPES["cgan"].fixes:
+        assert f'"{fix}" in' in source or f'"{fix}" not in' in source
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda own: shutil.rmtree(own / "red"), ["one class", "blue"]),
+    (lambda own: Image.new("RGB", (8, 4)).save(own / "red" / "x.png"), ["several sizes", "8×4", "--resize"]),
+    (lambda own: (own / "red" / "x.png").write_text("no"), ["x.png", "no picture"]),
+    (lambda own: [path.rename(own / path.name) for path in own.glob("*/*.png")] + [
+        shutil.rmtree(own / name) for name in ("red", "blue")], ["no labels", "sub-folder"]),
+])
+def test_bad_folders_are_refused_in_one_line(own, tmp_path, capsys, change, words):
+    copy = shutil.copytree(own, tmp_path / "copy")
+    change(copy)
+    code = run_command(lambda: train.main(arguments(copy, tmp_path / "run")))
+    lines = capsys.readouterr().err.splitlines()
+    assert (code, len(lines)) == (2, 1), lines
+    assert all(word in lines[0] for word in words), lines
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_resize(own, tmp_path, batches, capsys):
+    copy = shutil.copytree(own, tmp_path / "copy")
+    Image.new("RGB", (8, 4)).save(copy / "red" / "x.png")
+    assert batches(arguments(copy, "unused", "--resize", "12")).images.shape == (8, 12, 12, 3)
+    assert batches(arguments(copy, "unused", "--resize")).images.shape == (8, 28, 28, 3)
+    assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "digits", "--resize"])) == 2
+    assert "--resize is for a folder" in capsys.readouterr().err

@@ -1,0 +1,351 @@
+"""LearnPaddle2's note 6: what its programs compute and move, its order, its files; the command around it."""
+
+import io
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from matplotlib import cm
+from PIL import Image
+
+from common import checkpoint, compat
+from common.errors import UserError, run_command
+from static_mnist import note6, train
+from static_mnist.book import BookGAN
+from static_mnist.note6 import Note6GAN
+
+ROOT = Path(__file__).resolve().parents[2]
+BATCH = 4
+NETWORKS = {
+    "D": {"conv2d_0.w_0": [64, 1, 5, 5], "conv2d_0.b_0": [64], "conv2d_1.w_0": [128, 64, 5, 5], "conv2d_1.b_0": [128],
+          "batch_norm_0.w_0": [128], "batch_norm_0.b_0": [128], "fc_0.w_0": [2048, 1024], "fc_0.b_0": [1024],
+          "batch_norm_1.w_0": [1024], "batch_norm_1.b_0": [1024], "fc_1.w_0": [1024, 1], "fc_1.b_0": [1]},
+    "G": {"fc_0.w_0": [100, 2048], "fc_0.b_0": [2048], "batch_norm_0.w_0": [2048], "batch_norm_0.b_0": [2048],
+          "fc_1.w_0": [2048, 6272], "fc_1.b_0": [6272], "batch_norm_1.w_0": [6272], "batch_norm_1.b_0": [6272],
+          "conv2d_transpose_0.w_0": [128, 128, 5, 5], "conv2d_transpose_0.b_0": [128],
+          "conv2d_transpose_1.w_0": [128, 1, 5, 5], "conv2d_transpose_1.b_0": [1]},
+}
+BOOK = {  # the book's names for the same arrays
+    "D": {"conv2d_0": "conv1", "conv2d_1": "conv2", "batch_norm_0": "bn1", "fc_0": "fc1", "batch_norm_1": "bn2",
+          "fc_1": "fc2"},
+    "G": {"fc_0": "fc3", "batch_norm_0": "bn3", "fc_1": "fc4", "batch_norm_1": "bn4", "conv2d_transpose_0": "deconv1",
+          "conv2d_transpose_1": "deconv2"},
+}
+
+
+@pytest.fixture(scope="module")
+def built():
+    gan = Note6GAN(paddle.CPUPlace(), seed=3, batch_size=BATCH)
+    return gan, gan.state()
+
+
+@pytest.fixture
+def gan(built):
+    """The networks as they were at the start."""
+    gan, start = built
+    paddle.enable_static()
+    gan.load_state(start)
+    gan.test_z = None
+    return gan
+
+
+def pictures(count=BATCH):
+    return np.random.RandomState(0).uniform(-1, 1, [count, 784]).astype("float32")
+
+
+def noise(count=BATCH):
+    return np.random.RandomState(1).normal(size=[count, 100, 1, 1]).astype("float32")
+
+
+def moved(before, after):
+    return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+def weights(network):
+    return {f"{network}/{name}" for name in NETWORKS[network]}
+
+
+def statistics(network):
+    return {f"{network}/batch_norm_{i}.w_{k}" for i in (0, 1) for k in (1, 2)}
+
+
+def moments(network, number):
+    return {f"{name}_{kind}_{number}" for name in weights(network)
+            for kind in ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")}
+
+
+def run(gan, program):
+    feed, fetch = {"train_d_fake": ({"z": noise()}, gan.fake_avg_cost),
+                   "train_d_real": ({"image": pictures().reshape(-1, 1, 28, 28)}, gan.real_avg_cost),
+                   "train_g": ({"z": noise()}, gan.g_avg_cost)}[program]
+    [loss] = gan.run(getattr(gan, program), feed, [fetch])
+    return float(np.array(loss).reshape(()))
+
+
+# -- networks and programs -----------------------------------------------------------------------------
+
+
+def test_names_shapes_and_prefixes(gan):
+    state = gan.state()
+    for network, shapes in NETWORKS.items():
+        assert {name: list(state[f"{network}/{name}"].shape) for name in shapes} == shapes
+        assert set(gan.trained[network]) == weights(network)
+    assert set(state) == set.union(*(weights(n) | statistics(n) for n in "DG"),
+                                   moments("D", 0), moments("D", 1), moments("G", 0))
+    assert gan.sizes() == {"D": 2308097, "G": 13487745}
+
+
+def test_parameters_are_chosen_by_prefix(gan):
+    assert set(note6.get_params(gan.train_d_real, "D")) == weights("D")
+    assert set(note6.get_params(gan.train_g, "G")) == weights("G")
+    assert note6.get_params(gan.train_g, "D") == []  # marked as not trained where nobody trains them
+    assert note6.get_params(gan.train_d_fake, "G") == []
+    assert note6.get_params(gan.train_d_real, "G") == []
+
+
+def test_an_empty_parameter_list_trains_nothing(gan):
+    with paddle.static.program_guard(gan.train_d_real, gan.startup), pytest.raises(ValueError, match="empty"):
+        compat.minimize(paddle.optimizer.Adam(1e-3), gan.real_avg_cost, gan.train_d_real,
+                        note6.get_params(gan.train_d_real, "G"))
+
+
+@pytest.mark.parametrize(("program", "expected"), [
+    ("train_d_real", weights("D") | statistics("D") | moments("D", 0)),
+    ("train_d_fake", weights("D") | statistics("D") | moments("D", 1) | statistics("G")),
+    ("train_g", weights("G") | statistics("G") | moments("G", 0) | statistics("D")),
+])
+def test_what_each_program_moves(gan, program, expected):
+    before = gan.state()
+    run(gan, program)
+    changed = moved(before, gan.state())
+    # A bias before a batch norm has a gradient of rounding errors only, which may be none at all.
+    assert expected - changed <= {name for name in expected if ".b_0" in name and "batch_norm" not in name}
+    assert changed <= expected
+
+
+def test_sampling_moves_nothing(gan):
+    before = gan.state()
+    images = gan.sample(noise())
+    assert images.shape == (BATCH, 28, 28)
+    assert np.abs(images).max() <= 1
+    np.testing.assert_allclose(images[:2], gan.sample(noise()[:2]), atol=1e-5)  # moving averages: one by one
+    assert moved(before, gan.state()) == set()
+
+
+def test_two_optimisers_of_d_keep_two_sets_of_moments(gan):
+    gan.step(pictures(), np.random.RandomState(0))
+    state = gan.state()
+    for number in (0, 1):  # each has counted one step
+        assert state[f"D/fc_1.w_0_beta1_pow_acc_{number}"].item() == pytest.approx(0.9 ** 2)
+    assert not np.array_equal(state["D/fc_0.w_0_moment1_0"], state["D/fc_0.w_0_moment1_1"])
+
+
+def test_shared_moments_are_one_set():
+    gan = Note6GAN(paddle.CPUPlace(), {"shared_moments"})
+    gan.step(pictures(), np.random.RandomState(0))
+    state = gan.state()
+    assert not moments("D", 1) & set(state)
+    assert state["D/fc_1.w_0_beta1_pow_acc_0"].item() == pytest.approx(0.9 ** 3)  # two steps
+    assert state["G/fc_0.w_0_beta1_pow_acc_0"].item() == pytest.approx(0.9 ** 2)
+
+
+def test_d_is_the_books_and_g_lacks_its_activations(gan):
+    """With the same weights D gives the book's losses, and G with ``bn_activation`` the book's pictures."""
+    state = gan.state()
+    book = BookGAN(paddle.CPUPlace(), seed=8)
+    numbers = {"w_0": "1", "b_0": "2", "w_1": "3", "w_2": "4"}
+    arrays = book.state()
+    for network, layers in BOOK.items():
+        for ours, theirs in layers.items():
+            for part, number in numbers.items():
+                if f"{network}/{ours}.{part}" in state:
+                    name = theirs + (number if "batch_norm" in ours else part[0])
+                    assert arrays[name].shape == state[f"{network}/{ours}.{part}"].shape
+                    arrays[name] = state[f"{network}/{ours}.{part}"]
+    book.load_state(arrays)
+    [loss] = book.run(book.d_program, {"img": pictures(), "label": np.ones([BATCH, 1], "float32")}, [book.d_loss])
+    assert run(gan, "train_d_real") == pytest.approx(float(np.array(loss)), abs=1e-6)
+
+    expected = book.sample(noise()[:, :, 0, 0])
+    assert np.abs(gan.sample(noise()) - expected).max() > 0.1
+    fixed = Note6GAN(paddle.CPUPlace(), {"bn_activation"})
+    fixed.load_state(state)
+    np.testing.assert_allclose(fixed.sample(noise()), expected, atol=1e-5)
+
+
+def test_double_sigmoid_bounds_the_losses(gan):
+    """Where D's last layer is huge, the loss stays within the sigmoid's range, unless mended."""
+    for fix, bounded in (((), True), ({"double_sigmoid"}, False)):
+        chosen = Note6GAN(paddle.CPUPlace(), fix) if fix else gan
+        state = gan.state()
+        state["D/fc_1.b_0"][:] = -50
+        chosen.load_state(state)
+        loss = run(chosen, "train_d_real")
+        assert (0.6931 <= loss <= 0.6932) is bounded
+        assert bounded or loss == pytest.approx(50, rel=0.1)
+
+
+# -- one iteration -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(gan, monkeypatch):
+    """Notes the programs that a step runs and what they are fed."""
+    noted = []
+    original = gan.run
+
+    def note(program, feed, fetch):
+        name = next(name for name in ("train_d_fake", "train_d_real", "train_g") if getattr(gan, name) is program)
+        noted.append((name, {key: np.array(value) for key, value in feed.items()}))
+        return original(program, feed, fetch)
+
+    monkeypatch.setattr(gan, "run", note)
+    return noted
+
+
+def test_a_step_in_the_notes_order_on_its_noise(gan, runs):
+    random = np.random.RandomState(5)
+    test_z = gan.noise(BATCH, random)  # the loop's constant noise comes first
+    losses = gan.step(pictures(3), random)  # a short last batch has as much noise as any
+    assert [name for name, _ in runs] == ["train_d_fake", "train_d_real", "train_g"]
+
+    stream = np.random.RandomState(5)
+    first, second, third = (np.stack([stream.normal(0.0, 1.0, (100, 1, 1)) for _ in range(BATCH)]).astype("float32")
+                            for _ in range(3))
+    np.testing.assert_array_equal(test_z, first)
+    np.testing.assert_array_equal(runs[0][1]["z"], second)
+    np.testing.assert_array_equal(runs[1][1]["image"], pictures(3).reshape(3, 1, 28, 28))
+    np.testing.assert_array_equal(runs[2][1]["z"], third)
+    assert list(losses) == ["fake_avg_cost", "real_avg_cost", "g_avg_cost"]
+
+
+def test_the_repository_freezes_uniform_noise(gan, runs, monkeypatch):
+    monkeypatch.setattr(gan, "repository", True)
+    random = np.random.RandomState(5)
+    test_z = gan.noise(BATCH, random)
+    for _ in range(2):
+        gan.step(pictures(), random)
+    np.testing.assert_array_equal(test_z, np.random.RandomState(5).uniform(-1, 1, [BATCH, 100, 1, 1]).astype("float32"))
+    for name, feed in runs:
+        assert name == "train_d_real" or np.array_equal(feed["z"], test_z)
+
+
+# -- pictures and messages -----------------------------------------------------------------------------
+
+
+def test_the_notes_line(gan):
+    assert gan.message(3, 468, {"fake_avg_cost": 0.7, "real_avg_cost": 0.35, "g_avg_cost": 0.68}) == \
+        "Pass：3，fake_avg_cost：0.700000, real_avg_cost：0.350000, g_avg_cost：0.680000"
+    assert gan.due(468, last=True)
+    assert not gan.due(10, last=False)
+
+
+@pytest.mark.parametrize("fix", [(), {"colour_map"}, {"own_range"}, {"colour_map", "own_range"}])
+def test_64_single_pictures(tmp_path, fix):
+    images = np.random.RandomState(0).uniform(-0.5, 0.2, [70, 28, 28]).astype("float32")
+    note6.show_image_grid(images, tmp_path / "image", fix)
+    assert {path.name for path in (tmp_path / "image").iterdir()} == {f"test_{i}.png" for i in range(64)}
+    picture = Image.open(tmp_path / "image" / "test_63.png")
+    assert picture.size == (28, 28)
+    low, high = (-1, 1) if "own_range" in fix else (images[63].min(), images[63].max())
+    colours = cm.Greys_r if "colour_map" in fix else cm.viridis  # matplotlib's default
+    expected = colours((images[63] - low) / (high - low), bytes=True)
+    np.testing.assert_allclose(np.asarray(picture), expected, atol=3)
+
+
+# -- the command ---------------------------------------------------------------------------------------
+
+
+def idx(array):
+    return (0x800 + array.ndim).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in array.shape) \
+        + array.tobytes()
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """A folder of seven pictures: two batches of four, the second short."""
+    folder = tmp_path_factory.mktemp("data")
+    images = np.random.RandomState(0).randint(0, 256, [7, 28, 28]).astype("uint8")
+    (folder / "train-images-idx3-ubyte").write_bytes(idx(images))
+    return folder
+
+
+def arguments(data, output, *more):
+    return ["--recipe", "note6", "--data_dir", str(data), "--batch_size", "4", "--epoch", "2", "--output", str(output),
+            *more]
+
+
+def test_killed_and_resumed_the_run_is_the_same(data, tmp_path, capsys):
+    train.main(arguments(data, tmp_path / "whole"))
+    printed = capsys.readouterr().out
+    assert printed.count("Pass：") == 2
+    assert "Pass：1，fake_avg_cost：" in printed
+
+    command = [sys.executable, ROOT / "static_mnist" / "train.py", *arguments(data, tmp_path / "killed")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    while not checkpoint.listing(tmp_path / "killed" / "checkpoints"):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    train.main(["--resume", "--output", str(tmp_path / "killed")])  # knows its recipe
+
+    for kind in ("image/*.png", "*.png", "constant_noise/*.png", "metrics.jsonl"):
+        files = sorted((tmp_path / "whole").glob(kind))
+        assert files
+        for file in files:
+            assert file.read_bytes() == (tmp_path / "killed" / file.relative_to(tmp_path / "whole")).read_bytes(), file
+    ends = [checkpoint.load(checkpoint.listing(tmp_path / run / "checkpoints")[-1]) for run in ("whole", "killed")]
+    assert moved(ends[0][0], ends[1][0]) == set()
+    assert ends[0][1]["random"] == ends[1][1]["random"]
+
+    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert [(line["epoch"], line["batch"]) for line in lines] == [(0, 0), (0, 1), (1, 0), (1, 1)]
+    assert "Pass：%d，fake_avg_cost：%f" % (1, lines[3]["fake_avg_cost"]) in printed  # the last batch's
+    assert {path.name for path in (tmp_path / "whole").glob("0*.png")} == {"0000_0001.png", "0001_0001.png"}
+    shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
+
+
+def test_defaults_are_the_notes():
+    args = train.options(["--recipe", "note6"])
+    assert (args.epoch, args.batch_size, args.fix, args.follow) == (5, 128, [], "note")
+    assert train.options(["--recipe", "note6", "--follow", "repository"]).epoch == 20
+    assert train.options(["--recipe", "note6", "--follow", "repository", "--epoch", "3"]).epoch == 3
+    assert Note6GAN(paddle.CPUPlace(), follow="repository").fix == {"colour_map"}
+
+
+def test_fixes_are_the_ones_that_the_code_knows():
+    source = Path(note6.__file__).read_text(encoding="utf-8")
+    for fix in train.RECIPES["note6"].fixes:
+        assert f'"{fix}"' in source
+
+
+def test_dry_run_counts(data, tmp_path, capsys):
+    train.main(arguments(data, tmp_path / "run", "--dry_run"))
+    printed = capsys.readouterr().out
+    assert "G: 13,487,745 trained parameters" in printed
+    assert "2 batches an epoch, 4 iterations of 2.1 GFLOP" in printed
+    assert not (tmp_path / "run").exists()
+
+
+def test_pictures_of_another_shape_are_refused(tmp_path, capsys):
+    (tmp_path / "own").mkdir()
+    for number in range(4):
+        buffer = io.BytesIO()
+        Image.fromarray(np.zeros([28, 28, 3], "uint8")).save(buffer, "PNG")
+        (tmp_path / "own" / f"{number}.png").write_bytes(buffer.getvalue())
+    code = run_command(lambda: train.main(["--recipe", "note6", "--dataset", str(tmp_path / "own")]))
+    assert code == 2
+    assert "28×28×3" in capsys.readouterr().err
+
+
+def test_a_wrong_recipe_is_refused():
+    with pytest.raises(UserError, match="note7"):
+        train.options(["--recipe", "note7"])
