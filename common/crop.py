@@ -5,7 +5,7 @@ these rows 10 to 73 stay, as the tutorial's prose says. Its listing takes rows 2
 do not exist and come out black.
 
 A thread reads a picture's bytes, decodes, scales and encodes them in memory and writes them in one go. OpenCV
-decodes where its pixels are the same as Pillow's, because that takes 60 % of the time; Pillow scales, because
+decodes where its pixels are the same as Pillow's, in two thirds of the time; Pillow scales, because
 only Pillow's bilinear scaling gives the tutorial's pixels.
 """
 
