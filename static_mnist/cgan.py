@@ -50,7 +50,7 @@ class Dropout:
             return x
         name = f"mask_{len(self.shapes)}"
         self.shapes[name] = list(x.shape[1:])
-        return x * paddle.static.data(name, x.shape, "uint8").astype("float32")
+        return paddle.multiply(x, paddle.static.data(name, x.shape, "uint8").astype("float32"))
 
     def masks(self, count, random):
         """Masks to feed for ``count`` pictures: 1 / KEEP_PROB where a value is kept, else 0; even chances."""
@@ -82,9 +82,9 @@ def conv2d_transpose(channels, filters, strides, name):
 
 def batch_normalization(channels, name, momentum):
     """Batch normalisation."""
-    return nn.BatchNorm(channels, momentum=momentum, epsilon=EPSILON, param_attr=ParamAttr(name=f"{name}/gamma"),
-                        bias_attr=ParamAttr(name=f"{name}/beta"), moving_mean_name=f"{name}/moving_mean",
-                        moving_variance_name=f"{name}/moving_variance")
+    return compat.BatchNorm(channels, momentum=momentum, epsilon=EPSILON, param_attr=ParamAttr(name=f"{name}/gamma"),
+                            bias_attr=ParamAttr(name=f"{name}/beta"), moving_mean_name=f"{name}/moving_mean",
+                            moving_variance_name=f"{name}/moving_variance")
 
 
 def leaky_ReLU_activation(x):

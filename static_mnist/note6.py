@@ -47,9 +47,9 @@ def fc(inputs, size, name):
 
 def batch_norm(channels, name):
     """Batch normalisation."""
-    return nn.BatchNorm(channels, momentum=0.9, epsilon=1e-5, param_attr=ParamAttr(name=f"{name}.w_0"),
-                        bias_attr=ParamAttr(name=f"{name}.b_0"), moving_mean_name=f"{name}.w_1",
-                        moving_variance_name=f"{name}.w_2")
+    return compat.BatchNorm(channels, momentum=0.9, epsilon=1e-5, param_attr=ParamAttr(name=f"{name}.w_0"),
+                            bias_attr=ParamAttr(name=f"{name}.b_0"), moving_mean_name=f"{name}.w_1",
+                            moving_variance_name=f"{name}.w_2")
 
 
 # 定义生成器
