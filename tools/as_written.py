@@ -1,0 +1,94 @@
+"""The tutorials' loops as written, for `benchmark.py` to compare with: only what this project does otherwise.
+
+Everything travels through NumPy between programs, the gradients of a frozen network's weights are left to Paddle,
+activations stand before pools, nothing is spared. Layers, losses and order of steps are the recipes' own.
+"""
+
+from contextlib import nullcontext
+
+import paddle
+from paddle.nn import functional as F
+from paddle.static import Program, program_guard
+
+from common import compat, fast
+from dygraph_celeba import gan as faces
+from static_mnist import book, cgan, note6
+
+
+def activation_then_pool(x, negative_slope=0.01, size=2):
+    """In the order of the listings."""
+    x = x if negative_slope == 1 else F.leaky_relu(x, negative_slope=negative_slope)
+    return F.max_pool2d(x, size, size)
+
+
+class ThroughNumPy:
+    """What a program gives is fetched to NumPy, and fed from there."""
+
+    def run(self, program, feed, fetch):
+        with paddle.static.scope_guard(self.scope):
+            return self.executor.run(program, feed=feed, fetch_list=fetch)
+
+
+class Book(ThroughNumPy, book.BookGAN):
+    """The book's, with gradients of D's weights in ``dg_program``."""
+
+    def build(self):
+        super().build()
+        self.dg_program = Program()
+        with program_guard(self.dg_program, self.startup):
+            noise = paddle.static.data("noise", [None, book.NOISE_SIZE], "float32")
+            dg_logit = book.D()(book.G()(noise))
+            self.dg_loss = book.loss(dg_logit, paddle.ones_like(dg_logit))
+            compat.minimize(paddle.optimizer.Adam(book.LEARNING_RATE), self.dg_loss, self.dg_program,
+                            self.trained["G"])
+
+
+class Note6(ThroughNumPy, note6.Note6GAN):
+    """Note 6."""
+
+
+class Dropout(cgan.Dropout):
+    """Paddle's own, drawn within the program."""
+
+    def __call__(self, x):
+        return F.dropout(x, 1 - cgan.KEEP_PROB)
+
+
+class Conditional(ThroughNumPy, cgan.CGAN):
+    """Packt's, which was TensorFlow's: what its graph comes to in Paddle."""
+
+
+class Faces(faces.FaceGAN):
+    """CelebA's: G is recorded for D's step too, and then detached."""
+
+    def train_discriminator(self, real, noise):
+        output = self.netD(real)
+        errD_real = self.loss(output, paddle.full_like(output, faces.real_label))
+        self.update(self.optimizerD, errD_real)
+        fake = self.netG(paddle.to_tensor(noise))
+        output = self.netD(fake.detach())
+        errD_fake = self.loss(output, paddle.full_like(output, faces.fake_label))
+        self.update(self.optimizerD, errD_fake)
+        return faces.scalar(errD_real), faces.scalar(errD_fake)
+
+    @staticmethod
+    def update(optimizer, loss):
+        loss.backward()
+        optimizer.step()
+        optimizer.clear_grad()
+
+
+def undo():
+    """Take the modules' own savings back, in this process."""
+    fast.max_pool_leaky_relu = activation_then_pool
+    note6.frozen = cgan.frozen = lambda network: network
+    cgan.Dropout = Dropout
+    faces.frozen = lambda network: nullcontext()
+
+
+def loader(folder, batch_size):
+    """CelebA's DataLoader: scikit-image reads and scales each picture, in two processes."""
+    from dygraph_celeba.data import DataGenerater
+
+    return paddle.io.DataLoader(DataGenerater(folder), batch_size=batch_size, shuffle=True, num_workers=2,
+                                use_shared_memory=False, drop_last=True)
