@@ -117,7 +117,7 @@ def save_losses(path, losses, title, xlabel="Batch"):
     plt.close(figure)
 
 
-def save_animation(path, frames, seconds=12.0, most=120):
+def save_animation(path, frames, seconds=12.0, most=80):
     """An animated GIF from picture files, spread evenly where there are more than ``most``.
 
     Args:
@@ -130,7 +130,7 @@ def save_animation(path, frames, seconds=12.0, most=120):
     pictures = []
     for frame in chosen:
         with Image.open(frame) as picture:
-            pictures.append(picture.convert("P"))
+            pictures.append(picture.quantize(32))  # few colours keep the file small
     duration = max(20, int(1000 * seconds / len(pictures)))
     with replacing(path) as temporary:
         pictures[0].save(temporary, save_all=True, append_images=pictures[1:], loop=0,

@@ -5,9 +5,11 @@ about them and what each ``--fix`` changes.
 """
 
 import math
+from pathlib import Path
 
 import numpy as np
 import paddle
+import PIL.Image
 import six
 from paddle import ParamAttr, nn
 from paddle.nn import functional as F
@@ -15,6 +17,7 @@ from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 
 from common import compat, cost, fast, fluid_random, plotting
+from common.errors import UserError
 from common.static_graph import StaticGAN, scalar
 
 # Hyper-parameters
@@ -271,6 +274,18 @@ class BookGAN(StaticGAN):
         print("kpis\tdcgan_d_train_cost\t%f" % np.mean([line["D-Loss"] for line in metrics]))
         print("kpis\tdcgan_g_train_cost\t%f" % np.mean(
             [(line["DG-Loss first"] + line["DG-Loss"]) / 2 for line in metrics]))
+
+
+def display_image(epoch_no, batch_id, output="./output_dcgan"):
+    """The picture that was saved at a batch of an epoch, as ``PIL.Image``: ``display_image(10, 460)``.
+
+    Raises:
+        UserError: there is none: pictures are saved every ten batches.
+    """
+    path = Path(output) / f"{epoch_no:04d}_{batch_id:04d}.png"
+    if not path.is_file():
+        raise UserError(f"there is no picture {path}; a run saves one every {BookGAN.record_every} batches")
+    return PIL.Image.open(path)
 
 
 def trainable(layer):

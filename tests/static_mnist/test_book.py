@@ -8,11 +8,12 @@ import numpy as np
 import paddle
 import pytest
 from numpy.lib.stride_tricks import sliding_window_view
+from PIL import Image
 
 from common import compat
 from common.errors import UserError
 from static_mnist import book
-from static_mnist.book import BookGAN
+from static_mnist.book import BookGAN, display_image
 
 BATCH = 8
 NETWORKS = {
@@ -618,3 +619,13 @@ def test_memory_is_flat(small):
     for _ in range(50):
         gan.step(batch, random)
     assert resident() - before < 10  # one batch of pictures left behind each time would be 20 MB
+
+
+# -- what is left of it --------------------------------------------------------------------------------
+
+
+def test_display_image_opens_the_picture_of_a_batch(tmp_path):
+    Image.new("L", (5, 4)).save(tmp_path / "0010_0460.png")
+    assert display_image(10, 460, tmp_path).size == (5, 4)
+    with pytest.raises(UserError, match="0010_0461.png.*every 10 batches"):
+        display_image(10, 461, tmp_path)
