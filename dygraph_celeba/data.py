@@ -89,14 +89,18 @@ class PackedDataset(Dataset):
         self.packed = packed
 
     def __getitem__(self, idx):
-        return network_input(self.packed[idx][None])[0]
+        return self.batch([idx])[0]
+
+    def batch(self, numbers):
+        """The pictures of an array of numbers: float32 [B, 3, 64, 64]."""
+        return network_input(self.packed[numbers])
 
     def __len__(self):
         return len(self.packed)
 
 
 class Faces(Batches):
-    """Batches [B, 3, 64, 64] of a Dataset through ``paddle.io.DataLoader``: shuffled, the short last one dropped.
+    """Batches [B, 3, 64, 64] of a Dataset: shuffled, the short last one dropped.
 
     Seed and epoch alone decide the order, so that an epoch can begin at any of its batches.
 
@@ -104,7 +108,7 @@ class Faces(Batches):
         dataset: `DataGenerater` or `PackedDataset`.
         batch_size: pictures in a batch.
         seed: of the order.
-        workers: processes that read; 0: a thread of this process.
+        workers: processes of the DataLoader; 0, for `PackedDataset`: none, and no DataLoader.
     """
 
     def __init__(self, dataset, batch_size, seed=0, workers=0):
@@ -112,30 +116,45 @@ class Faces(Batches):
         self.workers = workers
 
     def epoch(self, epoch, first=0):
-        """Yield the batches of an epoch from number ``first`` on, as tensors; closed, it leaves no process behind.
+        """Yield the batches of an epoch from number ``first`` on; closed, it leaves no process behind.
 
         Raises:
             UserError: a picture cannot be read.
         """
         order = self.order(epoch)
-        chosen = [order[start:start + self.batch_size].tolist()
+        chosen = [order[start:start + self.batch_size]
                   for start in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)]
+        if self.workers:
+            yield from self.load([numbers.tolist() for numbers in chosen])
+        else:
+            # Three to five times as fast as through a DataLoader, whose threads, one an epoch, each keep memory.
+            yield from map(self.images.batch, chosen)
+
+    def load(self, chosen):
+        """Yield the batches of the pictures ``chosen``, a list of lists, through ``paddle.io.DataLoader``."""
         loader = DataLoader(self.images, batch_sampler=chosen, num_workers=self.workers, return_list=True,
-                            use_buffer_reader=True, use_shared_memory=False, worker_init_fn=settle_worker)
+                            use_buffer_reader=True, use_shared_memory=False, collate_fn=as_data,
+                            worker_init_fn=settle_worker)
         batches = iter(loader)
         try:
             for numbers in chosen:
-                batch = next(batches)
+                [batch] = next(batches)  # the listing's data[0]
                 bad = np.flatnonzero(np.isnan(batch[:, 0, 0, 0].numpy()))
                 if bad.size:
                     self.images.load(numbers[bad[0]])  # raises, here where the reason can be told
                 yield batch
         finally:
             # An unfinished one would never end by itself: its thread keeps it alive, and it its workers.
-            if self.workers:
-                batches._try_shutdown_all(timeout=5)
-            else:
-                batches._try_shutdown_all()
+            batches._try_shutdown_all(timeout=5)
+
+
+def as_data(pictures):
+    """A batch as a list of one array.
+
+    A bare array would stay in memory: in Paddle 2.6 and 3.3 the function that restores a batch's structure is
+    part of a reference cycle with the batch, and takes it out of there only when it lies in a list.
+    """
+    return [np.stack(pictures)]
 
 
 def settle_worker(_number):
