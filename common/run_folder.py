@@ -66,7 +66,8 @@ class RunFolder:
     def delete(self):
         """Remove a run's own files; anything else in the folder stays."""
         try:
-            files = [Path(name).name for name in self.read_config().get("files", ())]
+            files = [name for name in self.read_config().get("files", ())
+                     if (self.path / name).resolve().is_relative_to(self.path.resolve())]
         except UserError:  # not whole: its own files stay
             files = []
         owned = [*self.checkpoints.glob("*"), *self.frames.glob("*"), *self.path.glob("[0-9]*_[0-9]*.png"),

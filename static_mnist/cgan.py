@@ -164,15 +164,12 @@ class CGAN(StaticGAN):
 
     Args:
         place: ``CPUPlace`` or ``CUDAPlace``.
-        shape: of a picture, (H, W, C).
-        classes: the names of the classes.
+        shape: of a picture, (H, W, C); H and W multiples of 4.
+        classes: the names of the classes, see `present`.
         fix: names of the oddities to mend: ``sampling_dropout``, ``generation_statistics``,
             ``minus_one_layout``, ``batch_norm_updates`` (and ``one_shuffle``, which concerns the data).
         seed: of Paddle's random numbers, which the initial values come from.
         epochs, batches: of the run and in an epoch, for messages only.
-
-    Raises:
-        UserError: height or width is no multiple of 4, or there is one class only.
     """
 
     name = "cgan"
@@ -182,12 +179,6 @@ class CGAN(StaticGAN):
     preview = PREVIEW * PREVIEW  # pictures
 
     def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1):
-        height, width, _ = shape
-        if height % 4 or width % 4:
-            raise UserError(f"the pictures have {width}×{height} pixels, but cgan wants multiples of 4; "
-                            "--resize brings those of a folder to 28×28")
-        if len(classes) < 2:
-            raise UserError(f"all pictures belong to one class, {classes[0]}; a conditional GAN wants two at least")
         super().__init__(place)
         self.shape, self.classes, self.fix = tuple(shape), tuple(classes), fix
         self.epochs, self.batches = epochs, batches
@@ -332,7 +323,10 @@ class CGAN(StaticGAN):
         return samples
 
     def generate(self, input_z, random):
-        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them."""
+        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them.
+
+        The statistics in batch norm are those of up to `MOST` pictures, unless ``fix`` says moving averages.
+        """
         return self.images(input_z, random, moving="generation_statistics" in self.fix)
 
     def labels(self, target_class, rows, cols, by_row=False):
@@ -422,13 +416,20 @@ def present(pictures):
         (labels [N] from 0, the names of the classes).
 
     Raises:
-        UserError: the pictures have no labels.
+        UserError: the pictures have no labels, one class only, or a height or width that is no multiple of 4.
     """
+    height, width = pictures.images.shape[1:3]
+    if height % 4 or width % 4:
+        raise UserError(f"the pictures have {width}×{height} pixels, but cgan wants multiples of 4; "
+                        "--resize brings those of a folder to 28×28")
     if pictures.labels is None:
         raise UserError(f"{pictures.name} in {pictures.source} has no labels, which cgan needs; put the file of labels "
                         "beside the images, or pictures into a sub-folder for each class")
     found, labels = np.unique(pictures.labels, return_inverse=True)
-    return labels, [pictures.classes[i] for i in found]
+    classes = [pictures.classes[i] for i in found]
+    if len(classes) < 2:
+        raise UserError(f"all pictures belong to one class, {classes[0]}; a conditional GAN wants two at least")
+    return labels, classes
 
 
 def show_original_images(path, images, labels):

@@ -141,6 +141,7 @@ class Note6GAN(StaticGAN):
 
     name = "note6"
     losses = ("fake_avg_cost", "real_avg_cost", "g_avg_cost")
+    files = tuple(f"image/test_{i}.png" for i in range(64))
 
     def __init__(self, place, fix=(), seed=0, batch_size=128, follow="note"):
         super().__init__(place)

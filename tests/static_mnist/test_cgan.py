@@ -3,10 +3,6 @@
 import itertools
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +10,11 @@ import paddle
 import pytest
 from PIL import Image
 
-from common import checkpoint
 from common.datafiles import Pictures
 from common.errors import UserError, run_command
 from static_mnist import cgan, train
 from static_mnist.cgan import CGAN
 
-ROOT = Path(__file__).resolve().parents[2]
 SHAPE = (8, 12, 1)  # of a picture
 CLASSES = ("ant", "Bee", "7")
 BATCH = 4
@@ -385,9 +379,9 @@ def test_the_chapters_line(gan):
 # -- data ----------------------------------------------------------------------------------------------
 
 
-def published(labels, classes=("a", "b", "c")):
+def published(labels, size=(8, 8)):
     labels = None if labels is None else np.array(labels, "uint8")
-    return Pictures("own", np.zeros([4, 8, 8], "uint8"), labels, tuple(classes), "here", "")
+    return Pictures("own", np.zeros([4, *size], "uint8"), labels, ("a", "b", "c"), "here", "")
 
 
 def test_classes_are_those_that_have_pictures():
@@ -397,12 +391,12 @@ def test_classes_are_those_that_have_pictures():
         cgan.present(published(None))
 
 
-@pytest.mark.parametrize(("shape", "classes", "words"), [
-    ((8, 8, 1), ("a",), "one class"), ((8, 10, 1), ("a", "b"), "10×8"), ((30, 28, 3), ("a", "b"), "28×30"),
+@pytest.mark.parametrize(("labels", "size", "words"), [
+    ([1] * 4, (8, 8), "one class, b"), ([0, 1] * 2, (8, 10), "10×8"), ([0, 1] * 2, (30, 28, 3), "28×30"),
 ])
-def test_pictures_that_the_networks_cannot_take(shape, classes, words):
+def test_pictures_that_the_networks_cannot_take(labels, size, words):
     with pytest.raises(UserError, match=words):
-        CGAN(paddle.CPUPlace(), shape, classes)
+        cgan.present(published(labels, size=size))
 
 
 # -- the command ---------------------------------------------------------------------------------------
@@ -420,44 +414,24 @@ def own(tmp_path_factory):
     return folder
 
 
-def arguments(own, output, *more):
-    return ["--recipe", "cgan", "--dataset", str(own), "--batch_size", "4", "--epoch", "2", "--output", str(output),
-            *more]
+def arguments(own, *more):
+    return ["--recipe", "cgan", "--dataset", str(own), "--batch_size", "4", "--epoch", "2", *more]
 
 
-def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys):
-    train.main(arguments(own, tmp_path / "whole"))
+def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys, killed_and_resumed):
+    run = killed_and_resumed(arguments(own), "*.png", "constant_noise/*.png", "metrics.jsonl")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     printed = capsys.readouterr().out
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     for epoch, line in ((1, lines[1]), (2, lines[3])):
         assert (f"Epoch {epoch}/2 step {2 * epoch}... Discriminator Loss: {line['Discriminator Loss']:.3f}... "
                 f"Generator Loss: {line['Generator Loss']:.3f}\n") in printed
-
-    command = [sys.executable, ROOT / "static_mnist" / "train.py", *arguments(own, tmp_path / "killed")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while not checkpoint.listing(tmp_path / "killed" / "checkpoints"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    train.main(["--resume", "--output", str(tmp_path / "killed")])  # knows its recipe
-
-    for kind in ("*.png", "constant_noise/*.png", "metrics.jsonl"):
-        files = sorted((tmp_path / "whole").glob(kind))
-        assert files
-        for file in files:
-            assert file.read_bytes() == (tmp_path / "killed" / file.relative_to(tmp_path / "whole")).read_bytes(), file
-    ends = [checkpoint.load(checkpoint.listing(tmp_path / run / "checkpoints")[-1]) for run in ("whole", "killed")]
-    assert moved(ends[0][0], ends[1][0]) == set()
-    assert ends[0][1]["random"] == ends[1][1]["random"]
-
-    assert {path.name for path in (tmp_path / "whole").glob("*.png")} == {
+    assert {path.name for path in run.glob("*.png")} == {
         "0000_0001.png", "0001_0001.png", "losses.png", "real_samples.png"}
-    real = np.asarray(Image.open(tmp_path / "whole" / "real_samples.png"))  # five rows, blue and red
+    real = np.asarray(Image.open(run / "real_samples.png"))  # five rows, blue and red
     assert real.shape == (5 * 5, 2 * 5, 3)
     np.testing.assert_array_equal(real[1:5, 1:5], np.asarray(Image.open(own / "blue" / "0.png")))
     np.testing.assert_array_equal(real[1:5, 6:], np.asarray(Image.open(own / "red" / "5.png")))
-    assert Image.open(tmp_path / "whole" / "constant_noise" / "0000_0001.png").size == (25, 25)
+    assert Image.open(run / "constant_noise" / "0000_0001.png").size == (25, 25)
     shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
 
 
@@ -470,13 +444,13 @@ def batches(monkeypatch):
 
 
 def test_one_shuffle_for_ever(own, batches):
-    data = batches(arguments(own, "unused"))
+    data = batches(arguments(own))
     assert sorted(data.order(0)) == list(range(7)) != list(data.order(0))
     np.testing.assert_array_equal(data.order(0), data.order(1))
     images, labels = list(data.epoch(0))[1]
     assert (images.shape, labels.shape) == ((3, 48), (3,))  # the short last batch is kept
     assert set(labels) <= {0, 1}
-    mended = batches(arguments(own, "unused", "--fix", "one_shuffle"))
+    mended = batches(arguments(own, "--fix", "one_shuffle"))
     assert any(not np.array_equal(mended.order(0), mended.order(epoch)) for epoch in (1, 2))
 
 
@@ -502,17 +476,17 @@ def test_fixes_are_the_ones_that_the_code_knows():
 def test_bad_folders_are_refused_in_one_line(own, tmp_path, capsys, change, words):
     copy = shutil.copytree(own, tmp_path / "copy")
     change(copy)
-    code = run_command(lambda: train.main(arguments(copy, tmp_path / "run")))
+    code = run_command(lambda: train.main([*arguments(copy), "--output", str(tmp_path / "run")]))
     lines = capsys.readouterr().err.splitlines()
     assert (code, len(lines)) == (2, 1), lines
     assert all(word in lines[0] for word in words), lines
-    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+    assert not (tmp_path / "run").exists()
 
 
 def test_resize(own, tmp_path, batches, capsys):
     copy = shutil.copytree(own, tmp_path / "copy")
     Image.new("RGB", (8, 4)).save(copy / "red" / "x.png")
-    assert batches(arguments(copy, "unused", "--resize", "12")).images.shape == (8, 12, 12, 3)
-    assert batches(arguments(copy, "unused", "--resize")).images.shape == (8, 28, 28, 3)
+    assert batches(arguments(copy, "--resize", "12")).images.shape == (8, 12, 12, 3)
+    assert batches(arguments(copy, "--resize")).images.shape == (8, 28, 28, 3)
     assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "digits", "--resize"])) == 2
     assert "--resize is for a folder" in capsys.readouterr().err

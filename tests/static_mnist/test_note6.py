@@ -3,10 +3,6 @@
 import io
 import json
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +11,13 @@ import pytest
 from matplotlib import cm
 from PIL import Image
 
-from common import checkpoint, compat
+from common import compat
 from common.errors import UserError, run_command
+from common.run_folder import RunFolder
 from static_mnist import note6, train
 from static_mnist.book import BookGAN
 from static_mnist.note6 import Note6GAN
 
-ROOT = Path(__file__).resolve().parents[2]
 BATCH = 4
 NETWORKS = {
     "D": {"conv2d_0.w_0": [64, 1, 5, 5], "conv2d_0.b_0": [64], "conv2d_1.w_0": [128, 64, 5, 5], "conv2d_1.b_0": [128],
@@ -277,40 +273,32 @@ def data(tmp_path_factory):
     return folder
 
 
-def arguments(data, output, *more):
-    return ["--recipe", "note6", "--data_dir", str(data), "--batch_size", "4", "--epoch", "2", "--output", str(output),
-            *more]
+def arguments(data):
+    return ["--recipe", "note6", "--data_dir", str(data), "--batch_size", "4", "--epoch", "2"]
 
 
-def test_killed_and_resumed_the_run_is_the_same(data, tmp_path, capsys):
-    train.main(arguments(data, tmp_path / "whole"))
-    printed = capsys.readouterr().out
-    assert printed.count("Pass：") == 2
-    assert "Pass：1，fake_avg_cost：" in printed
-
-    command = [sys.executable, ROOT / "static_mnist" / "train.py", *arguments(data, tmp_path / "killed")]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    while not checkpoint.listing(tmp_path / "killed" / "checkpoints"):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
-    train.main(["--resume", "--output", str(tmp_path / "killed")])  # knows its recipe
-
-    for kind in ("image/*.png", "*.png", "constant_noise/*.png", "metrics.jsonl"):
-        files = sorted((tmp_path / "whole").glob(kind))
-        assert files
-        for file in files:
-            assert file.read_bytes() == (tmp_path / "killed" / file.relative_to(tmp_path / "whole")).read_bytes(), file
-    ends = [checkpoint.load(checkpoint.listing(tmp_path / run / "checkpoints")[-1]) for run in ("whole", "killed")]
-    assert moved(ends[0][0], ends[1][0]) == set()
-    assert ends[0][1]["random"] == ends[1][1]["random"]
-
-    lines = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+def test_killed_and_resumed_the_run_is_the_same(data, tmp_path, capsys, killed_and_resumed):
+    run = killed_and_resumed(arguments(data), "image/*.png", "*.png", "constant_noise/*.png", "metrics.jsonl")
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["batch"]) for line in lines] == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert "Pass：%d，fake_avg_cost：%f" % (1, lines[3]["fake_avg_cost"]) in printed  # the last batch's
-    assert {path.name for path in (tmp_path / "whole").glob("0*.png")} == {"0000_0001.png", "0001_0001.png"}
+    printed = capsys.readouterr().out
+    for number, line in ((0, lines[1]), (1, lines[3])):  # the last batch's
+        assert f"Pass：{number}，fake_avg_cost：{line['fake_avg_cost']:f}, real_avg_cost：" in printed
+    assert {path.name for path in run.glob("0*.png")} == {"0000_0001.png", "0001_0001.png"}
+    assert len(list((run / "image").iterdir())) == 4  # of the constant noise, as many as a batch
     shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
+
+
+def test_overwrite_deletes_the_single_pictures(tmp_path):
+    mine = tmp_path / "run" / "image" / "mine.png"
+    for path in (*(tmp_path / "run" / name for name in Note6GAN.files), mine, tmp_path / "outside.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    config = dict.fromkeys(["recipe", "options", "dataset", "versions", "machine"], {})
+    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "files": [*Note6GAN.files, "../outside.png"]}))
+    RunFolder(tmp_path / "run", overwrite=True).close()
+    assert list((tmp_path / "run" / "image").iterdir()) == [mine]
+    assert (tmp_path / "outside.png").exists()
 
 
 def test_defaults_are_the_notes():
@@ -328,7 +316,7 @@ def test_fixes_are_the_ones_that_the_code_knows():
 
 
 def test_dry_run_counts(data, tmp_path, capsys):
-    train.main(arguments(data, tmp_path / "run", "--dry_run"))
+    train.main([*arguments(data), "--output", str(tmp_path / "run"), "--dry_run"])
     printed = capsys.readouterr().out
     assert "G: 13,487,745 trained parameters" in printed
     assert "2 batches an epoch, 4 iterations of 2.1 GFLOP" in printed
