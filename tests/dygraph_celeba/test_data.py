@@ -115,6 +115,15 @@ def test_no_worker_outlives_its_epoch(folder, end):
     assert alive(workers) == []
 
 
+def test_ctrl_c_in_a_terminal_does_not_stop_the_workers(folder):
+    """The batch in work is to be finished, for which the main process may still need pictures."""
+    epoch = Faces(DataGenerater(folder), 1, workers=2).epoch(0)
+    next(epoch)
+    for worker in multiprocessing.active_children():
+        os.kill(worker.pid, signal.SIGINT)
+    assert len(list(epoch)) == 9
+
+
 def test_workers_end_when_their_parent_is_killed(folder):
     reading, writing = os.pipe()
     parent = os.fork()
