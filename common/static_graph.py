@@ -29,6 +29,13 @@ class StaticGAN:
         candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in ADAM for k in range(2)]
         self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
 
+    def __del__(self):
+        """Give the arrays' memory back: Paddle's cache of programs holds the scope for longer than anybody uses it."""
+        if hasattr(self, "names"):
+            self.scope.drop_kids()
+            # Paddle 3 lists a scope's variables, what its programs have put there among them; 2.6 does not.
+            self.scope.erase(list(getattr(self.scope, "local_var_names", lambda: self.names)()))
+
     def run(self, program, feed, fetch):
         """One run of a program. The fetched tensors stay on the device, to be fed to the next program.
 

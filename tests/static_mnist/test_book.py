@@ -1,8 +1,10 @@
 """The book's DCGAN: every number of the tutorial, and what each of the four programs moves."""
 
+import gc
 import math
 import statistics
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -619,6 +621,21 @@ def test_memory_is_flat(small):
     for _ in range(50):
         gan.step(batch, random)
     assert resident() - before < 10  # one batch of pictures left behind each time would be 20 MB
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+def test_a_gan_that_is_gone_gives_its_memory_back():
+    def megabytes():
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+    used = []
+    for _ in range(4):
+        gan, random = BookGAN(paddle.CPUPlace()), np.random.RandomState(0)
+        gan.step(np.zeros([2, 784], "float32"), random)
+        del gan
+        gc.collect()
+        used.append(megabytes())
+    assert used[-1] - used[1] < 100  # its arrays alone are 190
 
 
 # -- what is left of it --------------------------------------------------------------------------------
