@@ -24,7 +24,8 @@ from common import runtime  # noqa: E402
 from common.errors import UserError, run_command  # noqa: E402
 
 WRITTEN, OURS, TORCH, PRODUCT = "as written", "ours", "PyTorch", "product"
-REST = 0.3  # seconds between two turns: until the threads of the process before have ceased to wait actively
+REST = 0.3  # seconds after a turn, in which the threads of its process cease to wait actively
+DISTURBED = 0.1  # cores that other processes take at most in a good turn
 PRODUCTS = 4  # of 2048×2048 matrices in one turn
 SIDE = 2048
 
@@ -221,10 +222,22 @@ class Worker:
         raise UserError(f"the benchmark of {self.name} has failed: {last[0]}; leave its row out with --rows")
 
     def turn(self):
-        """Run once; seconds of a unit of work."""
+        """Run once: (seconds of a unit of work, cores that other processes took meanwhile)."""
+        start, before = time.perf_counter(), self.others()
         self.process.stdin.write("go\n")
         self.process.stdin.flush()
-        return self.answer()
+        seconds = self.answer()
+        return seconds, (self.others() - before) / (time.perf_counter() - start)
+
+    def others(self):
+        """Processor seconds that all other processes have had, and those that a host took away; Linux only."""
+        try:
+            whole = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
+            own = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+        except OSError:
+            return 0.0
+        user, nice, system, _idle, _waiting, *interrupts = map(int, whole)
+        return (user + nice + system + sum(interrupts) - sum(map(int, own))) / os.sysconf("SC_CLK_TCK")
 
     def close(self):
         """End the process."""
@@ -236,27 +249,50 @@ class Worker:
         self.errors.close()
 
 
-def measure(title, workers, rounds):
-    """Let workers take turns.
+def measure(title, workers, options):
+    """Let workers take turns: one each that does not count, then as many as there are rounds.
 
     Args:
         title: for progress lines.
         workers: way → `Worker`.
-        rounds: turns of each, after one that does not count.
+        options: ``rounds``, and ``patience``, the seconds to spend at most on waiting until other processes are quiet
+            and on taking turns again that they disturbed.
 
     Returns:
-        (way → facts that its worker reported, way → seconds of each turn).
+        (way → facts that its worker reported, the measured: ``seconds``, way → those of each turn, and
+        ``disturbed``, the number of turns among them that others disturbed all the same).
     """
+    left = options.patience
+
+    def turn(worker):
+        """(seconds of a unit of work, whether others disturbed it): a quiet one if patience lasts."""
+        nonlocal left
+        while True:
+            start = time.perf_counter()
+            time.sleep(REST)
+            before = worker.others()
+            time.sleep(REST)
+            quiet = worker.others() - before <= DISTURBED * REST
+            if quiet or left <= 0:
+                took, others = worker.turn()
+                if others <= DISTURBED or left <= 0:
+                    return took, others > DISTURBED
+            left -= time.perf_counter() - start
+
     try:
         about = {way: worker.answer() for way, worker in workers.items()}
-        seconds = {way: [] for way in workers}
-        for number in range(rounds + 1):
+        for worker in workers.values():
+            worker.turn()
+        seconds, disturbed = {way: [] for way in workers}, 0
+        for number in range(options.rounds):
             for way, worker in workers.items():
-                seconds[way].append(worker.turn())
-                time.sleep(REST)
-            note(f"{title}: " + ("warm" if number == 0 else f"round {number} of {rounds}") + ": " + ", ".join(
-                f"{way} {short(values[-1])}" for way, values in seconds.items()))
-        return about, {way: values[1:] for way, values in seconds.items()}
+                took, bad = turn(worker)
+                seconds[way].append(took)
+                disturbed += bad
+            note(f"{title}: round {number + 1} of {options.rounds}: " + ", ".join(
+                f"{way} {short(values[-1])}" for way, values in seconds.items())
+                + (f"; {disturbed} turns disturbed by other processes" if disturbed else ""))
+        return about, {"seconds": seconds, "disturbed": disturbed}
     finally:
         for worker in workers.values():
             worker.close()
@@ -277,10 +313,10 @@ def measure_gan(row, options, batch=None, threads=None, stock=True):
     workers = {way: Worker(row, way, batch, threads=threads, python=options.torch if way == TORCH else sys.executable)
                for way in ways if way != TORCH or options.torch}
     threads = threads or runtime.cores()
-    about, seconds = measure(f"{row}, batch {batch}, {threads} threads", workers, options.rounds)
+    about, measured = measure(f"{row}, batch {batch}, {threads} threads", workers, options)
     return {"row": row, "batch": batch, "threads": threads, "gflop": about[OURS]["gflop"],
             "fast operators": about[OURS]["fast operators"], "paddle": about[OURS]["paddle"],
-            "torch": about.get(TORCH, {}).get("torch"), "seconds": seconds}
+            "torch": about.get(TORCH, {}).get("torch"), **measured}
 
 
 def measure_growth(options):
@@ -300,15 +336,14 @@ def measure_settings(options):
     if "MKL_DEBUG_CPU_TYPE" not in runtime.fast_settings():  # not an AMD
         del ways["MKL's own choice of path"]
     workers = {way: Worker("book", way, batch, settings=settings) for way, settings in ways.items()}
-    _, seconds = measure("settings", workers, options.rounds)
-    return {"batch": batch, "threads": runtime.cores(), "seconds": seconds}
+    return {"batch": batch, "threads": runtime.cores(), **measure("settings", workers, options)[1]}
 
 
 def measure_crop(options, folder):
     """The crop tool."""
     workers = {way: Worker("crop", way, folder=folder) for way in CROP}
-    _, seconds = measure("crop", workers, options.rounds)
-    return {"row": "crop", "pictures": options.count, "threads": runtime.cores(), "seconds": seconds}
+    return {"row": "crop", "pictures": options.count, "threads": runtime.cores(),
+            **measure("crop", workers, options)[1]}
 
 
 def measure_loader(options, folder):
@@ -319,8 +354,8 @@ def measure_loader(options, folder):
         crop_folder(Pictures(folder / "img_align_celeba"), folder / "imgs", Box(), progress=False)
     batch = options.batch or GANS["celeba"].batch
     workers = {way: Worker("loader", way, batch, folder) for way in (WRITTEN, OURS)}
-    _, seconds = measure(f"loader, batch {batch}", workers, options.rounds)
-    return {"row": "loader", "batch": batch, "pictures": options.count, "seconds": seconds}
+    return {"row": "loader", "batch": batch, "pictures": options.count,
+            **measure(f"loader, batch {batch}", workers, options)[1]}
 
 
 def make_pictures(folder, count, source=None):
@@ -498,6 +533,11 @@ def show(report):
                  settings_table(report["settings"]) if report["settings"] else ""):
         if text:
             print(f"\n{text}")
+    measured = [*report["rows"], *report["growth"].get("batch", []), *report["growth"].get("threads", [])[:-1],
+                *([report["settings"]] if report["settings"] else [])]
+    turns = sum(len(values) for result in measured for values in result["seconds"].values())
+    print(f"\n{sum(result['disturbed'] for result in measured)} of {turns} turns were disturbed by other processes, "
+          f"which took more than {DISTURBED} of a core")
     if not all(result["fast operators"] for result in gans):
         print("\nthe fast operators could not be built: ours are Paddle's own here")
 
@@ -583,6 +623,8 @@ def parse(argv):
     add = parser.add_argument
     add("--rows", nargs="+", choices=ROWS, metavar="ROW", default=list(ROWS), help="of " + ", ".join(ROWS))
     add("--rounds", type=positive, default=7, help="turns of each way, after one to warm up")
+    add("--patience", type=int, default=60, metavar="SECONDS",
+        help="to spend at most for each row on waiting until other processes are quiet, and on disturbed turns")
     add("--growth", action="store_true", help="the book with batches of 32 to 512, and with 1 to all threads")
     add("--settings", action="store_true", help="the book without one setting or fast path at a time")
     add("--quick", action="store_true", help="tiny sizes, one round: shows that it works, the figures mean nothing")
@@ -595,7 +637,7 @@ def parse(argv):
     add("--run", type=Path, metavar="DIR", help="only print where the time of the training run in DIR went")
     options = parser.parse_args(argv)
     if options.quick:
-        options.rounds, options.batch, options.count = 1, 4, 24
+        options.rounds, options.batch, options.count, options.patience = 1, 4, 24, 0
     return options
 
 
@@ -631,11 +673,8 @@ def main(argv=None):
     if options.plot and not options.growth and not set(GANS) & set(options.rows):
         raise UserError("--plot has nothing to draw: add --growth, or to --rows one of " + ", ".join(GANS))
     options.torch = find_torch(options.torch)
-    load = os.getloadavg()[0]
-    if load > runtime.cores() / 2:
-        note(f"note: other processes are at work (load {load:.1f}): trust ratios, not seconds")
     report = {"machine": {"cpu": runtime.cpu_name(), "cores": runtime.cores(), "system": platform.platform(),
-                          "python": platform.python_version(), "load": load},
+                          "python": platform.python_version()},
               "rounds": options.rounds, "rows": [], "growth": {}, "settings": None}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
