@@ -128,7 +128,9 @@ def test_ctrl_c_says_how_many_are_done_and_the_next_run_continues(tmp_path):
     for number in range(2, count + 1):
         (tmp_path / "in" / f"{number:06}.jpg").hardlink_to(tmp_path / "in" / "000001.jpg")
     process = subprocess.Popen([sys.executable, str(TOOL), "--input", "in", "--output", "out", "--threads", "1"],
-                               cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+                               cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               # a shell's background job, as checks often are, starts with Ctrl-C ignored
+                               preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
     until = time.monotonic() + 60
     while not list(tmp_path.glob("out/*.jpg")) and time.monotonic() < until:
         time.sleep(0.005)
