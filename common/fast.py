@@ -9,7 +9,6 @@ Import this module after ``common.runtime.prepare()``.
 """
 
 import contextlib
-import fcntl
 import functools
 import hashlib
 import os
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import paddle
 import paddle.nn.functional as F
+from filelock import FileLock
 from paddle import nn
 from paddle.base import core
 from paddle.base.framework import OpProtoHolder
@@ -195,8 +195,7 @@ def _build():
     if compiler is None:
         raise OSError("no C++ compiler: install g++")
     library.parent.mkdir(parents=True, exist_ok=True)
-    with open(library.with_name("lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another process may be building it: wait for that one
+    with FileLock(library.with_name("lock")):  # another process may be building it: wait for that one
         if library.exists():
             return library
         start = time.monotonic()
