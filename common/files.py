@@ -8,6 +8,8 @@ from pathlib import Path
 
 from common.errors import UserError
 
+UNFINISHED = ".*.part.*"  # what a process that was killed leaves of `replacing`
+
 
 @contextlib.contextmanager
 def replacing(path):

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from common import checkpoint
 from common.errors import UserError
-from common.files import replacing
+from common.files import UNFINISHED, replacing
 
 
 class RunFolder:
@@ -54,8 +54,9 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "choose another --output") from error
-        for half in self.checkpoints.glob(".*.part.safetensors"):  # written when a run was killed
-            half.unlink(missing_ok=True)
+        for folder in (self.path, self.checkpoints, self.frames):  # what was being written when a run was killed
+            for half in folder.glob(UNFINISHED):
+                half.unlink(missing_ok=True)
         if self.config_path.exists() and not resume:
             if not overwrite:
                 self.close()

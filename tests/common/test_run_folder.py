@@ -11,6 +11,7 @@ import pytest
 
 from common import run_folder
 from common.errors import UserError
+from common.files import replacing
 from common.run_folder import RunFolder, latest_checkpoint, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -180,16 +181,17 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     RunFolder(tmp_path, resume=True).close()
 
 
-def test_half_checkpoints_of_a_killed_run_are_cleared_away(tmp_path):
+@pytest.mark.parametrize("place, suffix", [("checkpoints", "safetensors"), (".", "png"), ("constant_noise", "png")])
+def test_half_files_of_a_killed_run_are_cleared_away(tmp_path, place, suffix):
     started(tmp_path)
-    (tmp_path / "checkpoints").mkdir()
-    whole, half = (tmp_path / "checkpoints" / name
-                   for name in ("0001_0000.safetensors", ".0002_0000.abc.part.safetensors"))
+    (tmp_path / place).mkdir(exist_ok=True)
+    whole = tmp_path / place / f"0001_0000.{suffix}"
     whole.write_text("x")
-    half.write_text("x")
+    writing = replacing(tmp_path / place / f"0002_0000.{suffix}")
+    writing.__enter__().write_text("x")  # and never the end of the block
+    assert len(list((tmp_path / place).glob(f"*.{suffix}"))) == 2
     RunFolder(tmp_path, resume=True).close()
-    assert whole.exists()
-    assert not half.exists()
+    assert list((tmp_path / place).glob(f"*.{suffix}")) == [whole]
 
 
 def test_timing_is_kept_apart(tmp_path):
