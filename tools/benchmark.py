@@ -24,6 +24,7 @@ from common import runtime  # noqa: E402
 from common.errors import UserError, run_command  # noqa: E402
 
 WRITTEN, OURS, TORCH, PRODUCT = "as written", "ours", "PyTorch", "product"
+COLOURS = {WRITTEN: "tab:blue", TORCH: "tab:orange", OURS: "tab:green"}
 REST = 0.3  # seconds after a turn, in which the threads of its process cease to wait actively
 DISTURBED = 0.1  # cores that other processes take at most in a good turn
 PRODUCTS = 4  # of 2048×2048 matrices in one turn
@@ -560,16 +561,19 @@ def plot(report, path):
         ways = [way for way in (WRITTEN, TORCH, OURS) if way in gans[0]["seconds"]]
         for number, way in enumerate(ways):
             speed = [median(r["seconds"][WRITTEN])[0] / median(r["seconds"][way])[0] for r in gans]
-            bars = axis.bar([i + (number - 1) * 0.27 for i in range(len(gans))], speed, 0.25, label=way)
+            bars = axis.bar([i + (number - 1) * 0.27 for i in range(len(gans))], speed, 0.25, label=way,
+                            color=COLOURS[way])
             axis.bar_label(bars, fmt="%.1f")
         axis.set_xticks(range(len(gans)), [GANS[r["row"]].title for r in gans])
         axis.set_title("iterations a second, as written = 1")
-        axis.legend()
+        axis.set_ylim(0, axis.get_ylim()[1] * 1.15)  # room for the legend above the bars
+        axis.legend(loc="upper center", ncols=len(ways))
     for (name, results), axis in zip(report["growth"].items(), axes, strict=True):
         for way in (OURS, TORCH):
             if way in results[0]["seconds"]:
                 x = [r[name] for r in results]
-                axis.plot(x, [r["batch"] / median(r["seconds"][way])[0] for r in results], "o-", label=way)
+                axis.plot(x, [r["batch"] / median(r["seconds"][way])[0] for r in results], "o-", label=way,
+                          color=COLOURS[way])
         axis.set_xscale("log", base=2)
         axis.set_xticks(x, x)
         axis.set_title(f"book: pictures a second by {name}")
