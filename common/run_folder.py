@@ -1,13 +1,16 @@
 """The folder of a run: what lies in it, who may write there, and how its records stay complete.
 
     config.json         every option, versions, seeds, data set, machine
-    metrics.jsonl       one line a batch: step, epoch, batch, losses; nothing that a clock decides
+    metrics.jsonl       one line a batch: step, epoch, batch, losses; nothing that a clock decides.
+                        Among them lines that begin with "evaluation": what `tools/evaluate.py` measured of the
+                        checkpoint after ``step`` steps
     timing.jsonl        how long the parts of the work took, about every ten batches
     checkpoints/        see `common.checkpoint`
     constant_noise/     what the generator makes of one constant noise over time
 """
 
 import json
+import math
 import os
 import time
 from contextlib import contextmanager, suppress
@@ -19,6 +22,11 @@ from filelock import FileLock, Timeout
 from common import checkpoint
 from common.errors import UserError
 from common.files import UNFINISHED, replacing
+
+# Files of every run: of its training and of what the tools make of it
+OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
+       "comparison.json", "report.html", "config.json")
+EVALUATION = b'{"evaluation": true, '  # how such a line begins
 
 
 class RunFolder:
@@ -72,8 +80,7 @@ class RunFolder:
         except UserError:  # not whole: its own files stay
             files = []
         owned = [*self.checkpoints.glob("*"), *self.frames.glob("*"), *self.path.glob("[0-9]*_[0-9]*.png"),
-                 *(self.path / name for name in (*files, "metrics.jsonl", "timing.jsonl", "losses.png",
-                                                 "animation.gif", "config.json"))]
+                 *(self.path / name for name in (*files, *OWN))]
         for path in owned:
             if not path.is_dir():
                 path.unlink(missing_ok=True)
@@ -101,16 +108,27 @@ class RunFolder:
     def open_metrics(self, steps):
         """Go on with ``metrics.jsonl`` after ``steps`` lines; what an interrupted run wrote beyond is dropped.
 
+        Evaluations are no steps; those of later checkpoints are dropped too.
+
         Raises:
             UserError: fewer lines are there than the checkpoint has steps.
         """
         lines = self.metrics_path.read_bytes().splitlines(keepends=True) if self.metrics_path.exists() else []
-        if len(lines) < steps:
-            raise UserError(f"{self.metrics_path} has {len(lines)} lines, the checkpoint has {steps} steps: "
+        kept, count = [], 0
+        for written in lines:
+            if written.startswith(EVALUATION):
+                keep = _evaluation(written).get("step", math.inf) <= steps
+            else:
+                keep = count < steps
+                count += 1
+            if keep:
+                kept.append(written)
+        if count < steps:
+            raise UserError(f"{self.metrics_path} has {count} lines, the checkpoint has {steps} steps: "
                             "put the file back, or start anew with --overwrite")
-        if len(lines) != steps:
+        if len(kept) != len(lines):
             with replacing(self.metrics_path) as temporary:
-                temporary.write_bytes(b"".join(lines[:steps]))
+                temporary.write_bytes(b"".join(kept))
         self._metrics = open(self.metrics_path, "a", encoding="utf-8")  # noqa: SIM115  closed in `close`
 
     def write_metrics(self, **values):
@@ -138,9 +156,9 @@ class RunFolder:
                             "free some space, then go on with --resume") from error
 
     def metrics(self):
-        """The lines of ``metrics.jsonl`` as dictionaries."""
-        with open(self.metrics_path, encoding="utf-8") as file:
-            return [json.loads(line) for line in file]
+        """The lines of ``metrics.jsonl`` as dictionaries, without `evaluations`."""
+        with open(self.metrics_path, "rb") as file:
+            return [json.loads(line) for line in file if not line.startswith(EVALUATION)]
 
     def latest(self):
         """The newest checkpoint's path.
@@ -149,6 +167,53 @@ class RunFolder:
             UserError: there is none.
         """
         return latest_checkpoint(self.path)
+
+
+def evaluations(path):
+    """What was measured of the run in ``path``: a dictionary for each checkpoint, in order of steps.
+
+    Raises:
+        UserError: ``metrics.jsonl`` cannot be read.
+    """
+    found = {}
+    try:
+        with open(Path(path) / "metrics.jsonl", "rb") as file:
+            for written in file:
+                if values := written.startswith(EVALUATION) and _evaluation(written):
+                    found.setdefault(values["step"], {}).update(values)
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise UserError(f"cannot read metrics.jsonl in {path}: {error.strerror}; check its permissions") from error
+    return [found[step] for step in sorted(found)]
+
+
+def _evaluation(written):
+    """The values of such a line; none of a damaged one, which can be measured anew."""
+    try:
+        return json.loads(written)
+    except ValueError:
+        return {}
+
+
+def add_evaluation(path, step, epoch, batch, **values):
+    """Add a line to the ``metrics.jsonl`` of the run in ``path``, which may be training at that moment.
+
+    Args:
+        path: folder of the run.
+        step, epoch, batch: of the checkpoint; all 0 before the first step.
+        values: name → number, or what JSON can hold.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    written = line({"evaluation": True, "step": step, "epoch": epoch, "batch": batch, **values})
+    try:
+        with open(Path(path) / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(written)
+    except OSError as error:
+        raise UserError(f"cannot write into {path}: {error.strerror}; free some space, or copy the run to a place "
+                        "that can be written") from error
 
 
 def line(values):

@@ -12,7 +12,7 @@ import pytest
 from common import run_folder
 from common.errors import UserError
 from common.files import replacing
-from common.run_folder import RunFolder, latest_checkpoint, read_config
+from common.run_folder import RunFolder, add_evaluation, evaluations, latest_checkpoint, read_config
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {"recipe": "fake", "options": {"seed": 1}, "dataset": {"name": "日本"}, "versions": {}, "machine": {}}
@@ -51,7 +51,7 @@ def test_a_run_is_not_started_twice(tmp_path):
 
 def test_overwrite_deletes_a_runs_own_files_only(tmp_path):
     started(tmp_path, 3)
-    own = ["0000_0010.png", "12345_0000.png", "losses.png", "animation.gif", "timing.jsonl",
+    own = ["0000_0010.png", "12345_0000.png", "losses.png", "animation.gif", "timing.jsonl", "metrics.png",
            "checkpoints/0001_0000.safetensors", "constant_noise/0000_0000.png"]
     others = ["mine.txt", "photo.png", "visualdl/log", "checkpoints/folder/mine"]
     for name in own + others:
@@ -146,6 +146,62 @@ def test_missing_metrics_are_noticed(tmp_path):
         folder.open_metrics(6)
     folder.close()
     assert content(tmp_path) == before
+
+
+def test_evaluations_are_kept_apart_from_steps(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.open_metrics(0)
+    folder.write_metrics(step=0, loss=1)
+    add_evaluation(tmp_path, 1, 0, 1, fid=np.float32(0.1), recall={"7": 0.5})  # while it trains
+    folder.write_metrics(step=1, loss=2)
+    add_evaluation(tmp_path, 0, 0, 0, fid=3)
+    add_evaluation(tmp_path, 1, 0, 1, kid=4)
+    folder.close()
+    assert folder.metrics() == [{"step": 0, "loss": 1}, {"step": 1, "loss": 2}]
+    assert evaluations(tmp_path) == [
+        {"evaluation": True, "step": 0, "epoch": 0, "batch": 0, "fid": 3},
+        {"evaluation": True, "step": 1, "epoch": 0, "batch": 1, "fid": 0.1, "recall": {"7": 0.5}, "kid": 4}]
+
+
+def test_a_run_without_evaluations(tmp_path):
+    assert evaluations(tmp_path) == []
+    assert evaluations(started(tmp_path, 3)) == []
+
+
+def test_resume_keeps_the_evaluations_of_what_is_left(tmp_path):
+    """Those of the steps that the checkpoint has, in their places; they do not count as steps."""
+    path = started(tmp_path, 2) / "metrics.jsonl"
+    for step in (0, 2):
+        add_evaluation(tmp_path, step, 0, step, fid=step)
+    kept = path.read_bytes()
+    folder = RunFolder(tmp_path, resume=True)
+    folder.open_metrics(2)
+    folder.write_metrics(step=2)
+    folder.close()
+    assert path.read_bytes() == kept + b'{"step": 2}\n'  # nothing to drop: not touched
+    add_evaluation(tmp_path, 3, 0, 3, fid=3)
+    with open(path, "ab") as file:
+        file.write(b'{"evaluation": true, "step": 1, "ep')  # cut short
+    folder = RunFolder(tmp_path, resume=True)
+    folder.open_metrics(2)
+    folder.write_metrics(step=2, again=1)
+    folder.close()
+    assert path.read_bytes() == kept + b'{"step": 2, "again": 1}\n'
+    assert [each["fid"] for each in evaluations(tmp_path)] == [0, 2]
+
+
+def test_evaluations_do_not_stand_in_for_missing_steps(tmp_path):
+    started(tmp_path, 5)
+    add_evaluation(tmp_path, 5, 0, 5, fid=1)
+    folder = RunFolder(tmp_path, resume=True)
+    with pytest.raises(UserError, match="has 5 lines, the checkpoint has 6 steps"):
+        folder.open_metrics(6)
+    folder.close()
+
+
+def test_an_evaluation_of_a_run_that_cannot_be_written(tmp_path):
+    with pytest.raises(UserError, match="cannot write into .*copy the run"):
+        add_evaluation(tmp_path / "gone", 0, 0, 0, fid=1)
 
 
 class FullDisk:
