@@ -1,0 +1,101 @@
+"""Features of faces, and of any pictures that no classifier of ours knows: nothing is downloaded for them."""
+
+from pathlib import Path
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import checksum
+
+SIDE = 64  # pixels that all pictures are brought to
+CELL = 16  # pixels of a cell of gradients, and of the grid of colours
+DIRECTIONS = 8
+GRADIENTS = 2.0  # weight of the gradients, with which both parts of CelebA's features vary about alike
+
+
+class HogColour:
+    """Where edges run, and coarse colours: 128 numbers from a histogram of oriented gradients (Dalal and Triggs 2005),
+
+    8 directions in each of 4×4 cells, and 48 mean colours of the same cells. They see the build of a face and its
+    light, not its skin: a distance by them is for comparing runs of this project, not with published ones.
+    """
+
+    name = "hog-colour-176"
+
+    def features(self, pictures):
+        """[n, 176], float32.
+
+        Args:
+            pictures: [n, H, W, 3] or [n, H, W, 1], float32 in [-1, 1]; other sizes than 64×64 are brought to it.
+        """
+        return np.stack([self._one(picture) for picture in _resized(pictures, SIDE)])
+
+    def _one(self, picture):
+        from skimage.feature import hog
+
+        edges = hog(picture, DIRECTIONS, (CELL, CELL), (2, 2), feature_vector=False, channel_axis=-1)
+        # Blocks overlap; of the 3×3 the four at the corners have each cell once.
+        colours = picture.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL, 3).mean((1, 3))
+        return np.concatenate([GRADIENTS * edges[::2, ::2].ravel(), colours.ravel()]).astype("float32")
+
+
+class Inception:
+    """Features by a network in an ONNX file of the user's own, such as FID's Inception.
+
+    Args:
+        path: the file. Its network takes [n, 3, 299, 299] in [-1, 1], or another fixed size, and gives [n, d] or
+            [n, d, 1, 1]; pictures are brought to that size linearly.
+
+    Raises:
+        UserError: there is no such file, or OpenCV cannot read it.
+    """
+
+    AT_ONCE = 32  # pictures
+
+    def __init__(self, path, side=299):
+        import cv2
+
+        self.path, self.side = Path(path), side
+        if not self.path.is_file():
+            raise UserError(f"--inception: there is no file {path}; export the network as ONNX and name it")
+        try:
+            self.network = cv2.dnn.readNetFromONNX(str(path))
+        except cv2.error as error:
+            raise UserError(f"--inception: {path} is no network in ONNX that OpenCV reads ({_reason(error)}); "
+                            "export it anew") from error
+        self.name = f"{self.path.stem}-{checksum(path, 'sha256')[:8]}"
+
+    def features(self, pictures):
+        """[n, d], float32, of pictures [n, H, W, 3] or [n, H, W, 1] in [-1, 1].
+
+        Raises:
+            UserError: the network takes no such pictures.
+        """
+        import cv2
+
+        parts = []
+        for start in range(0, len(pictures), self.AT_ONCE):
+            x = _resized(pictures[start:start + self.AT_ONCE], self.side).transpose(0, 3, 1, 2)
+            try:
+                self.network.setInput(np.ascontiguousarray(x))
+                parts.append(self.network.forward().reshape(len(x), -1))
+            except (cv2.error, ValueError) as error:
+                raise UserError(f"--inception: the network in {self.path} does not take pictures of "
+                                f"{list(x.shape)} ({_reason(error)}); export it for them") from error
+        return np.concatenate(parts)
+
+
+def _reason(error):
+    return " ".join(str(error).split())[:200]
+
+
+def _resized(pictures, side):
+    """[n, side, side, 3], by linear interpolation, grey ones in three alike channels."""
+    import cv2
+
+    pictures = np.asarray(pictures, "float32")
+    if pictures.shape[1:3] != (side, side):
+        way = cv2.INTER_AREA if min(pictures.shape[1:3]) > side else cv2.INTER_LINEAR
+        pictures = np.stack([cv2.resize(picture, (side, side), interpolation=way) for picture in pictures])
+        pictures = pictures.reshape(len(pictures), side, side, -1)
+    return np.broadcast_to(pictures, [*pictures.shape[:3], 3])
