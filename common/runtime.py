@@ -68,13 +68,15 @@ def _keep_memory():
     """Let the C library keep what Paddle frees for its next request of the same size.
 
     It would hand each large array back to the system and fault its pages in anew, dozens of times an
-    iteration. Only glibc has the call; elsewhere nothing changes.
+    iteration. All threads share one pool, lest each new one, such as a reader's of every epoch, keeps another.
+    Only glibc has the call; elsewhere nothing changes.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
-        trim_threshold, mmap_threshold = -1, -3  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
+        trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, …
         libc.mallopt(mmap_threshold, 1 << 30)
         libc.mallopt(trim_threshold, 2 ** 31 - 1)
+        libc.mallopt(arena_max, 1)
 
 
 def _import_paddle():

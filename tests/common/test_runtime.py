@@ -42,6 +42,40 @@ def test_the_users_own_settings_win():
     assert environment["GLOG_minloglevel"] == "0"
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt and /proc")
+def test_what_threads_free_is_kept_once():
+    """Eight threads in turn take and free 64 MB: what stays is one thread's, not eight times that."""
+    program = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from common import runtime
+runtime.prepare()
+import threading
+import numpy as np
+
+def kept():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) for line in status if line.startswith("RssAnon")) // 1024
+
+def work(turn):
+    turns[turn].wait()
+    parts = [np.ones(8 << 20, "uint8") for _ in range(8)]
+    del parts
+    turns[turn + 1].set()
+
+before, turns = kept(), [threading.Event() for _ in range(9)]
+threads = [threading.Thread(target=work, args=[turn]) for turn in range(8)]
+for thread in threads:
+    thread.start()
+turns[0].set()
+turns[8].wait()
+print(kept() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert 32 < int(done.stdout) < 160  # MB; with a pool for each thread more than 400
+
+
 @pytest.mark.parametrize(("name", "path"), [("AMD EPYC 7763", "5"), ("Intel(R) Xeon(R)", None), ("arm64", None)])
 def test_only_amd_gets_mkls_other_path(monkeypatch, name, path):
     monkeypatch.setattr(runtime, "cpu_name", lambda: name)
