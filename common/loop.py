@@ -29,7 +29,7 @@ import time
 from collections import Counter
 from contextlib import closing, contextmanager
 
-from common import checkpoint, plotting
+from common import checkpoint, plotting, report
 from common.errors import RunStopped, UserError
 from common.progress import Progress
 
@@ -195,7 +195,7 @@ class Loop:
         return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record)
 
     def finish(self):
-        """Loss curves, animation, and a line that says where everything is."""
+        """Loss curves, animation, report, and a line that says where everything is."""
         metrics = self.folder.metrics()
         curves = {"file": "losses.png", "title": f"{self.gan.name}: losses", "xlabel": "Batch",
                   **getattr(self.gan, "curves", {})}
@@ -205,8 +205,9 @@ class Loop:
         frames = sorted(self.folder.frames.glob("*.png"))
         if frames:
             plotting.save_animation(self.folder.path / "animation.gif", frames)
+        report.write([self.folder.path], self.folder.path / "report.html", ended=True)
         total = sum(self.seconds.values())
         if total:
             print("time: " + ", ".join(f"{name} {value / total:.1%}" for name, value in self.seconds.items()))
-        print(f"done: {self.step} steps; pictures, {curves['file']}, animation.gif, metrics.jsonl and checkpoints/ "
-              f"are in {self.folder.path.resolve()}")
+        print(f"done: {self.step} steps; report.html, pictures, {curves['file']}, animation.gif, metrics.jsonl and "
+              f"checkpoints/ are in {self.folder.path.resolve()}")

@@ -128,6 +128,34 @@ def test_a_run_leaves_its_records(new, capsys):
     assert (run.folder.path / "animation.gif").exists()
 
 
+def test_a_run_ends_with_its_report(new, capsys):
+    run = new()
+    run.folder.write_config({**CONFIG, "options": {"epoch": 3}})
+    run.run()
+    page = (run.folder.path / "report.html").read_text()
+    assert "finished: 15 iterations" in page and page.count("data-step=") == 9
+    assert "done: 15 steps; report.html," in capsys.readouterr().out.splitlines()[-1]
+    new("short", max_steps=2).run()
+    page = (run.folder.path.parent / "short" / "report.html").read_text()
+    assert "stopped after 2 iterations; --resume goes on with it" in page  # although its lock is held
+
+
+def test_a_report_that_fails_is_told_and_loses_nothing(new, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("no report")
+
+    run = new()
+    monkeypatch.setattr(loop.report, "write", fail)
+    with pytest.raises(RuntimeError, match="no report"):
+        run.run()
+    assert names(run)[-1] == "0003_0000.safetensors" and len(run.folder.metrics()) == 15
+    assert (run.folder.path / "animation.gif").exists()
+    monkeypatch.undo()
+    again = new(resume=True)
+    again.run()
+    assert (again.gan.steps, (run.folder.path / "report.html").exists()) == (0, True)
+
+
 def test_losses_are_drawn_for_all_batches(new, monkeypatch):
     drawn = []
     monkeypatch.setattr(plotting, "save_losses", lambda *args: drawn.append(args))

@@ -1,0 +1,28 @@
+"""Make the report of a run, or of several side by side: one HTML file that opens without a network."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from common.command import Parser
+from common.errors import run_command
+
+
+def main(argv=None):
+    parser = Parser(description=__doc__)
+    add = parser.add_argument
+    add("runs", type=Path, nargs="+", metavar="DIR", help="folder of a run")
+    add("--output", type=Path, metavar="FILE",
+        help="the HTML file (default: report.html in the run's folder, or here for several runs)")
+    args = parser.parse_args(argv)
+
+    from common import report  # after --help: NumPy and Pillow take a moment
+
+    output = args.output or (args.runs[0] if len(args.runs) == 1 else Path()) / "report.html"
+    report.write(args.runs, output)
+    print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
