@@ -1,0 +1,421 @@
+"""A tutorial's pictures and ours by numbers, side by side, with what so few pictures can tell.
+
+Each row of the table compares one number. It calls a difference only where the 99 % interval of the difference
+leaves 0 out: among a hundred rows on pictures of one kind, about one does so by chance.
+"""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import replacing
+
+RESAMPLES = 1000  # of the bootstrap
+LEVEL = 0.99
+TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
+TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
+SHOWN = 64  # pictures of each kind in the picture
+
+
+@dataclass
+class Row:
+    """A line of the table.
+
+    Attributes:
+        name: of what is compared, with its unit or protocol.
+        tutorial, ours: the number of the generated pictures; text where it is no number; None where unknown.
+        real, tutorial_real: of real pictures, the run's own and those that the tutorial shows.
+        interval: (low, high) of ours − tutorial's.
+        verdict: what can be said.
+        note: what else has to be known.
+    """
+
+    name: str
+    tutorial: float | str | None
+    ours: float | str | None
+    interval: tuple[float, float] | None = None
+    verdict: str = ""
+    real: float | str | None = None
+    tutorial_real: float | str | None = None
+    note: str = ""
+
+
+def as_json(rows):
+    """The rows as dictionaries, ready for JSON."""
+    return [asdict(row) for row in rows]
+
+
+# ---- pictures ----------------------------------------------------------------------------------------------
+
+
+def resized(pictures, size):
+    """Pictures [n, H, W, C] brought to (height, width): by areas where they shrink, linearly where they grow."""
+    import cv2
+
+    if pictures.shape[1:3] == tuple(size):
+        return pictures
+    way = cv2.INTER_AREA if size[0] <= pictures.shape[1] and size[1] <= pictures.shape[2] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(each, size[::-1], interpolation=way).reshape(*size, -1) for each in pictures])
+
+
+def grey(pictures):
+    """[n, H, W, 1] in [-1, 1] of pictures in colour; grey ones as they are."""
+    return pictures if pictures.shape[3] == 1 else (pictures @ np.float32([0.299, 0.587, 0.114]))[..., None]
+
+
+def stretched(pictures):
+    """Each picture over its own range from -1 to 1, as ``plt.imsave`` shows it."""
+    low, high = (reduce(pictures, axis=(1, 2, 3), keepdims=True) for reduce in (np.min, np.max))
+    return (pictures - low) / np.maximum(high - low, 1e-6) * 2 - 1
+
+
+def sharpness(pictures):
+    """The variance of the Laplacian of each picture's grey values of 0 … 1: [n]. Blurred pictures have little."""
+    import cv2
+
+    return np.array([cv2.Laplacian((each[..., 0] + 1) / 2, cv2.CV_32F).var() for each in grey(pictures)])
+
+
+def contrast(pictures):
+    """The standard deviation of each picture's grey values of 0 … 255: [n]."""
+    return grey(pictures).std(axis=(1, 2, 3)) * 127.5
+
+
+def brightness(pictures):
+    """The mean of each picture's grey values of 0 … 255: [n]."""
+    return (grey(pictures).mean(axis=(1, 2, 3)) + 1) * 127.5
+
+
+def nearest(pictures, others, among_themselves=False):
+    """The nearest of other pictures to each: (its number [n], the distance [n], RMS of levels of 0 … 255).
+
+    Args:
+        pictures: [n, H, W, C].
+        others: [m, H, W, C].
+        among_themselves: the pictures are among the others, and not meant.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    flat, known = (np.ascontiguousarray(each.reshape(len(each), -1), "float32") for each in (pictures, others))
+    skip = int(among_themselves)
+    distances, numbers = NearestNeighbors(n_neighbors=1 + skip, algorithm="brute").fit(known).kneighbors(flat)
+    return numbers[:, skip], distances[:, skip] / np.sqrt(flat.shape[1]) * 127.5
+
+
+def small(pictures):
+    """Reduced so far that twins with different noise are alike."""
+    side = min(TWINS_SIDE, *pictures.shape[1:3])
+    return resized(pictures, (side, side))
+
+
+def twin_distance(real, count):
+    """How near pictures are that count as twins: only one real picture in a hundred has another as near among
+    ``count``.
+    """
+    random = np.random.RandomState(0)
+    near = []
+    for _ in range(TWINS_DRAWS if len(real) > count else 1):
+        drawn = small(real[random.permutation(len(real))[:count]])
+        near.append(nearest(drawn, drawn, among_themselves=True)[1])
+    return float(np.quantile(np.concatenate(near), 0.01))
+
+
+# ---- what few pictures can tell ----------------------------------------------------------------------------
+
+
+def interval(tutorial, ours, statistic=np.mean):
+    """The bootstrap's `LEVEL` interval of statistic(ours) − statistic(tutorial's).
+
+    Args:
+        tutorial, ours: one row a picture.
+        statistic: of such an array, a number.
+    """
+    random = np.random.RandomState(0)
+    drawn = [statistic(ours[random.randint(len(ours), size=len(ours))])
+             - statistic(tutorial[random.randint(len(tutorial), size=len(tutorial))]) for _ in range(RESAMPLES)]
+    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)
+
+
+def verdict(bounds, count):
+    """What an interval of a difference says."""
+    low, high = bounds
+    return "differs" if low > 0 or high < 0 else _nothing(count)
+
+
+def _nothing(count):
+    return f"no difference that {count} pictures can show"
+
+
+def entropy(classes):
+    """Bits of the histogram of whole numbers."""
+    share = np.unique(classes, return_counts=True)[1] / len(classes)
+    return float(-(share * np.log2(share)).sum())
+
+
+# ---- the table ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Sets:
+    """The pictures that are compared, float32 [n, H, W, C] in [-1, 1], all of one shape; None where there are none.
+
+    Attributes:
+        tutorial, ours: generated.
+        tutorial_real: that the tutorial shows beside its own.
+        real: of the run's data, if there are any not trained on.
+        train: that the run was trained on.
+        held_out: whether ``real`` were kept from the training.
+    """
+
+    tutorial: np.ndarray
+    ours: np.ndarray
+    tutorial_real: np.ndarray | None = None
+    real: np.ndarray | None = None
+    train: np.ndarray | None = None
+    held_out: bool = False
+
+    def each(self):
+        """(name, pictures) of the four kinds that have a column in the table."""
+        return [(name, getattr(self, name)) for name in ("tutorial", "ours", "tutorial_real", "real")
+                if getattr(self, name) is not None]
+
+    def changed(self, function):
+        """The same with a function applied to each kind of pictures."""
+        kinds = (*self.each(), *([("train", self.train)] if self.train is not None else []))
+        return Sets(**{name: function(pictures) for name, pictures in kinds}, held_out=self.held_out)
+
+
+def alike(sets, size=None):
+    """The sets in one size, the smallest of all unless it is given, and all in grey if any is."""
+    kinds = [*(pictures for _, pictures in sets.each()), *([sets.train] if sets.train is not None else [])]
+    size = size or tuple(min(each.shape[axis] for each in kinds) for axis in (1, 2))
+    colour = all(each.shape[3] == 3 for each in kinds)
+    return sets.changed(lambda pictures: resized(pictures if colour else grey(pictures), size))
+
+
+def mean_row(name, sets, measure, note=""):
+    """The row of a number that each picture has of its own."""
+    values = {kind: measure(pictures) for kind, pictures in sets.each()}
+    return row_of_values(name, values, note)
+
+
+def row_of_values(name, values, note=""):
+    """The row of the means of values [n] a kind of pictures."""
+    bounds = interval(values["tutorial"], values["ours"])
+    return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
+               verdict=verdict(bounds, len(values["tutorial"])), note=note)
+
+
+def sharpness_rows(sets, note):
+    """Sharpness, and its share of that of real pictures, which went the same way through sizes and formats."""
+    yield mean_row("sharpness (variance of the Laplacian)", sets, sharpness, note)
+    if sets.real is not None and sets.tutorial_real is not None:
+        both = [np.stack([sharpness(made), sharpness(real)[:len(made)]], axis=1) if len(real) >= len(made) else None
+                for made, real in ((sets.tutorial, sets.tutorial_real), (sets.ours, sets.real))]
+        if both[0] is None or both[1] is None:
+            return
+        share = lambda values: values[:, 0].mean() / values[:, 1].mean()  # noqa: E731
+        bounds = interval(*both, statistic=share)
+        yield Row("sharpness, ÷ real pictures'", float(share(both[0])), float(share(both[1])), bounds,
+                  verdict(bounds, len(sets.tutorial)), 1.0, 1.0)
+
+
+def class_rows(sets, classifier):
+    """What a classifier sees: how surely, and how evenly its classes come."""
+    seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
+    found = {kind: each.argmax(axis=1) for kind, each in seen.items()}
+    yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()})
+
+    bounds = interval(found["tutorial"], found["ours"], entropy)
+    yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
+              **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
+              verdict=verdict(bounds, len(sets.tutorial)))
+
+    from scipy.stats import chi2_contingency
+
+    counts = {kind: np.bincount(each, minlength=len(classifier.labels)) for kind, each in found.items()}
+    table = np.stack([counts["tutorial"], counts["ours"]])
+    chance = chi2_contingency(table[:, table.any(axis=0)]).pvalue if table.any(axis=0).sum() > 1 else 1.0
+    yield Row("pictures a class, " + " ".join(classifier.labels),
+              **{kind: " ".join(map(str, each)) for kind, each in counts.items() if kind != "real"},
+              verdict="differs" if chance < 1 - LEVEL else _nothing(len(sets.tutorial)),
+              note=f"χ² test: by chance in {chance:.2g} of all cases")
+
+
+def kernel_row(sets, features):
+    """KID of each kind to real pictures; different where the intervals of 95 % do not touch."""
+    from common.metrics import kernel_distance
+
+    reference = sets.real if sets.real is not None else sets.tutorial_real
+    found = {kind: features.features(pictures) for kind, pictures in sets.each()}
+    known = found["real" if sets.real is not None else "tutorial_real"]
+    kid = {kind: kernel_distance(each, known, np.random.RandomState(0)) for kind, each in found.items()
+           if each is not known}
+    (_, *tutorial), (_, *ours) = kid["tutorial"], kid["ours"]
+    apart = tutorial[1] < ours[0] or ours[1] < tutorial[0]
+    return Row(f"KID to {len(reference)} real pictures ({features.name})",
+               **{kind: each[0] for kind, each in kid.items()},
+               interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
+               verdict="differs" if apart else _nothing(len(sets.tutorial)),
+               note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours))
+
+
+def twins_row(sets):
+    """The share of pictures that have a twin in their own set."""
+    reference = sets.real if sets.real is not None else sets.tutorial_real
+    limit = twin_distance(reference, len(sets.tutorial))
+
+    def has_twin(pictures):
+        pictures = small(pictures[:len(sets.tutorial)])  # the more there are, the nearer is the nearest
+        return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
+
+    return mean_row("share of pictures with a twin", sets, has_twin,
+                    f"a twin is nearer than 1 % of as many real pictures have: RMS {limit:.3g} of 255 at "
+                    f"{TWINS_SIDE}×{TWINS_SIDE}")
+
+
+def memory_row(sets, numbers):
+    """How far the nearest training picture is; appends its number for each of ours to ``numbers``."""
+    values = {}
+    for kind, pictures in sets.each():
+        known = kind == "real" and not sets.held_out  # these are training pictures themselves
+        found, values[kind] = nearest(pictures[:len(sets.tutorial)], sets.train, known)
+        if kind == "ours":
+            numbers.extend(found)
+    low, high = interval(values["real"], values["ours"])
+    ours = ("nearer to the training pictures than" if high < 0 else
+            "farther from the training pictures than" if low > 0 else "as far from the training pictures as")
+    others = "real ones kept from it" if sets.held_out else "these from each other"
+    return row_of_values("distance to the nearest training picture", values,
+                         f"ours are {ours} {others}; RMS of 0 … 255, "
+                         f"among {len(sets.train)} pictures")
+
+
+def picture_rows(sets, features, note="", numbers=None):
+    """All rows about the pictures, one after another.
+
+    Args:
+        sets: see `alike`.
+        features: what describes the pictures; a `Classifier` gives the rows about classes too.
+        note: on the tutorial's pixels.
+        numbers: a list that the nearest training picture of each of ours goes into.
+
+    Raises:
+        UserError: too few pictures.
+    """
+    if min(len(sets.tutorial), len(sets.ours)) < 2:
+        raise UserError("one picture alone cannot be compared; name a figure or a folder of several")
+    yield from sharpness_rows(sets, note)
+    yield mean_row("contrast (standard deviation of 0 … 255)", sets, contrast)
+    yield mean_row("brightness (mean of 0 … 255)", sets, brightness)
+    if hasattr(features, "probabilities"):
+        yield from class_rows(sets, features)
+    if sets.real is not None or sets.tutorial_real is not None:
+        yield kernel_row(sets, features)
+        yield twins_row(sets)
+    if sets.train is not None:
+        yield memory_row(sets, [] if numbers is None else numbers)
+
+
+# ---- losses ------------------------------------------------------------------------------------------------
+
+
+def loss_rows(config, metrics):
+    """A run's losses beside the published ones.
+
+    Args:
+        config: the run's ``config.json``.
+        metrics: its lines, one a batch.
+    """
+    from common import published
+
+    if not metrics:
+        return
+    if config["recipe"] == "book" and config["options"].get("enable_ce"):
+        yield from _evaluation_rows(metrics, published)
+    elif config["recipe"] == "book":
+        yield from _book_rows(metrics, published)
+    elif config["recipe"] == "dcgan_face":
+        yield from _faces_rows(metrics, published)
+
+
+def _evaluation_rows(metrics, published):
+    means = {"D-Loss": np.mean([line["D-Loss"] for line in metrics]),
+             "DG-Loss": np.mean([(line["DG-Loss first"] + line["DG-Loss"]) / 2 for line in metrics])}
+    for name, baseline in published.BOOK_CE.items():
+        off = means[name] / baseline - 1
+        within = abs(off) <= published.CE_TOLERANCE
+        yield Row(f"{name}, continuous evaluation", baseline, float(means[name]),
+                  verdict=f"{'within' if within else 'outside'} its {published.CE_TOLERANCE:.0%} ({off:+.1%})",
+                  note=f"mean of {len(metrics)} batches")
+
+
+def _book_rows(metrics, published):
+    at = [line for line in metrics if (line["epoch"], line["batch"]) <= (published.BOOK_EPOCH, published.BOOK_BATCH)]
+    shown = at[-1]
+    around = [line for line in metrics if line["epoch"] == shown["epoch"]]
+    for name, value in published.BOOK_LOSSES.items():
+        low, high = np.quantile([line[name] for line in around], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value
+        yield Row(f"{name} of one batch", value, shown[name], (float(low), float(high)),
+                  "differs" if low > 0 or high < 0 else f"within what {len(around)} batches of that epoch show",
+                  note=f"tutorial: epoch {published.BOOK_EPOCH}, batch {published.BOOK_BATCH}; "
+                       f"ours: epoch {shown['epoch']}, batch {shown['batch']}")
+
+
+def _faces_rows(metrics, published):
+    settled = metrics[published.FACES_SETTLED:]
+    for name, value in published.FACES_LOSSES.items():
+        if not settled:
+            return
+        losses = np.array([line[name] for line in settled])
+        low, high = np.quantile(losses, [0.05, 0.95])
+        yield Row(f"{name} after batch {published.FACES_SETTLED}, median", value, float(np.median(losses)),
+                  (float(low - value), float(high - value)),
+                  "within our batches' 5 … 95 %" if low <= value <= high else "outside our batches' 5 … 95 %",
+                  note=f"the tutorial's is read off its curve by eye; ours: {len(settled)} batches")
+
+
+# ---- what is shown -----------------------------------------------------------------------------------------
+
+
+def table(rows):
+    """The rows as lines of text: the numbers, and beneath them what they say."""
+    columns = ("tutorial", "ours", "tutorial_real", "real")
+    yield f"{'':50}{'generated':>22}{'real':>22}"
+    yield f"{'':50}" + "".join(f"{heading:>11}" for heading in ("tutorial", "ours") * 2)
+    for row in rows:
+        values = [getattr(row, column) for column in columns]
+        if any(isinstance(value, str) for value in values):
+            yield f"\n{row.name}"
+            yield from (f"    {column.replace('_', ' '):14}{value}"
+                        for column, value in zip(columns, values, strict=True) if value is not None)
+        else:
+            yield f"\n{row.name:50}" + "".join(f"{'' if value is None else f'{value:.4g}':>11}" for value in values)
+        bounds = f" (ours − tutorial {row.interval[0]:+.3g} … {row.interval[1]:+.3g})" if row.interval else ""
+        yield f"    {row.verdict}{bounds}"
+        if row.note:
+            yield f"    {row.note}"
+
+
+def save_picture(path, panels):
+    """Grids of pictures side by side, each under a heading.
+
+    Args:
+        path: of the PNG.
+        panels: (heading, pictures [n, H, W, C] in [-1, 1]); the first `SHOWN` are drawn.
+    """
+    from common import plotting
+
+    figure, axes = plotting.plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.9), squeeze=False,
+                                          gridspec_kw={"wspace": 0.05})
+    for axis, (heading, pictures) in zip(axes[0], panels, strict=True):
+        drawn = pictures[:SHOWN]
+        joined = plotting.grid(drawn[..., 0] if drawn.shape[3] == 1 else drawn, pad=2)
+        axis.imshow(plotting.to_uint8(joined), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axis.set_title(heading, fontsize=11)
+        axis.axis("off")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, bbox_inches="tight", dpi=120)
+    plotting.plt.close(figure)
