@@ -259,7 +259,9 @@ def kernel_row(sets, features):
                **{kind: each[0] for kind, each in kid.items()},
                interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
                verdict="differs" if apart else _nothing(len(sets.tutorial)),
-               note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours))
+               note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours)
+                    + ("" if hasattr(features, "probabilities") else
+                       "; these features see edges and coarse colours, not whether a face is one"))
 
 
 def twins_row(sets):
