@@ -1,0 +1,219 @@
+"""How good a run's checkpoints are: measured, kept in its ``metrics.jsonl``, shown as a table and a figure.
+
+A metric's name carries its protocol: ``fid mnist-cnn-3f2a91bc 10000/10000 train`` is FID by those features, of
+10,000 generated pictures against 10,000 of the training set.
+"""
+
+import json
+import sys
+
+import numpy as np
+from safetensors import safe_open
+from tqdm import tqdm
+
+from common import metrics
+from common.errors import UserError
+from common.run_folder import add_evaluation, evaluations
+
+SEED = 1  # that names do not mention
+COLUMNS = {"fid": "FID", "kid": "KID (95 %)", "precision": "precision", "recall": "recall", "density": "density",
+           "coverage": "coverage", "label agreement": "label agreement"}
+
+
+class Evaluation:
+    """One protocol on one run.
+
+    Args:
+        run: `tools.trained.Trained`.
+        features: as ``run.features``.
+        count: how many pictures to draw; they are held against as many real ones, or all where there are fewer.
+        seed: of the noise.
+    """
+
+    def __init__(self, run, features, count, seed=SEED):
+        self.run, self.features, self.count, self.seed = run, features, count, seed
+        real = min(count, run.config["dataset"]["pictures"])
+        data = f"{real} digits" if run.data == "digits" else str(real)  # that are judged by MNIST's classifier
+        self.protocol = f"{features.name} {count}/{data} train" + (f" seed {seed}" if seed != SEED else "")
+        self.floor = f"{features.name} {data} real"
+
+    def measure(self, checkpoints):
+        """Measure what was not measured before, and keep it: checkpoints, the untrained generator, real pictures.
+
+        Raises:
+            UserError: a checkpoint or the data cannot be used, or there are too few pictures.
+        """
+        known = {(each["epoch"], each["batch"]): each for each in self.known()}
+        todo = [path for path in (None, *checkpoints) if position(path) not in known]
+        if not todo:
+            return
+        # On a terminal only: each row takes seconds, and the table comes at the end
+        with tqdm(total=len(todo) + 1, disable=not sys.stderr.isatty(), leave=False, unit="row") as bar:
+            bar.set_description("real pictures")
+            real, *_ = self.described(*self.run.real("train", self.count))
+            if not self.known_real() and (values := self.measure_real(real)):
+                add_evaluation(self.run.path, 0, 0, 0, **values)
+            bar.update()
+            for path in todo:
+                bar.set_description(path.name if path else "untrained generator")
+                drawn = (self.run.sample(self.count, self.seed, path) if path
+                         else self.run.untrained(self.count, self.seed))
+                values = named(self.protocol, self.compare(real, *self.described(*drawn)))
+                epoch, batch = position(path)
+                add_evaluation(self.run.path, steps(path) if path else 0, epoch, batch, **values)
+                bar.update()
+
+    def described(self, pictures, labels):
+        """(features, the classes' recognised numbers or None, labels or None)."""
+        classes = self.run.classes
+        if not (classes and labels is not None and hasattr(self.features, "outputs")):
+            return self.features.features(pictures), None, None
+        features, probabilities = self.features.outputs(pictures)
+        # Of EMNIST's letters both cases are one class
+        plain = str.casefold if len({name.casefold() for name in classes}) == len(classes) else str
+        numbers = {plain(name): number for number, name in enumerate(classes)}
+        found = np.array([numbers.get(plain(name), -1) for name in self.features.labels])
+        if set(numbers.values()) - set(found.tolist()):  # a class that the classifier has never seen
+            return features, None, None
+        return features, found[probabilities.argmax(1)], labels
+
+    def compare(self, real, generated, found, labels):
+        """All metrics of generated features, by their short names."""
+        kid, low, high = metrics.kernel_distance(real, generated, np.random.RandomState(0))
+        precision, recall = metrics.precision_recall(real, generated)
+        density, coverage = metrics.density_coverage(real, generated)
+        values = {"fid": metrics.frechet_distance(real, generated), "kid": kid, "kid low": low, "kid high": high,
+                  "precision": precision, "recall": recall, "density": density, "coverage": coverage}
+        if labels is not None:
+            values["label agreement"], of_each = metrics.label_agreement(labels, found, len(self.run.classes))
+            values["class recall"] = dict(zip(self.run.classes, np.round(of_each, 4).tolist(), strict=True))
+        return values
+
+    def measure_real(self, real):
+        """What real pictures reach: those of the test set where there is one, else one half against the other."""
+        try:
+            test = self.run.real("test", self.count)
+        except UserError:
+            half = len(real) // 2
+            if half <= real.shape[1]:  # too few
+                return {}
+            return named(f"{self.floor} halves", self.compare(real[:half], real[half:], None, None))
+        return named(f"{self.floor} test", self.compare(real, *self.described(*test)))
+
+    # What is known
+
+    def known(self):
+        """The evaluations of this protocol, each with short names; the untrained generator first."""
+        return [{**each, **values} for each in evaluations(self.run.path) if (values := short(self.protocol, each))]
+
+    def known_real(self):
+        """(what was held against the training set, values) of real pictures, or None."""
+        for each in evaluations(self.run.path):
+            for what in ("test", "halves"):
+                if values := short(f"{self.floor} {what}", each):
+                    return what, values
+        return None
+
+    def epochs(self, each):
+        """How many epochs an evaluated checkpoint has behind it."""
+        pictures = self.run.config["dataset"]["pictures"]
+        return each["epoch"] + each["batch"] * self.run.config["options"]["batch_size"] / pictures
+
+
+def named(protocol, values):
+    """Values under their full names."""
+    return {f"{name} {protocol}": value for name, value in values.items()}
+
+
+def short(protocol, values):
+    """The values of one protocol by their short names."""
+    end = f" {protocol}"
+    return {name.removesuffix(end): value for name, value in values.items() if name.endswith(end)}
+
+
+def position(path):
+    """(epoch, batch) of a checkpoint, by its name; (0, 0) for None, the untrained generator."""
+    return tuple(map(int, path.stem.split("_"))) if path else (0, 0)
+
+
+def steps(path):
+    """How many steps a checkpoint has behind it."""
+    with safe_open(path, "numpy") as file:
+        return json.loads(file.metadata()["record"])["step"]
+
+
+# Shown
+
+
+def table(evaluation):
+    """The lines of a table: real pictures, the untrained generator, each checkpoint."""
+    real, known = evaluation.known_real(), evaluation.known()
+    rows = [({"test": "real: test pictures", "halves": "real: half against half"}[real[0]], real[1])] if real else []
+    rows += [(title(each), each) for each in known]
+    columns = [name for name in COLUMNS if any(name in values for _, values in rows)]
+    cells = [["", *(COLUMNS[name] for name in columns)]]
+    cells += [[text, *(cell(name, values) for name in columns)] for text, values in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in
+                                                  zip(row[1:], widths[1:], strict=True))]) for row in cells]
+
+
+def title(each):
+    """A row's name."""
+    if each["step"] == 0:
+        return "untrained generator"
+    return f"epoch {each['epoch']}" + (f" and {each['batch']} batches" if each["batch"] else "")
+
+
+def cell(name, values):
+    """A number as people read it."""
+    if name not in values:
+        return ""
+    if name in ("fid", "kid"):
+        text = f"{values[name]:#.4g}"
+        return text if name == "fid" else f"{text} ({values['kid low']:#.3g} … {values['kid high']:#.3g})"
+    return f"{values[name]:.1%}" if name == "label agreement" else f"{values[name]:.3f}"
+
+
+def best(evaluation):
+    """The path of the checkpoint with the lowest FID, of those that are still there; or None."""
+    distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
+    kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
+    return min(kept, key=lambda path: distances[position(path)], default=None)
+
+
+def save_figure(path, evaluation):
+    """Draw all metrics over the epochs.
+
+    Args:
+        path: of the PNG.
+        evaluation: `Evaluation`, measured.
+    """
+    from common.files import replacing
+    from common.plotting import plt
+
+    known, real = evaluation.known(), evaluation.known_real()
+    panels = [["fid"], ["kid"], ["precision", "recall"], ["density", "coverage"]]
+    panels += [["label agreement"]] * any("label agreement" in each for each in known)
+    epochs = [evaluation.epochs(each) for each in known]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 4.5), layout="constrained")
+    for axis, names in zip(axes, panels, strict=True):
+        for number, name in enumerate(names):
+            axis.plot(epochs, [each.get(name, np.nan) for each in known], "o-", color=f"C{number}",
+                      label=COLUMNS[name])
+            if real and name in real[1]:
+                label = "the same of real pictures" if number == len(names) - 1 else None
+                axis.axhline(real[1][name], color=f"C{number}", linestyle="--", linewidth=0.8, label=label)
+        if names == ["kid"]:
+            axis.fill_between(epochs, *([each[f"kid {end}"] for each in known] for end in ("low", "high")), alpha=0.3)
+        if names in (["fid"], ["kid"]) and any(each[names[0]] > 0 for each in known):
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(0, None)
+        axis.set_xlabel("Epoch (0: untrained)")
+        axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    figure.suptitle(f"{evaluation.run.recipe}, {evaluation.run.config['dataset']['name']}: {evaluation.protocol}")
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    plt.close(figure)

@@ -1,0 +1,208 @@
+"""tools/evaluate.py on tiny runs: what is measured, kept, drawn and said."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common import metrics
+from common.classifier import Classifier
+from common.errors import run_command
+from common.evaluation import Evaluation, short
+from common.face_features import HogColour
+from common.run_folder import evaluations
+from static_mnist import train
+from tools import evaluate
+from tools.trained import Trained
+
+ROOT = Path(__file__).resolve().parents[2]
+COUNT = 140  # more than the features have numbers
+
+
+@pytest.fixture(scope="module")
+def measured(book_run, tmp_path_factory):
+    """The book's run, all of it measured."""
+    run = shutil.copytree(book_run, tmp_path_factory.mktemp("measured") / "run")
+    assert run_command(lambda: evaluate.main(["--run", str(run), "--count", str(COUNT)])) == 0
+    return run
+
+
+@pytest.fixture
+def copy(measured, tmp_path):
+    return shutil.copytree(measured, tmp_path / "copy")
+
+
+@pytest.fixture
+def call(capsys):
+    """The command in this process: exit code, stdout, stderr."""
+    def call(*args):
+        capsys.readouterr()
+        code = run_command(lambda: evaluate.main([str(arg) for arg in args]))
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def protocol(count=COUNT):
+    return f"{Classifier.load('mnist').name} {count}/{count} digits train"
+
+
+def test_each_checkpoint_has_its_numbers(measured):
+    """Kept under names that tell how, and the same as by hand."""
+    untrained, first, second = evaluations(measured)
+    assert [(each["step"], each["epoch"], each["batch"]) for each in (untrained, first, second)] == [
+        (0, 0, 0), (1, 1, 0), (2, 2, 0)]
+    run = Trained(measured)
+    real = run.features.features(run.real("train", COUNT)[0])
+    for each, pictures in ((untrained, run.untrained(COUNT)), (second, run.sample(COUNT))):
+        generated = run.features.features(pictures[0])
+        kid = metrics.kernel_distance(real, generated, np.random.RandomState(0))
+        expected = dict(zip(("kid", "kid low", "kid high"), kid, strict=True))
+        expected["fid"] = metrics.frechet_distance(real, generated)
+        expected["precision"], expected["recall"] = metrics.precision_recall(real, generated)
+        expected["density"], expected["coverage"] = metrics.density_coverage(real, generated)
+        for name, value in expected.items():
+            assert each[f"{name} {protocol()}"] == pytest.approx(value, rel=1e-4), name
+    assert not [name for name in untrained if "real" in name]  # halves of 70 pictures are too few for 128 features
+
+
+def test_real_pictures_halve_the_distance(book_run, tmp_path, call):
+    """The floor: far below what a generator without training reaches."""
+    run = shutil.copytree(book_run, tmp_path / "run")
+    assert call("--run", run, "--count", 300, "--checkpoint", "0002_0000.safetensors")[0] == 0
+    untrained, last = evaluations(run)
+    floor = short(protocol(300).replace("300/300", "300").replace("train", "real halves"), untrained)
+    drawn = short(protocol(300), last)
+    assert floor["fid"] < drawn["fid"] / 5
+    assert floor["kid"] < drawn["kid"] / 5
+    assert floor["coverage"] > 0.8 > drawn["coverage"]
+
+
+def test_the_table_names_the_best(measured, call):
+    code, out, err = call("--run", measured, "--count", COUNT)
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert protocol() in lines[0]
+    assert [line.split("  ")[0].strip() for line in lines[1:5]] == ["", "untrained generator", "epoch 1", "epoch 2"]
+    assert [word for word in ("FID", "KID", "precision", "recall", "density", "coverage") if word not in lines[1]] == []
+    distances = {each["epoch"]: each[f"fid {protocol()}"] for each in evaluations(measured) if each["step"]}
+    assert f"000{min(distances, key=distances.get)}_0000.safetensors" in lines[5]
+    assert f"{distances[2]:#.4g}" in lines[4]
+    assert len({len(line) for line in lines[1:5]}) == 1  # columns stand
+
+
+def test_what_is_measured_is_not_measured_again(copy, call, monkeypatch):
+    before = (copy / "metrics.jsonl").read_bytes()
+    (copy / "metrics.png").unlink()
+    with monkeypatch.context() as patch:
+        for name in ("sample", "untrained", "real"):
+            patch.setattr(Trained, name, None)
+        assert call("--run", copy, "--count", COUNT)[0] == 0
+    assert (copy / "metrics.jsonl").read_bytes() == before
+    with Image.open(copy / "metrics.png") as figure:
+        assert figure.size[0] > 1000
+
+    assert call("--run", copy, "--count", COUNT, "--seed", 2, "--checkpoint", copy / "checkpoints" /
+                "0001_0000.safetensors")[0] == 0
+    after = (copy / "metrics.jsonl").read_bytes()
+    assert after.startswith(before)
+    added = [json.loads(line) for line in after[len(before):].splitlines()]
+    assert [each["step"] for each in added] == [0, 1]
+    assert all(name.endswith(" seed 2") for each in added for name in each if name.startswith("fid"))
+
+
+def test_a_measured_run_goes_on_as_if_nobody_had_looked(copy, book_run, tmp_path, call, monkeypatch):
+    """Resumed, it trains the same; a later checkpoint is measured, the others keep their numbers."""
+    plain = shutil.copytree(book_run, tmp_path / "plain")
+    for run in (plain, copy):
+        train.main(["--output", str(run), "--resume", "--epoch", "3"])
+    assert (plain / "checkpoints" / "0003_0000.safetensors").exists()
+    steps, measured_steps = ([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+                             for run in (plain, copy))
+    assert [each for each in measured_steps if "evaluation" not in each] == steps
+    before = evaluations(copy)
+    assert call("--run", copy, "--count", COUNT)[0] == 0
+    after = evaluations(copy)
+    assert after[:3] == before
+    assert [each["epoch"] for each in after] == [0, 1, 2, 3]
+
+
+def test_classes_are_recognised(digits_run, tmp_path, call, monkeypatch):
+    """Real digits, passed off as generated, are what was asked for; with wrong labels they are not."""
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    monkeypatch.setattr(Trained, "sample", lambda self, count, seed, path: self.real("train", count))
+    monkeypatch.setattr(Trained, "untrained", lambda self, count, seed: (
+        self.real("train", count)[0], (self.real("train", count)[1] + 1) % 10))
+    code, out, _ = call("--run", run, "--count", COUNT)
+    assert code == 0
+    wrong, right = evaluations(run)
+    assert right[f"label agreement {protocol()}"] > 0.9
+    assert wrong[f"label agreement {protocol()}"] < 0.1
+    assert list(right[f"class recall {protocol()}"]) == list("0123456789")
+    assert "label agreement" in out.splitlines()[1]
+    assert "classes recognised: 0 " in out
+
+
+def test_faces(faces_run, tmp_path, call):
+    run = shutil.copytree(faces_run, tmp_path / "run")
+    code, out, err = call("--run", run, "--count", 180)
+    assert (code, err) == (0, "")
+    assert out.startswith("dcgan_face, CelebA: hog-colour-176 180/180 train")
+    assert [each["step"] for each in evaluations(run)] == [0, 1]
+
+
+def test_fewer_real_pictures_than_asked_for(faces_run):
+    assert Evaluation(Trained(faces_run), HogColour(), 1000, seed=7).protocol == "hog-colour-176 1000/200 train seed 7"
+
+
+# Mistakes
+
+
+def test_too_few_pictures(copy, call):
+    before = (copy / "metrics.jsonl").read_bytes()
+    code, _, err = call("--run", copy, "--count", 128)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "wants 129 pictures or more" in err
+    assert (copy / "metrics.jsonl").read_bytes() == before
+
+
+def test_half_a_checkpoint(book_run, tmp_path, call):
+    run = shutil.copytree(book_run, tmp_path / "run")
+    path = run / "checkpoints" / "0001_0000.safetensors"
+    path.write_bytes(path.read_bytes()[:1000])
+    code, _, err = call("--run", run, "--count", COUNT)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "0001_0000.safetensors is no whole checkpoint" in err
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["--checkpoint", "0009_0000.safetensors"], ["none of the checkpoints", "0001_0000.safetensors, 0002_0000"]),
+    (["--inception", "missing.onnx"], ["--inception", "no file missing.onnx"]),
+    (["--count", "0"], ["--count", "'0'"]),
+    (["--run", "nothing"], ["nothing", "no run"]),
+])
+def test_refusals(copy, call, args, words):
+    before = (copy / "metrics.jsonl").read_bytes()
+    code, out, err = call("--run", copy, *args)
+    assert (code, err.count("\n"), out) == (2, 1, ""), err
+    assert all(word in err for word in words), err
+    assert (copy / "metrics.jsonl").read_bytes() == before
+
+
+def test_a_run_without_checkpoint(tmp_path, book_run, call):
+    shutil.copy(book_run / "config.json", tmp_path)
+    code, _, err = call("--run", tmp_path)
+    assert (code, err.count("\n")) == (2, 1)
+    assert "no checkpoint" in err
+
+
+def test_help_does_not_import_paddle():
+    code = "import sys; from tools import evaluate\ntry: evaluate.main(['--help'])\nexcept SystemExit: pass\n" \
+           "assert not {'paddle', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, env=dict(os.environ))

@@ -1,0 +1,79 @@
+"""Measure a run's checkpoints: ``python tools/evaluate.py --run output_dcgan``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common import command, runtime  # noqa: E402
+from common.errors import UserError, run_command  # noqa: E402
+
+
+def options(argv=None):
+    """The command's options."""
+    parser = command.Parser(prog="evaluate.py", description=(
+        "FID, KID, precision and recall, density and coverage, and label agreement of a run's checkpoints, beside "
+        "those of real pictures and of the untrained generator. They go into its metrics.jsonl and metrics.png."))
+    add = parser.add_argument
+    add("--run", type=Path, default=Path("./output_dcgan"), metavar="DIR", help="folder of the run")
+    add("--checkpoint", type=Path, metavar="FILE", help="one of its checkpoints (default: all that are kept)")
+    add("--count", type=command.positive, default=10_000, help="pictures to draw, and real ones to hold them against")
+    add("--seed", type=command.seed, default=1, metavar="N", help="of the noise")
+    add("--inception", type=Path, metavar="FILE.onnx",
+        help="features by this network, from pictures [n, 3, 299, 299] in [-1, 1]; else the project's own classifier "
+             "of the run's data, or for faces histograms of gradients and colours")
+    add("--data_dir", type=Path, metavar="PATH", help="where the run's data set lies now, if it has moved")
+    return parser.parse_args(argv)
+
+
+def main(argv=None):
+    """Run the command; raises `UserError`."""
+    args = options(argv)
+
+    from tools.trained import Trained
+
+    run = Trained(args.run, args.data_dir)
+    checkpoints = [chosen(run, args.checkpoint)] if args.checkpoint else run.checkpoints
+    runtime.prepare()
+
+    from common import evaluation
+    from common.face_features import Inception
+
+    features = Inception(args.inception) if args.inception else run.features
+    measured = evaluation.Evaluation(run, features, args.count, args.seed)
+    measured.measure(checkpoints)
+    evaluation.save_figure(run.path / "metrics.png", measured)
+    show(measured)
+
+
+def chosen(run, path):
+    """One of the run's checkpoints, by path or by name.
+
+    Raises:
+        UserError: it is none of them.
+    """
+    for known in run.checkpoints:
+        if path.resolve() == known.resolve() or str(path) == known.name:
+            return known
+    raise UserError(f"{path} is none of the checkpoints of {run.path}; name one of "
+                    + ", ".join(known.name for known in run.checkpoints))
+
+
+def show(measured):
+    """Print the table and the best checkpoint."""
+    from common import evaluation
+
+    run, known = measured.run, measured.known()
+    print(f"{run.recipe}, {run.config['dataset']['name']}: {measured.protocol}")
+    print(*evaluation.table(measured), sep="\n")
+    for each in known:
+        if recall := each.get("class recall"):
+            worst = ", ".join(f"{name} {value:.1%}" for name, value in recall.items())
+            print(f"{evaluation.title(each)}, classes recognised: {worst}")
+    if best := evaluation.best(measured):
+        print(f"best by FID: {best}")
+    print(f"kept in {run.path / 'metrics.jsonl'}, drawn in {run.path / 'metrics.png'}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
