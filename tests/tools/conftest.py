@@ -1,0 +1,58 @@
+"""Tiny trained runs, one of each kind, for the tools that look at runs."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dygraph_celeba import train as faces_train
+from static_mnist import book, train
+
+NARROW = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
+
+
+@pytest.fixture(scope="module")
+def book_run(tmp_path_factory):
+    """The book's recipe with narrow networks on the embedded digits: two epochs of one step, two checkpoints."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in NARROW.items():
+            patch.setattr(book, name, value)
+        run = tmp_path_factory.mktemp("book") / "run"
+        train.main(["--dataset", "digits", "--batch_size", "900", "--epoch", "2", "--output", str(run)])
+        yield run
+
+
+@pytest.fixture(scope="module")
+def digits_run(tmp_path_factory):
+    """A conditional GAN of the embedded digits, one step old."""
+    run = tmp_path_factory.mktemp("cgan") / "run"
+    train.main(["--recipe", "cgan", "--dataset", "digits", "--batch_size", "8", "--max_steps", "1",
+                "--output", str(run)])
+    return run
+
+
+@pytest.fixture(scope="module")
+def folder_run(tmp_path_factory):
+    """A conditional GAN of 4×8 pictures of three classes, one step old."""
+    folder = tmp_path_factory.mktemp("folder")
+    random = np.random.RandomState(0)
+    for number, name in enumerate(["bag", "sneaker", "8"] * 2):
+        path = folder / "data" / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.randint(0, 256, [4, 8]).astype("uint8")).save(path)
+    train.main(["--recipe", "cgan", "--dataset", str(folder / "data"), "--batch_size", "3", "--max_steps", "1",
+                "--output", str(folder / "run")])
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def faces_run(tmp_path_factory):
+    """The faces' recipe on 200 pictures of noise, one step old."""
+    folder = tmp_path_factory.mktemp("faces")
+    (folder / "imgs").mkdir()
+    random = np.random.RandomState(0)
+    for number in range(200):
+        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
+        small.resize((64, 64)).save(folder / "imgs" / f"{number:06d}.png")
+    faces_train.main(["--data_dir", str(folder / "imgs"), "--batch_size", "4", "--max_steps", "1",
+                      "--output", str(folder / "run")])
+    return folder / "run"
