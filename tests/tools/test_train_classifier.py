@@ -1,0 +1,101 @@
+"""tools/train_classifier.py: how data are parted, what is learnt and kept."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from common import datafiles
+from common.batches import scale
+from common.classifier import Classifier
+from common.errors import run_command
+from tools import train_classifier
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def write_idx(path, array):
+    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(header + array.tobytes())
+
+
+@pytest.fixture
+def digits(tmp_path):
+    """Scikit-learn's digits under MNIST's names: 1200 to train, 597 to test."""
+    pictures = datafiles.load("digits")
+    for prefix, part in (("train", slice(1200)), ("t10k", slice(1200, None))):
+        write_idx(tmp_path / "data" / f"{prefix}-images-idx3-ubyte", pictures.images[part])
+        write_idx(tmp_path / "data" / f"{prefix}-labels-idx1-ubyte", pictures.labels[part])
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def emnist(tmp_path):
+    """47 classes, 20 pictures of each, a test part only, as some have it."""
+    images = np.random.RandomState(0).randint(0, 256, [940, 28, 28]).astype("uint8")
+    write_idx(tmp_path / "data" / "emnist-bymerge-test-images-idx3-ubyte", images)
+    write_idx(tmp_path / "data" / "emnist-bymerge-test-labels-idx1-ubyte", np.arange(940).astype("uint8") % 47)
+    return tmp_path / "data"
+
+
+def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):
+    output = tmp_path / "weights" / "mnist.safetensors"
+    arguments = ["--dataset", "mnist", "--data_dir", str(digits), "--epochs", "3", "--output", str(output)]
+    train_classifier.main(arguments)
+    printed = capsys.readouterr().out
+    classifier = Classifier.load("mnist", output.parent)
+    test = datafiles.load("mnist", digits, "test")
+    accuracy = (classifier.probabilities(scale(test.images)).argmax(1) == test.labels).mean()
+    assert accuracy > 0.75
+    assert classifier.accuracy == pytest.approx(accuracy, abs=1e-6)  # of the very weights that are kept
+    assert f"accuracy {accuracy:.2%}" in printed
+    assert classifier.name.removeprefix("mnist-cnn-") in printed  # the sum
+    assert classifier.record["pictures"] == {"train": 1200, "test": 597}
+    assert classifier.record["command"] == "python tools/train_classifier.py --dataset mnist --epochs 3 --seed 0"
+
+    first = output.read_bytes()
+    train_classifier.main(arguments)
+    assert output.read_bytes() == first
+
+
+def test_parts_of_emnist_without_a_test_part(emnist):
+    train, test, classes, protocol = train_classifier.split("emnist", emnist)
+    assert len(classes) == 47
+    whole = datafiles.load("emnist", emnist)
+    np.testing.assert_array_equal(test[0], whole.images[9::10])
+    np.testing.assert_array_equal(test[1], whole.labels[9::10])
+    assert len(train[0]) + len(test[0]) == len(whole.images) == len(train[1]) + len(test[1])
+    np.testing.assert_array_equal(train[0][:9], whole.images[:9])
+    np.testing.assert_array_equal(train[0][9], whole.images[10])
+    assert "every tenth" in protocol
+    assert "EMNIST bymerge-test" in protocol
+
+
+def test_shifts_move_pictures_and_lose_nothing_else():
+    images = np.full([200, 28, 28], -1, "float32")
+    images[:, 10, 20] = 1
+    moved = train_classifier.shifted(images, np.random.RandomState(0))
+    number, row, column = np.nonzero(moved == 1)
+    np.testing.assert_array_equal(number, np.arange(200))
+    assert set(row) == set(range(8, 13))
+    assert set(column) == set(range(18, 23))
+    assert (np.delete(moved.reshape(200, -1).T, 0) <= 1).all()
+    assert (moved == -1).sum() == 200 * 783
+
+
+def test_bad_data(emnist, capsys):
+    labels = next(emnist.glob("*labels*"))
+    labels.write_bytes(labels.read_bytes()[:-5])
+    code = run_command(lambda: train_classifier.main(["--dataset", "emnist", "--data_dir", str(emnist)]))
+    assert code == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_does_not_import_paddle():
+    code = "import sys; from tools import train_classifier\ntry: train_classifier.main(['--help'])\n" \
+           "except SystemExit: pass\nassert not {'paddle', 'matplotlib'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, env=dict(os.environ))
