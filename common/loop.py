@@ -18,7 +18,7 @@ and, where the tutorial has it:
                         last: it is an epoch's or the run's last
     preview             pictures of the constant noise, if not as many as a batch has
     end_epoch(folder)   called after an epoch's last batch, and after the run's last
-    curves              file, title and xlabel of the figure of the losses
+    curves              file, title, xlabel and labels of the figure of the losses
     files               names of the files that it leaves in the folder
 """
 
@@ -198,9 +198,10 @@ class Loop:
         """Loss curves, animation, report, and a line that says where everything is."""
         metrics = self.folder.metrics()
         curves = {"file": "losses.png", "title": f"{self.gan.name}: losses", "xlabel": "Batch",
-                  **getattr(self.gan, "curves", {})}
+                  "labels": self.gan.losses, **getattr(self.gan, "curves", {})}
         plotting.save_losses(self.folder.path / curves["file"],
-                             {name: [line[name] for line in metrics] for name in self.gan.losses},
+                             {label: [line[name] for line in metrics]
+                              for label, name in zip(curves["labels"], self.gan.losses, strict=True)},
                              curves["title"] + (self.note and " · " + self.note), curves["xlabel"])
         frames = sorted(self.folder.frames.glob("*.png"))
         if frames:

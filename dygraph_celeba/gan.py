@@ -39,7 +39,8 @@ class FaceGAN:
     losses = ("D-Loss", "G-Loss")
     record_every = 100
     curves = {"file": "Generator and Discriminator Loss During Training.png",
-              "title": "Generator and Discriminator Loss During Training", "xlabel": "Number of Batch"}
+              "title": "Generator and Discriminator Loss During Training", "xlabel": "Number of Batch",
+              "labels": ("D Loss", "G Loss")}
     weights = "generator.safetensors"
     files = (curves["file"], weights)
 
