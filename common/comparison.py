@@ -4,14 +4,15 @@ Each row of the table compares one number. It calls a difference only where the 
 leaves 0 out: among a hundred rows on pictures of one kind, about one does so by chance.
 """
 
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
 from common.errors import UserError
 from common.files import replacing
 
-RESAMPLES = 1000  # of the bootstrap
+RESAMPLES = 2000  # of the bootstrap
 LEVEL = 0.99
 TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
 TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
@@ -124,17 +125,21 @@ def twin_distance(real, count):
 # ---- what few pictures can tell ----------------------------------------------------------------------------
 
 
-def interval(tutorial, ours, statistic=np.mean):
+def interval(tutorial, ours, statistic=np.mean, together=1):
     """The bootstrap's `LEVEL` interval of statistic(ours) − statistic(tutorial's).
 
     Args:
         tutorial, ours: one row a picture.
         statistic: of such an array, a number.
+        together: how many rows tell the same, as twins do, so that there are fewer to learn from.
     """
     random = np.random.RandomState(0)
-    drawn = [statistic(ours[random.randint(len(ours), size=len(ours))])
-             - statistic(tutorial[random.randint(len(tutorial), size=len(tutorial))]) for _ in range(RESAMPLES)]
-    low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+
+    def resampled(rows):
+        drawn = rows[random.randint(len(rows), size=[RESAMPLES, max(1, len(rows) // together)])]
+        return drawn.mean(axis=1) if statistic is np.mean else np.array([statistic(each) for each in drawn])
+
+    low, high = np.quantile(resampled(ours) - resampled(tutorial), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
@@ -150,7 +155,8 @@ def _nothing(count):
 
 def entropy(classes):
     """Bits of the histogram of whole numbers."""
-    share = np.unique(classes, return_counts=True)[1] / len(classes)
+    share = np.bincount(classes) / len(classes)
+    share = share[share > 0]
     return float(-(share * np.log2(share)).sum())
 
 
@@ -188,22 +194,26 @@ class Sets:
 
 
 def alike(sets, size=None):
-    """The sets in one size, the smallest of all unless it is given, and all in grey if any is."""
+    """The sets in one size, the smallest of all unless it is given, all in grey if any is, and as many of ours as of
+    the tutorial's: entropies and nearest neighbours depend on how many there are.
+    """
+    count = min(len(sets.tutorial), len(sets.ours))
+    sets = replace(sets, tutorial=sets.tutorial[:count], ours=sets.ours[:count])
     kinds = [*(pictures for _, pictures in sets.each()), *([sets.train] if sets.train is not None else [])]
     size = size or tuple(min(each.shape[axis] for each in kinds) for axis in (1, 2))
     colour = all(each.shape[3] == 3 for each in kinds)
     return sets.changed(lambda pictures: resized(pictures if colour else grey(pictures), size))
 
 
-def mean_row(name, sets, measure, note=""):
+def mean_row(name, sets, measure, note="", together=1):
     """The row of a number that each picture has of its own."""
     values = {kind: measure(pictures) for kind, pictures in sets.each()}
-    return row_of_values(name, values, note)
+    return row_of_values(name, values, note, together)
 
 
-def row_of_values(name, values, note=""):
-    """The row of the means of values [n] a kind of pictures."""
-    bounds = interval(values["tutorial"], values["ours"])
+def row_of_values(name, values, note="", together=1):
+    """The row of the means of values [n] a kind of pictures; ``together`` as in `interval`."""
+    bounds = interval(values["tutorial"], values["ours"], together=together)
     return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
                verdict=verdict(bounds, len(values["tutorial"])), note=note)
 
@@ -225,7 +235,7 @@ def sharpness_rows(sets, note):
 def class_rows(sets, classifier):
     """What a classifier sees: how surely, and how evenly its classes come."""
     seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
-    found = {kind: each.argmax(axis=1) for kind, each in seen.items()}
+    found = {kind: each[:len(sets.tutorial)].argmax(axis=1) for kind, each in seen.items()}
     yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()})
 
     bounds = interval(found["tutorial"], found["ours"], entropy)
@@ -239,7 +249,7 @@ def class_rows(sets, classifier):
     table = np.stack([counts["tutorial"], counts["ours"]])
     chance = chi2_contingency(table[:, table.any(axis=0)]).pvalue if table.any(axis=0).sum() > 1 else 1.0
     yield Row("pictures a class, " + " ".join(classifier.labels),
-              **{kind: " ".join(map(str, each)) for kind, each in counts.items() if kind != "real"},
+              **{kind: " ".join(map(str, each)) for kind, each in counts.items()},
               verdict="differs" if chance < 1 - LEVEL else _nothing(len(sets.tutorial)),
               note=f"χ² test: by chance in {chance:.2g} of all cases")
 
@@ -275,7 +285,7 @@ def twins_row(sets):
 
     return mean_row("share of pictures with a twin", sets, has_twin,
                     f"a twin is nearer than 1 % of as many real pictures have: RMS {limit:.3g} of 255 at "
-                    f"{TWINS_SIDE}×{TWINS_SIDE}")
+                    f"{TWINS_SIDE}×{TWINS_SIDE}", together=2)
 
 
 def memory_row(sets, numbers):
@@ -315,7 +325,8 @@ def picture_rows(sets, features, note="", numbers=None):
     if hasattr(features, "probabilities"):
         yield from class_rows(sets, features)
     if sets.real is not None or sets.tutorial_real is not None:
-        yield kernel_row(sets, features)
+        with suppress(UserError):  # too few pictures
+            yield kernel_row(sets, features)
         yield twins_row(sets)
     if sets.train is not None:
         yield memory_row(sets, [] if numbers is None else numbers)
@@ -376,7 +387,7 @@ def _faces_rows(metrics, published):
         yield Row(f"{name} after batch {published.FACES_SETTLED}, median", value, float(np.median(losses)),
                   (float(low - value), float(high - value)),
                   "within our batches' 5 … 95 %" if low <= value <= high else "outside our batches' 5 … 95 %",
-                  note=f"the tutorial's is read off its curve by eye; ours: {len(settled)} batches")
+                  note=f"the tutorial's is read off its curve; ours: {len(settled)} batches")
 
 
 # ---- what is shown -----------------------------------------------------------------------------------------
@@ -399,6 +410,7 @@ def table(rows):
         yield f"    {row.verdict}{bounds}"
         if row.note:
             yield f"    {row.note}"
+    yield f"\nDifferences with {LEVEL:.0%} intervals: one row in {1 / (1 - LEVEL):.0f} differs by chance alone."
 
 
 def save_picture(path, panels):

@@ -63,9 +63,10 @@ BOOK_LOSSES = {"D-Loss": 1.1586, "DG-Loss": 0.6668}
 BOOK_CE = {"D-Loss": 1.161403, "DG-Loss": 0.665533}
 CE_TOLERANCE = 0.02
 
-# dcgan_face: read off the curves of loss.png by eye. For 300 batches D wins outright, then the losses settle.
+# dcgan_face: read off the curves of loss.png. For 300 batches D wins outright, then within any ten batches G goes
+# through about 3.6 … 6.9 and D through 0.3 … 1.1, spikes apart.
 FACES_SETTLED = 300
-FACES_LOSSES = {"G-Loss": 5.0, "D-Loss": 0.4}
+FACES_LOSSES = {"G-Loss": 5.0, "D-Loss": 0.5}
 
 
 def download(recipe, folder=CACHE):

@@ -78,10 +78,11 @@ def main(argv=None):
 
         at("measuring")
         compared = comparison.alike(sets, (SIDE, SIDE) if hasattr(features, "probabilities") else None)
-        note = tutorial.note
+        height, width = compared.tutorial.shape[1:3]
+        note = f"{tutorial.note + '; ' if tutorial.note else ''}all compared at {width}×{height}"
         if trained and trained.recipe == "note6":  # the published pictures were saved so
             compared = compared.changed(comparison.stretched)
-            note = "each picture stretched over its own range, as published"
+            note += ", each picture stretched over its own range"
         rows, numbers = [], []
         for row in comparison.picture_rows(compared, features, note, numbers):
             rows.append(row)
