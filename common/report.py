@@ -204,14 +204,14 @@ def locked(path):
 # ---- writing ------------------------------------------------------------------------------------------------------
 
 
-def shown(value):
-    """A value as escaped text."""
+def shown(value, between=", "):
+    """A value as escaped text; ``between`` the values of a list."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
     elif isinstance(value, float):
         value = f"{value:.4g}"
     elif isinstance(value, list):
-        return ", ".join(map(shown, value)) or "—"
+        return between.join(map(shown, value)) or "—"
     return "—" if value is None or value == "" else escape(str(value))
 
 
@@ -227,15 +227,18 @@ def table(label, head, rows, compare=False):
     Args:
         label: what it shows, for those who do not see it.
         head: of the columns, as HTML; none for no head.
-        rows: cells as HTML, the first being the row's head; a row of one cell heads those below it.
+        rows: cells as HTML, the first being the row's head; a row of one cell heads those below it, and one that
+            begins with None is a remark on that above it.
         compare: mark the rows whose cells differ.
     """
     lines = ["<tr>" + "".join(f'<th scope="col">{cell}</th>' for cell in head) + "</tr>"] if head else []
     for first, *cells in rows:
-        if cells:
+        if first is None:
+            lines.append(f'<tr class="remark"><td colspan="{len(head)}"><span>{cells[0]}</span></td></tr>')
+        elif cells:
             differs = ' class="differs"' if compare and len(set(cells)) > 1 else ""
-            lines.append(f'<tr{differs}><th scope="row">{first}</th>' + "".join(f"<td>{cell}</td>" for cell in cells)
-                         + "</tr>")
+            lines.append(f'<tr{differs}><th scope="row">{first}</th>' + "".join(
+                f'<td class="long">{cell}</td>' if len(cell) > 24 else f"<td>{cell}</td>" for cell in cells) + "</tr>")
         else:
             lines.append(f'<tr class="group"><th scope="rowgroup" colspan="{len(head) or 2}">{first}</th></tr>')
     return scrolling(label, "<table>\n" + "\n".join(lines) + "\n</table>")
@@ -321,19 +324,20 @@ def with_names(runs):
 WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; it is stretched to the room that there is
 
 
-def chart(title, curves, dots=False):
+def chart(title, curves, kind="raw"):
     """Curves over iterations. The lines are SVG, all text is HTML, so that it stays legible on a narrow screen.
 
     Args:
         title: as HTML.
         curves: [(label, number of its colour, steps, values)].
-        dots: mark each value; else many values are drawn thin, with their moving mean above them.
+        kind: "raw": every value, thin, and the moving mean; "means": the moving mean alone; "dots": the values marked.
     """
     curves = [curve for curve in curves if len(curve[2])]
     if not curves:
         return ""
+    dots = kind == "dots"
     fronts = [(x, y) if dots else smooth(x, y) for _, _, x, y in curves]
-    values = np.concatenate([y for *_, y in curves])
+    values = np.concatenate([y for *_, y in (fronts if kind == "means" else curves)])
     low, high = values.min(), values.max()
     if not dots:  # a few values far away shall not flatten all others
         first, last = np.percentile(values, [1, 99])
@@ -353,11 +357,11 @@ def chart(title, curves, dots=False):
     def down(y):
         return np.clip((high - scale(y)) / (high - low), -1, 2)  # a little beyond, for the slope at the edge
 
-    def path(kind, number, x, y):
+    def path(name, number, x, y):
         # A line of no length with round ends is a dot, which stays round however the chart is stretched.
-        form = "M{:.1f},{:.1f}h0" if kind == "dots" else "L{:.1f},{:.1f}"
+        form = "M{:.1f},{:.1f}h0" if name == "dots" else "L{:.1f},{:.1f}"
         data = "".join(form.format(*each) for each in zip(across(x) * WIDTH, down(y) * HEIGHT, strict=True))
-        return f'<path class="{kind}{dashed(number)}" style="{colour(number)}" d="M{data[1:]}"/>'
+        return f'<path class="{name}{dashed(number)}" style="{colour(number)}" d="M{data[1:]}"/>'
 
     ticks = LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
     limits = (10 ** low, 10 ** high) if log else (low, high)
@@ -365,7 +369,7 @@ def chart(title, curves, dots=False):
     lines = ['<path class="grid" d="' + "".join(f"M0,{down(tick) * HEIGHT:.1f}h{WIDTH}" for tick in ticks) + '"/>']
     if dots:
         lines += [path("dots", number, x, y) for _, number, x, y in curves]
-    elif len(curves) <= 3:
+    elif kind == "raw":
         lines += [path("raw", number, *thinned(x, y)) for _, number, x, y in curves]
     lines += [path("curve", number, *front) for (_, number, *_), front in zip(curves, fronts, strict=True)]
     text = [f'<span class="y" style="top:{down(tick):.2%}">{tick:.6g}</span>' for tick in ticks]
@@ -479,10 +483,12 @@ def losses(runs):
             for name, parts in family.items() if parts)))
 
     def overlaid(names):
-        return row(*(chart(escape(name), of_each(runs, [run.steps for run in runs], name)) for name in names))
+        return row(*(chart(escape(name), of_each(runs, [run.steps for run in runs], name), "means")
+                     for name in names))
 
     others = overlaid(part for parts in family.values() for part in parts)
-    return section("Losses", overlaid(family),
+    main = overlaid(family)
+    return section("Losses", main and "<p>Moving means.</p>", main,
                    others and f"<details><summary>Their parts</summary>\n{others}\n</details>")
 
 
@@ -538,11 +544,14 @@ def evaluated(runs, protocol, lines):
              if not any(isinstance(line.get(name), dict) for _, line in rows)]  # those have a value for each class
     return "\n".join([
         f"<h3>{escape(protocol)}</h3>" if protocol else "",
-        row(*(chart(escape(name), drawn, dots=True) for name, drawn in curves.items()
+        row(*(chart(escape(name), drawn, "dots") for name, drawn in curves.items()
               if max(len(x) for _, _, x, _ in drawn) > 1)),
         table("Metrics", ["", *map(escape, names)], [
             [run + ("real pictures" if " real " in protocol else f"iteration {shown(line['step'])}"),
              *(shown(line.get(name)) for name in names)] for run, line in rows])])
+
+
+REMARKS = ("verdict", "note")  # in words, on a row of a comparison
 
 
 def comparisons(runs):
@@ -556,10 +565,14 @@ def comparisons(runs):
             continue
         with understood(path):
             lines = [dict(line) for line in json.loads(path.read_text(encoding="utf-8"))]
-            names = list(dict.fromkeys(name for line in lines for name in line))
-        if lines:
-            content.append(table("Beside the tutorial", [escape(name) for name in names], [
-                [shown(line.get(name)) for name in names] for line in lines]))
+            names = [name for name in dict.fromkeys(name for line in lines for name in line) if name not in REMARKS]
+        head = ["ours − tutorial" if name == "interval" else escape(name).replace("_", " ") for name in names]
+        rows = []
+        for line in lines:
+            rows.append([shown(line.get(name), " … " if name == "interval" else ", ") for name in names])
+            if remarks := [shown(line[name]) for name in REMARKS if line.get(name)]:
+                rows.append([None, " · ".join(remarks)])
+        content.append(rows and table("Beside the tutorial", head, rows))
     return section("Beside the tutorial", *content)
 
 

@@ -155,23 +155,32 @@ def test_a_report_is_one_file_that_loads_nothing(run):
 
 
 def test_whatever_comes_from_a_run_is_text(tmp_path):
-    run = make(tmp_path / "<b>&run", recipe=NASTY, options={"epoch": NASTY, "list": [NASTY, 1], NASTY: {NASTY: 1}},
+    run = make(tmp_path / '"><b onclick=x>&run', recipe=NASTY,
+               options={"epoch": NASTY, "list": [NASTY, 1], NASTY: {NASTY: 1}},
                dataset={"name": NASTY, "note": NASTY, "classes": [NASTY]}, versions={NASTY: NASTY},
                machine={"cpu": NASTY}, started=NASTY, evaluations=[
-                   {"step": step, "epoch": 1, "batch": 0, NASTY: step + 1.0, "words": NASTY} for step in (5, 9)])
+                   {"step": step, "epoch": 1, "batch": 0, NASTY: step + 1.0, "words": NASTY, f"fid cnn-{NASTY}": 1.5}
+                   for step in (5, 9)])
     metrics = [{**json.loads(line), NASTY: 1, NASTY + " x": 0.5} for line in (run / "metrics.jsonl").open()]
     jsonl(run / "metrics.jsonl", metrics)
     timing = [json.loads(line) for line in (run / "timing.jsonl").open()]
     jsonl(run / "timing.jsonl", [{**line, "seconds": {**line["seconds"], NASTY: 0.0}} for line in timing])
-    (run / "comparison.json").write_text(json.dumps([{"name": NASTY, NASTY: [NASTY, 1.5]}]))
+    (run / "comparison.json").write_text(json.dumps([
+        {"name": NASTY, NASTY: [NASTY, 1.5], "interval": [NASTY], "verdict": NASTY, "note": [NASTY]}]))
     (run / "generated").mkdir()
     Image.new("L", (4, 4)).save(run / "generated" / "grid.png")
     for folders in ([run], [run, make(tmp_path / "other")]):
         page = page_of(*folders)
         assert_loads_nothing(page)
         assert page.text.count(NASTY) > 10
-        assert "<b>&run" in page.source.replace("&lt;b&gt;&amp;run", "<b>&run")
+        assert {image["alt"].split(":")[0] for image in page.frames()} >= {run.name}
         assert "alert" not in page.all("script")[0]["text"]
+
+
+def test_a_line_that_is_being_written_is_left_out(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 20, "epo')
+    assert len(curves(page_of(run), "Losses")["curve"][0]) == 20
 
 
 def test_lone_surrogates_are_no_obstacle(tmp_path):
@@ -446,12 +455,16 @@ def test_one_evaluation_is_a_table_only(tmp_path):
 def test_the_comparison_is_embedded(run):
     Image.new("L", (30, 20), 77).save(run / "comparison.png")
     (run / "comparison.json").write_text(json.dumps([
-        {"name": "D cost", "tutorial": 1.25, "ours": [1.0, 1.5], "verdict": "within"},
-        {"name": "G cost", "tutorial": None, "ours": "a < b"}]))
+        {"name": "contrast", "tutorial": 1.25, "ours": 1.5, "interval": [-0.25, 0.75], "tutorial_real": None},
+        {"name": "classes", "tutorial": "1 2", "ours": "a < b", "interval": None,
+         "verdict": "differs", "note": "a < b"}]))
     page = page_of(run)
     assert any((picture(image) == 77).all() for image in page.all("img"))
-    assert page.rows()["D cost"] == ["1.25", "1, 1.5", "within"] and page.rows()["G cost"] == ["—", "a < b", "—"]
-    assert {"name", "tutorial", "ours", "verdict"} <= {head["text"] for head in page.all("th", scope="col")}
+    assert page.rows()["contrast"] == ["1.25", "1.5", "-0.25 … 0.75", "—"]
+    assert page.rows()["classes"] == ["1 2", "a < b", "—", "—"]
+    assert [remark["text"] for remark in page.all("tr", class_="remark")] == ["differs · a < b"]
+    assert {"name", "tutorial", "ours", "ours − tutorial", "tutorial real"} <= {
+        head["text"] for head in page.all("th", scope="col")}
 
 
 def test_where_the_time_went(run):
