@@ -16,6 +16,7 @@ RESAMPLES = 2000  # of the bootstrap
 LEVEL = 0.99
 TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
 TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
+AT_ONCE = 100  # pictures whose distances to all others are in memory
 SHOWN = 64  # pictures of each kind in the picture
 
 
@@ -96,12 +97,16 @@ def nearest(pictures, others, among_themselves=False):
         others: [m, H, W, C].
         among_themselves: the pictures are among the others, and not meant.
     """
-    from sklearn.neighbors import NearestNeighbors
-
     flat, known = (np.ascontiguousarray(each.reshape(len(each), -1), "float32") for each in (pictures, others))
-    skip = int(among_themselves)
-    distances, numbers = NearestNeighbors(n_neighbors=1 + skip, algorithm="brute").fit(known).kneighbors(flat)
-    return numbers[:, skip], distances[:, skip] / np.sqrt(flat.shape[1]) * 127.5
+    squares = np.einsum("nd,nd->n", known, known)
+    numbers = []
+    for start in range(0, len(flat), AT_ONCE):
+        distances = squares - 2 * flat[start:start + AT_ONCE] @ known.T  # but for the pictures' own squares
+        if among_themselves:  # the nearest is the picture itself
+            distances[np.arange(len(distances)), distances.argmin(axis=1)] = np.inf
+        numbers.append(distances.argmin(axis=1))
+    numbers = np.concatenate(numbers)
+    return numbers, np.sqrt(((flat - known[numbers]) ** 2).mean(axis=1)) * 127.5
 
 
 def small(pictures):

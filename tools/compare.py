@@ -73,7 +73,8 @@ def main(argv=None):
             at("drawing")
             sets.ours = trained.sample(len(generated), args.seed, args.checkpoint)[0]
             at("reading the data")
-            sets.real, sets.held_out, sets.train = real(trained, args)
+            most = max(2, MEMORY // sets.ours[0].nbytes)
+            sets.real, sets.held_out, sets.train = real(trained, most, args.data_dir)
         features = trained.features if trained else suitable(sets, args.classifier)
 
         at("measuring")
@@ -128,17 +129,15 @@ def shown(pictures, path):
     return pictures.generated
 
 
-def real(trained, args):
-    """(real pictures, whether they were kept from the training, those of the training).
+def real(trained, most, data_dir):
+    """(real pictures, whether they were kept from the training, up to ``most`` of those of the training).
 
-    Three times nothing, and a note, when the data are gone.
+    Nothing of these, and a note, when the data are gone.
     """
     try:
-        some, _ = trained.real("train", 1)
-        most = max(2, MEMORY // some.nbytes)
         train, _ = trained.real("train", most if most < trained.config["dataset"]["pictures"] else None)
     except UserError as error:
-        if args.data_dir:
+        if data_dir:
             raise
         print(f"note: compared without real pictures: {error}", file=sys.stderr)
         return None, False, None
