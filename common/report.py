@@ -26,8 +26,8 @@ from common.run_folder import EVALUATION, evaluations, read_config
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 FRAMES = 60  # of a run on the slider; half as many where several runs share it
-FRAME_BYTES = 5_000_000  # of all frames together, before base64
-STILL_BYTES = 1_500_000  # of all other pictures together
+FRAME_BYTES = 6_000_000  # of all frames together, before base64
+STILL_BYTES = 1_200_000  # of all other pictures together
 COLOURS = 8
 HANDLING = [("options", name) for name in ("output", "resume", "overwrite", "dry_run")]  # no property of a run
 
@@ -92,7 +92,7 @@ class Run:
             return f"finished: {done}"
         if not ended and locked(self.path):
             return f"still running: {done} so far"
-        return f"stopped after {done}; " + ("--resume goes on with it" if saved else "no checkpoint is there")
+        return f"stopped after {done}; --resume goes on with it" if saved else f"{done}; no checkpoint is there"
 
     def _timing(self):
         """(seconds, iterations, seconds by part) of the run, or None: too short to tell."""
@@ -276,7 +276,7 @@ def embedded(path, limit, attributes):
 
     Args:
         path: of a PNG.
-        limit: bytes; what is larger is packed as WebP, and made smaller if need be.
+        limit: bytes; what is larger is packed as JPEG.
         attributes: of the element.
     """
     try:
@@ -285,7 +285,7 @@ def embedded(path, limit, attributes):
             image.load()
             kind, data = "png", path.read_bytes()
             if len(data) > limit:
-                kind, data = "webp", packed(image.convert("RGB"), limit)
+                kind, data = "jpeg", packed(image if image.mode == "L" else image.convert("RGB"), limit)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     data = base64.b64encode(data).decode("ascii")
@@ -293,11 +293,11 @@ def embedded(path, limit, attributes):
 
 
 def packed(image, limit):
-    """The bytes of a WebP no larger than a limit, first coarser, then smaller; the smallest, if even that is larger."""
+    """The bytes of a JPEG no larger than a limit, first coarser, then smaller; the smallest, if even that is larger."""
     while True:
-        for quality in (85, 60):
+        for quality in (85, 60, 40):
             stream = io.BytesIO()
-            image.save(stream, "webp", quality=quality)
+            image.save(stream, "jpeg", quality=quality)
             if stream.tell() <= limit or max(image.size) < 64:
                 return stream.getvalue()
         image = image.reduce(2)
@@ -343,7 +343,7 @@ def chart(title, curves, kind="raw"):
         first, last = np.percentile(values, [1, 99])
         low, high = max(low, 1.5 * first - 0.5 * last), min(high, 1.5 * last - 0.5 * first)
     beyond = np.count_nonzero((values < low) | (values > high))
-    log = dots and low > 0 and high > 20 * low
+    log = dots and low > 0 and high > max(1, 20 * low)  # but shares of one stay linear
     scale = np.log10 if log else np.asarray
     low, high = scale(low), scale(high)
     pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
