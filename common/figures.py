@@ -365,13 +365,14 @@ def _unsmoothed(values, n, origin, scale):
 def _explained(flat, n, origin, scale):
     """`_unsmoothed` for one origin."""
     from scipy.linalg import solveh_banded
+    from scipy.sparse import csr_array
 
     places = ((np.arange(len(flat)) + 0.5 - origin) / scale - 0.5).clip(0, n - 1)
     distance = np.abs(places[:, None] - np.arange(n))
     weights = np.where(distance < 1, 0.5 + 0.5 * np.cos(np.pi * distance), 0)
-    weights /= weights.sum(axis=1, keepdims=True)
+    weights = csr_array(weights / weights.sum(axis=1, keepdims=True))
     square = weights.T @ weights  # no row weighs on more than its neighbours
-    rows = solveh_banded([np.append(0, np.diag(square, 1)), np.diag(square)], weights.T @ flat)
+    rows = solveh_banded([np.append(0, square.diagonal(1)), square.diagonal()], weights.T @ flat)
     return rows, np.abs(weights @ rows - flat).mean()
 
 
