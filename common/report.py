@@ -28,6 +28,7 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 FRAMES = 60  # of a run on the slider; half as many where several runs share it
 FRAME_BYTES = 6_000_000  # of all frames together, before base64
 STILL_BYTES = 1_200_000  # of all other pictures together
+SMALL = 256  # pixels; narrower pictures are enlarged without blurring
 COLOURS = 8
 HANDLING = [("options", name) for name in ("output", "resume", "overwrite", "dry_run")]  # no property of a run
 
@@ -289,6 +290,8 @@ def embedded(path, limit, attributes):
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
         return ""
     data = base64.b64encode(data).decode("ascii")
+    if size[0] < SMALL:
+        attributes += ' class="small"'
     return f'<img {attributes} width="{size[0]}" height="{size[1]}" src="data:image/{kind};base64,{data}">'
 
 

@@ -249,7 +249,7 @@ def test_the_slider_has_all_pictures_to_the_pixel(run):
     assert ["hidden" in frame for frame in frames] == [True, True, True, False]  # the last shows without JavaScript
     [slider] = page.all("input")
     assert slider["type"] == "range" and slider["aria-label"]
-    assert all(image["alt"] for image in page.all("img"))
+    assert all(image["alt"] and image["class"] == "small" for image in page.all("img"))  # enlarged, not blurred
     assert "epoch 1, batch 5" in page.text
 
 
@@ -268,7 +268,8 @@ def test_large_pictures_are_packed_to_a_limit(tmp_path, monkeypatch):
     page = page_of(run)
     assert len(page.frames()) == 4
     for frame in page.all("img"):
-        assert "image/jpeg" in frame["src"] and (frame["width"], frame["height"]) == ("256", "256")
+        assert "image/jpeg" in frame["src"] and "class" not in frame
+        assert (frame["width"], frame["height"]) == ("256", "256")
         assert len(frame["src"]) < 20_000 * 4 / 3 + 50
     gradient = np.linspace(-1, 1, 256) * np.ones([256, 1])
     Image.fromarray(plotting.to_uint8(gradient)).save(run / "constant_noise" / "0001_0009.png", compress_level=0)
@@ -528,10 +529,18 @@ def test_folders_without_a_run(tmp_path):
             page_of(tmp_path / name)
 
 
-def test_the_old_report_stays_when_the_new_one_fails(run):
+def test_the_old_report_stays_when_the_new_one_fails(run, monkeypatch):
     page_of(run)
     before = (run.parent / "out.html").read_bytes()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched, pytest.raises(UserError, match="cannot write .*free some space"):
+        patched.setattr(Path, "replace", full)
+        page_of(run)
     (run / "comparison.json").write_text("{")
     with pytest.raises(UserError):
         page_of(run)
     assert (run.parent / "out.html").read_bytes() == before
+    assert [path.name for path in run.parent.iterdir() if path.is_file()] == ["out.html"]
