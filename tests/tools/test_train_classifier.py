@@ -75,6 +75,15 @@ def test_parts_of_emnist_without_a_test_part(emnist):
     assert "EMNIST bymerge-test" in protocol
 
 
+def test_frequent_classes_are_not_guessed_more_often():
+    """The same logits for all classes, then a picture is of the rarest as likely as it is of the others."""
+    shares = np.array([0.9, 0.09, 0.01])
+    arrays = {"logits.bias": np.log(shares).astype("float16")}  # what training on them leaves where nothing is seen
+    train_classifier.even(arrays, shares)
+    np.testing.assert_allclose(arrays["logits.bias"], 0, atol=2e-3)
+    assert arrays["logits.bias"].dtype == np.float16
+
+
 def test_shifts_move_pictures_and_lose_nothing_else():
     images = np.full([200, 28, 28], -1, "float32")
     images[:, 10, 20] = 1
