@@ -86,7 +86,8 @@ class Evaluation:
                   "precision": precision, "recall": recall, "density": density, "coverage": coverage}
         if labels is not None:
             values["label agreement"], of_each = metrics.label_agreement(labels, found, len(self.run.classes))
-            values["class recall"] = dict(zip(self.run.classes, np.round(of_each, 4).tolist(), strict=True))
+            values["class recall"] = {name: round(float(share), 4) for name, share in
+                                      zip(self.run.classes, of_each, strict=True) if not np.isnan(share)}
         return values
 
     def measure_real(self, real):
@@ -176,10 +177,10 @@ def cell(name, values):
 
 
 def best(evaluation):
-    """The path of the checkpoint with the lowest FID, of those that are still there; or None."""
+    """The path of the checkpoint with the lowest FID, of those that are still there."""
     distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
     kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
-    return min(kept, key=lambda path: distances[position(path)], default=None)
+    return min(kept, key=lambda path: distances[position(path)])
 
 
 def save_figure(path, evaluation):

@@ -66,12 +66,12 @@ def show(measured):
     run, known = measured.run, measured.known()
     print(f"{run.recipe}, {run.config['dataset']['name']}: {measured.protocol}")
     print(*evaluation.table(measured), sep="\n")
+    best = evaluation.best(measured)
     for each in known:
-        if recall := each.get("class recall"):
-            worst = ", ".join(f"{name} {value:.1%}" for name, value in recall.items())
-            print(f"{evaluation.title(each)}, classes recognised: {worst}")
-    if best := evaluation.best(measured):
-        print(f"best by FID: {best}")
+        if "class recall" in each and (each["epoch"], each["batch"]) == evaluation.position(best):
+            print(f"{evaluation.title(each)}, classes recognised: "
+                  + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
+    print(f"best by FID: {best}")
     print(f"kept in {run.path / 'metrics.jsonl'}, drawn in {run.path / 'metrics.png'}")
 
 
