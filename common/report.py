@@ -82,7 +82,7 @@ class Run:
             self.evaluations = evaluations(path)
         self.data = str(self.config["dataset"].get("name", "unknown data"))
         self.status = self._status(ended)
-        self.timing = self._timing()
+        self.timing = time_spent(path)
 
     def _status(self, ended):
         if not self.steps:
@@ -94,24 +94,6 @@ class Run:
         if not ended and locked(self.path):
             return f"still running: {done} so far"
         return f"stopped after {done}; --resume goes on with it" if saved else f"{done}; no checkpoint is there"
-
-    def _timing(self):
-        """(seconds, iterations, seconds by part) of the run, or None: too short to tell."""
-        path = self.path / "timing.jsonl"
-        lines = read_lines(path, torn=True)
-        elapsed, steps, parts = 0.0, 0, Counter()
-        with understood(path):
-            for before, after in zip(lines, lines[1:], strict=False):
-                if after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]:
-                    continue  # the run was resumed between the two: its clock began anew
-                elapsed += after["time"] - before["time"]
-                steps += after["step"] - before["step"]
-                parts.update({name: value - before["seconds"].get(name, 0)
-                              for name, value in after["seconds"].items()})
-        if elapsed <= 0:
-            return None
-        parts["all else"] = max(0.0, elapsed - sum(parts.values()))
-        return elapsed, steps, parts
 
     def frames(self, most):
         """The pictures of the constant noise, at most so many, spread evenly: [(path, epoch, batch)]."""
@@ -156,6 +138,31 @@ def read_lines(path, torn=False):
             with suppress(UserError) if torn else nullcontext(), understood(f"line {number} of {path}"):
                 found.append(dict(json.loads(line)))
     return found
+
+
+def time_spent(run):
+    """Where the time of the run in a folder went, by its ``timing.jsonl``.
+
+    Returns:
+        (seconds, iterations, seconds by part), or None: too short to tell.
+
+    Raises:
+        UserError: the file is not as a run writes it.
+    """
+    path = run / "timing.jsonl"
+    lines = read_lines(path, torn=True)
+    elapsed, steps, parts = 0.0, 0, Counter()
+    with understood(path):
+        for before, after in zip(lines, lines[1:], strict=False):
+            if after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]:
+                continue  # the run was resumed between the two: its clock began anew
+            elapsed += after["time"] - before["time"]
+            steps += after["step"] - before["step"]
+            parts.update({name: value - before["seconds"].get(name, 0) for name, value in after["seconds"].items()})
+    if elapsed <= 0:
+        return None
+    parts["all else"] = max(0.0, elapsed - sum(parts.values()))
+    return elapsed, steps, parts
 
 
 def numbered(folder):

@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 import zipfile
-from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -594,22 +593,14 @@ def show_run(folder):
     Raises:
         UserError: there is none, or too little in it.
     """
-    path = folder / "timing.jsonl"
-    try:
-        lines = [json.loads(line) for line in path.read_text().splitlines()]
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {path}: {error}; name the folder of a run") from error
-    parts, elapsed, steps = Counter(), 0.0, 0
-    for before, after in zip(lines, lines[1:], strict=False):
-        if after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]:
-            continue  # the run was resumed between the two: its clock began anew
-        elapsed += after["time"] - before["time"]
-        steps += after["step"] - before["step"]
-        parts.update({name: value - before["seconds"].get(name, 0) for name, value in after["seconds"].items()})
-    if not elapsed:
-        raise UserError(f"{path} has too few lines to tell anything; train longer")
-    parts["logging and all else"] = elapsed - sum(parts.values())
-    titles = {"step": "training", "reader": "reader", "records": "pictures and messages"}
+    from common.report import time_spent
+
+    if not (spent := time_spent(folder)):
+        raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "
+                        "name the folder of a run, or train longer")
+    elapsed, steps, parts = spent
+    titles = {"step": "training", "reader": "reader", "records": "pictures and messages",
+              "all else": "logging and all else"}
     print(f"{folder}: {steps} iterations in {elapsed:.0f} s, {elapsed / steps:.3f} s each, "
           f"{parts['step'] / steps:.3f} s of it training")
     print(table(["part", "share", "seconds an iteration"], [
