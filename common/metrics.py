@@ -50,7 +50,8 @@ def kernel_distance(a, b, random, resamples=RESAMPLES):
         UserError: fewer than ten samples, of which the bootstrap might draw one alone.
     """
     _enough(a, b, 10, "a kernel distance")
-    shift = _kernel(a.mean(0, keepdims=True), b.mean(0, keepdims=True)).item()  # cancels out; without it float32 is coarse
+    # Cancels out; without it float32 is coarse
+    shift = _kernel(a.mean(0, keepdims=True), b.mean(0, keepdims=True)).item()
     weights = [np.hstack([np.ones([n, 1]), random.multinomial(n, [1 / n] * n, resamples).T]).astype(a.dtype)
                for n in (len(a), len(b))]
     values = _within(a, weights[0], shift) + _within(b, weights[1], shift)
