@@ -16,6 +16,7 @@ mnist: $(VENV)/installed
 
 celeba: $(VENV)/installed
 	$(RUN) dygraph_celeba/train.py $(ARGS)
+	$(if $(ARGS),,$(RUN) dygraph_celeba/generate.py)
 
 test: $(VENV)/installed
 	$(RUN) -m pytest -q $(ARGS)
