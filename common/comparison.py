@@ -162,7 +162,7 @@ def entropy(classes):
     """Bits of the histogram of whole numbers."""
     share = np.bincount(classes) / len(classes)
     share = share[share > 0]
-    return float(-(share * np.log2(share)).sum())
+    return float((share * np.log2(1 / share)).sum())
 
 
 # ---- the table ---------------------------------------------------------------------------------------------

@@ -171,9 +171,14 @@ def cell(name, values):
     if name not in values:
         return ""
     if name in ("fid", "kid"):
-        text = f"{values[name]:#.4g}"
-        return text if name == "fid" else f"{text} ({values['kid low']:#.3g} … {values['kid high']:#.3g})"
+        text = digits(values[name], 4)
+        return text if name == "fid" else f"{text} ({digits(values['kid low'], 3)} … {digits(values['kid high'], 3)})"
     return f"{values[name]:.1%}" if name == "label agreement" else f"{values[name]:.3f}"
+
+
+def digits(value, count):
+    """A number with so many significant digits, zeros among them."""
+    return f"{value:#.{count}g}".rstrip(".")
 
 
 def best(evaluation):
