@@ -53,6 +53,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from common import comparison, figures
+    from common.report import read_lines
 
     with tqdm(disable=None, leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
@@ -89,7 +90,7 @@ def main(argv=None):
             rows.append(row)
             at(row.name)
         if trained:
-            rows += comparison.loss_rows(trained.config, metrics(args.run))
+            rows += comparison.loss_rows(trained.config, read_lines(args.run / "metrics.jsonl", torn=True))
 
         panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", generated),
                   ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
@@ -160,15 +161,6 @@ def suitable(sets, classifier):
     from common.classifier import Classifier
 
     return Classifier.load(classifier)
-
-
-def metrics(run):
-    """The lines of a run's ``metrics.jsonl`` that tell of batches; none if there is no such file."""
-    try:
-        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        return [line for line in map(json.loads, lines) if not line.get("evaluation")]
-    except (OSError, ValueError, AttributeError):
-        return []
 
 
 def save(output, rows, panels):
