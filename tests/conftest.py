@@ -1,6 +1,8 @@
 """Paddle is prepared once for all tests, as the commands prepare it: with its threads and quietly."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from common import runtime
 
@@ -14,3 +16,15 @@ def dynamic_mode_after_all():
     import paddle
 
     paddle.disable_static()
+
+
+@pytest.fixture(scope="module")
+def class_folders(tmp_path_factory):
+    """A data set of one's own: a folder with sub-folders of 4×8 pictures of three classes."""
+    data = tmp_path_factory.mktemp("classes") / "data"
+    random = np.random.RandomState(0)
+    for number, name in enumerate(["bag", "sneaker", "8"] * 2):
+        path = data / name / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(random.randint(0, 256, [4, 8]).astype("uint8")).save(path)
+    return data

@@ -18,17 +18,12 @@ NARROW = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(class_folders):
     """A cgan, two iterations old, of 4×8 pictures of three classes."""
-    folder = tmp_path_factory.mktemp("cgan")
-    random = np.random.RandomState(0)
-    for number, name in enumerate(["bag", "sneaker", "8"] * 2):
-        path = folder / "data" / name / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.randint(0, 256, [4, 8]).astype("uint8")).save(path)
-    train.main(["--recipe", "cgan", "--dataset", str(folder / "data"), "--batch_size", "3", "--max_steps", "2",
-                "--output", str(folder / "run")])
-    return folder / "run"
+    run = class_folders.with_name("run")
+    train.main(["--recipe", "cgan", "--dataset", str(class_folders), "--batch_size", "3", "--max_steps", "2",
+                "--output", str(run)])
+    return run
 
 
 @pytest.fixture

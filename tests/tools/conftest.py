@@ -31,17 +31,12 @@ def digits_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def folder_run(tmp_path_factory):
+def folder_run(class_folders):
     """A conditional GAN of 4×8 pictures of three classes, one step old."""
-    folder = tmp_path_factory.mktemp("folder")
-    random = np.random.RandomState(0)
-    for number, name in enumerate(["bag", "sneaker", "8"] * 2):
-        path = folder / "data" / name / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.randint(0, 256, [4, 8]).astype("uint8")).save(path)
-    train.main(["--recipe", "cgan", "--dataset", str(folder / "data"), "--batch_size", "3", "--max_steps", "1",
-                "--output", str(folder / "run")])
-    return folder / "run"
+    run = class_folders.with_name("run")
+    train.main(["--recipe", "cgan", "--dataset", str(class_folders), "--batch_size", "3", "--max_steps", "1",
+                "--output", str(run)])
+    return run
 
 
 @pytest.fixture(scope="module")
