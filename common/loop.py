@@ -18,7 +18,8 @@ and, where the tutorial has it:
                         last: it is an epoch's or the run's last
     preview             pictures of the constant noise, if not as many as a batch has
     end_epoch(folder)   called after an epoch's last batch, and after the run's last
-    curves              file, title, xlabel and labels of the figure of the losses
+    curves              file, title, xlabel and labels of the figure of the losses; by_epoch: a point for the last
+                        batch of each epoch, not for each batch
     files               names of the files that it leaves in the folder
 """
 
@@ -198,7 +199,9 @@ class Loop:
         """Loss curves, animation, report, and a line that says where everything is."""
         metrics = self.folder.metrics()
         curves = {"file": "losses.png", "title": f"{self.gan.name}: losses", "xlabel": "Batch",
-                  "labels": self.gan.losses, **getattr(self.gan, "curves", {})}
+                  "labels": self.gan.losses, "by_epoch": False, **getattr(self.gan, "curves", {})}
+        if curves["by_epoch"]:
+            metrics = {line["epoch"]: line for line in metrics}.values()
         plotting.save_losses(self.folder.path / curves["file"],
                              {label: [line[name] for line in metrics]
                               for label, name in zip(curves["labels"], self.gan.losses, strict=True)},

@@ -98,7 +98,7 @@ def save_figure(path, picture, title, inches=8, fontsize=None):
 
 
 def save_losses(path, losses, title, xlabel="Batch"):
-    """One curve a loss over all batches.
+    """One curve a loss over all batches, or epochs; fewer than a hundred are marked by points.
 
     Args:
         path: of the PNG.
@@ -108,7 +108,7 @@ def save_losses(path, losses, title, xlabel="Batch"):
     """
     figure, axes = plt.subplots(figsize=(15, 6))
     for name, values in losses.items():
-        axes.plot(np.arange(len(values)), values, label=name, linewidth=0.8)
+        axes.plot(np.arange(len(values)), values, label=name, linewidth=0.8, marker="." if len(values) < 100 else None)
     axes.set_title(title)
     axes.set_xlabel(xlabel)
     axes.legend()

@@ -174,7 +174,8 @@ class CGAN(StaticGAN):
 
     name = "cgan"
     losses = ("Discriminator Loss", "Generator Loss")
-    curves = {"title": "Training fitting"}
+    curves = {"title": "Training fitting", "xlabel": "Epoch", "labels": ("Discriminator", "Generator"),
+              "by_epoch": True}
     files = ("real_samples.png",)
     preview = PREVIEW * PREVIEW  # pictures
 

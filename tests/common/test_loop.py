@@ -166,6 +166,19 @@ def test_losses_are_drawn_for_all_batches(new, monkeypatch):
     assert curves == {name: [line[name] for line in run.folder.metrics()] for name in run.gan.losses}
 
 
+def test_losses_by_epoch_are_those_of_its_last_batch(new, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(plotting, "save_losses", lambda *args: drawn.append(args))
+    run = new(max_steps=13)  # the last epoch's third batch
+    run.gan.curves = {"title": "fit", "xlabel": "Epoch", "labels": ("one", "two"), "by_epoch": True}
+    run.run()
+    [(_, curves, title, xlabel)] = drawn
+    lines = run.folder.metrics()
+    assert curves == {label: [lines[i][name] for i in (4, 9, 12)]
+                      for label, name in zip(run.gan.curves["labels"], run.gan.losses, strict=True)}
+    assert (title, xlabel) == ("fit", "Epoch")
+
+
 def test_constant_noise_comes_before_all_other_noise(new):
     run = new(epochs=1)
     expected = np.random.RandomState(7)
