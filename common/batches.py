@@ -36,7 +36,7 @@ class Batches:
         return order
 
     def epoch(self, epoch, first=0):
-        """Yield the batches of an epoch from number ``first`` on: float32 [B, H·W] in [-1, 1], flat.
+        """Yield the batches of an epoch from number ``first`` on: float32 [B, H·W·C] in [-1, 1], flat.
 
         With labels a batch is (pictures, labels [B]).
         """

@@ -20,7 +20,8 @@ class Formatter(argparse.ArgumentDefaultsHelpFormatter):
     """Help texts with their defaults, where there is one to speak of."""
 
     def _get_help_string(self, action):
-        return action.help if action.default in (None, False, []) else super()._get_help_string(action)
+        none = action.default is None or action.default is False or action.default == []  # 0 is one
+        return action.help if none else super()._get_help_string(action)
 
 
 class Parser(argparse.ArgumentParser):
@@ -92,7 +93,7 @@ def parse(parser, argv, fixes):
 
 def given(parser, argv):
     """The names of the options that were typed."""
-    bare = Parser(prog=parser.prog, argument_default=argparse.SUPPRESS, add_help=False, parents=[])
+    bare = Parser(prog=parser.prog, argument_default=argparse.SUPPRESS, add_help=False)
     for action in parser._actions:
         if not isinstance(action, argparse._HelpAction):
             kwargs = {"action": "store_true"} if action.nargs == 0 else {"nargs": action.nargs}

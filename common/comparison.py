@@ -1,10 +1,9 @@
 """A tutorial's pictures and ours by numbers, side by side, with what so few pictures can tell.
 
-Each row of the table compares one number. It calls a difference only where the 99 % interval of the difference
-leaves 0 out: among a hundred rows on pictures of one kind, about one does so by chance.
+Each row of the table compares one number. Unless its note says otherwise, it calls a difference only where the 99 %
+interval of the difference leaves 0 out: among a hundred rows on pictures of one kind, about one does so by chance.
 """
 
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 import numpy as np
@@ -330,8 +329,10 @@ def picture_rows(sets, features, note="", numbers=None):
     if hasattr(features, "probabilities"):
         yield from class_rows(sets, features)
     if sets.real is not None or sets.tutorial_real is not None:
-        with suppress(UserError):  # too few pictures
+        try:
             yield kernel_row(sets, features)
+        except UserError as error:  # too few pictures
+            yield Row("KID", None, None, verdict=f"not measured: {error}")
         yield twins_row(sets)
     if sets.train is not None:
         yield memory_row(sets, [] if numbers is None else numbers)
@@ -415,7 +416,8 @@ def table(rows):
         yield f"    {row.verdict}{bounds}"
         if row.note:
             yield f"    {row.note}"
-    yield f"\nDifferences with {LEVEL:.0%} intervals: one row in {1 / (1 - LEVEL):.0f} differs by chance alone."
+    yield (f"\nDifferences with {LEVEL:.0%} intervals, unless a row says otherwise: one row in "
+           f"{1 / (1 - LEVEL):.0f} differs by chance alone.")
 
 
 def save_picture(path, panels):

@@ -49,9 +49,9 @@ class BatchNorm(paddle.nn.BatchNorm):
 
 
 def parameter_name(name):
-    """``name`` in a program, where equal names share a parameter; a free variant of it in dynamic mode,
+    """``name`` in a program, where equal names share a parameter; a free variant of it in dynamic mode.
 
-    where a name can be taken only once in a process.
+    There a name can be taken only once in a process.
     """
     return name if not paddle.in_dynamic_mode() else paddle.utils.unique_name.generate(name)
 

@@ -206,16 +206,6 @@ def _plain_jpeg_size(data):
     return None
 
 
-def cropped_array(data, box, fast=False):
-    """A picture's bytes → RGB uint8 array [size, size, 3].
-
-    Raises:
-        BadPicture: see `read_image` and `Box.scaled`.
-    """
-    picture = crop_fast(data, box) if fast else None
-    return np.asarray(crop(read_image(data), box)) if picture is None else picture[:, :, ::-1]
-
-
 def cropped_file(data, suffix, box, fast=False):
     """A picture's bytes → bytes of the cropped picture, encoded as JPEG of quality 75 or as PNG.
 

@@ -6,11 +6,12 @@
 The book's and note 6's ``paddle.dataset.mnist`` reads the same files from the same folder.
 """
 
-import fnmatch
+import contextlib
 import gzip
 import hashlib
 import http.client
 import queue
+import re
 import shutil
 import string
 import sys
@@ -25,6 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from common.errors import UserError
 from common.files import checksum, replacing
@@ -48,8 +50,8 @@ class Pictures:
 
     Attributes:
         name: "MNIST", "Fashion-MNIST", "EMNIST balanced-train", "digits": for titles.
-        images: uint8 [N, H, W], 0 black to 255 white; 28×28 for all published sets.
-        labels: uint8 [N], or None where the folder has pictures without labels.
+        images: uint8 [N, H, W], 0 black to 255 white, or [N, H, W, 3]; grey 28×28 for all published sets.
+        labels: whole numbers [N], or None where the folder has pictures without labels.
         classes: the names of the classes, ``classes[label]``.
         source: the folder, or "embedded in scikit-learn".
         checksum: md5 over images and labels as loaded, hexadecimal.
@@ -125,6 +127,7 @@ PUBLISHED = {
     ),
     "emnist": _Published(
         name="EMNIST",
+        # No other public address serves this archive; NIST's older one answers with a page of text.
         mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
         classes=tuple(_EMNIST_47),
         downloads={"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},  # every part of EMNIST in one archive
@@ -138,6 +141,10 @@ class Unavailable(Exception):
     """A file is not there and could not be had from any mirror. The message is the reason."""
 
 
+class NotThere(UserError):
+    """A part of a data set that is not at hand, or that does not exist. What is at hand but bad is no case of it."""
+
+
 def load(dataset="auto", data_dir=None, split="train", download=True):
     """The pictures of a data set.
 
@@ -145,7 +152,8 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
         dataset: ``auto`` takes MNIST from ``data_dir``, else from the network, else the embedded digits
             (with a notice, and ``fallback`` set). ``mnist``, ``fashion`` and ``emnist`` never fall back.
             ``digits`` asks for the embedded ones.
-        data_dir: the folder of the idx files, packed or not; Paddle's cache folder unless given.
+        data_dir: the folder of the idx files, packed or not; Paddle's cache folder unless given. Of EMNIST it may be
+            one part's file of images, which then is the training part.
         split: ``train`` or ``test``.
         download: False forbids the network.
 
@@ -163,6 +171,10 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
         return _digits(split)
     key = "mnist" if dataset == "auto" else dataset
     folder = Path(data_dir or DEFAULT_DIR[key]).expanduser()
+    if key == "emnist" and _exists(folder) and folder.is_file() and (prefix := _emnist_part(folder.name)):
+        if split == "test":
+            raise NotThere(f"{folder} has no test part")
+        return _from_prefix(key, folder.parent, prefix, str(folder))
     if _exists(folder) and not folder.is_dir():
         raise UserError(f"{folder} is a file; --data_dir wants the folder that holds the data files")
     try:
@@ -173,7 +185,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
             announce_fallback(folder, reason)
             return pictures
         wanted = " and ".join(_wanted(key, split))
-        raise UserError(f"{PUBLISHED[key].name} is not in {folder} ({reason}); put {wanted} there, "
+        raise NotThere(f"{PUBLISHED[key].name} is not in {folder} ({reason}); put {wanted} there, "
                         "or name their folder with --data_dir") from None
 
 
@@ -219,11 +231,16 @@ def read_idx(path):
 
 def _from_files(key, folder, split, download):
     """`Pictures` of the idx files in a folder; what is missing there is downloaded first."""
-    published = PUBLISHED[key]
     prefix = _prefix(key, folder, split)
     if prefix is None:
         _complete(key, folder, split, download)
         prefix = _prefix(key, folder, split)
+    return _from_prefix(key, folder, prefix, str(folder))
+
+
+def _from_prefix(key, folder, prefix, source):
+    """`Pictures` of the two files whose names begin with ``prefix``."""
+    published = PUBLISHED[key]
     images_path, labels_path = _idx_path(folder, prefix, "images"), _idx_path(folder, prefix, "labels")
     images, digest = _read_idx(images_path)
     if images.ndim != 3:
@@ -249,7 +266,7 @@ def _from_files(key, folder, split, download):
     if key == "emnist":  # stored column by column
         images = np.ascontiguousarray(images.transpose(0, 2, 1))
     part = f" {prefix.removeprefix('emnist-')}" if key == "emnist" else ""
-    return _pictures(published.name + part, images, labels, classes, str(folder))
+    return _pictures(published.name + part, images, labels, classes, source)
 
 
 def _pictures(name, images, labels, classes, source, fallback=False):
@@ -277,10 +294,14 @@ def _prefix(key, folder, split):
         names = [entry.name for entry in folder.iterdir()] if _exists(folder) else []
     except OSError as error:
         raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
-    found = {name.split("-images")[0] for name in names
-             if fnmatch.fnmatch(name.removesuffix(".gz"), "emnist-*-images-idx3-ubyte")}
-    return min(found, default=None, key=lambda prefix: (
+    return min(filter(None, map(_emnist_part, names)), default=None, key=lambda prefix: (
         prefix != f"emnist-balanced-{split}", not prefix.endswith(split), prefix))
+
+
+def _emnist_part(name):
+    """``emnist-PART`` of the name of a part's file of images; None for any other file."""
+    found = re.fullmatch(r"(emnist-.+)-images[-.]idx3-ubyte(\.gz)?", name)
+    return found and found[1]
 
 
 def _idx_path(folder, prefix, kind):
@@ -397,8 +418,8 @@ def _digits(split, fallback=False):
     it; the contrast is then raised until black, white and edges have about MNIST's shares.
     """
     if split == "test":
-        raise UserError("the embedded digits have no test part; name a folder with MNIST's "
-                        f"{' and '.join(_wanted('mnist', 'test'))} with --data_dir")
+        raise NotThere("the embedded digits have no test part; name a folder with MNIST's "
+                       f"{' and '.join(_wanted('mnist', 'test'))} with --data_dir")
     from scipy import ndimage
     from sklearn.datasets import load_digits
 
@@ -465,7 +486,19 @@ def fetch(name, mirrors, folder, md5, limit):
 
     Raises:
         Unavailable: with each mirror's reason.
+        UserError: another process is at it, or the disk is full.
     """
+    lock = FileLock(folder / f".{name}.lock", timeout=0)
+    try:
+        return _from_mirrors(name, mirrors, folder, md5, limit, lock)
+    finally:
+        if lock.is_locked:
+            with contextlib.suppress(OSError):
+                Path(lock.lock_file).unlink()
+            lock.release(force=True)
+
+
+def _from_mirrors(name, mirrors, folder, md5, limit, lock):
     part = folder / f"{name}.part"
     reasons = []
     for mirror in mirrors:
@@ -474,7 +507,7 @@ def fetch(name, mirrors, folder, md5, limit):
             before = part.stat().st_size if part.exists() else 0
             try:
                 if not (before and checksum(part) == md5):  # else complete, but not renamed yet
-                    _receive(mirror + name, part, before, limit)
+                    _receive(mirror + name, part, before, limit, lock)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason = _why(error)
                 if part.exists() and part.stat().st_size > before:
@@ -491,8 +524,11 @@ def fetch(name, mirrors, folder, md5, limit):
     raise Unavailable("; ".join(reasons))
 
 
-def _receive(url, part, start, limit):
-    """Append to ``part`` what a server has behind byte ``start``; begin anew where it cannot do that."""
+def _receive(url, part, start, limit, lock):
+    """Append to ``part`` what a server has behind byte ``start``; begin anew where it cannot do that.
+
+    The lock is taken as soon as there is something to write, and kept.
+    """
     request = urllib.request.Request(url, headers={"User-Agent": "Mozilla/5.0 (paddle-gan)"})
     if start:
         request.add_header("Range", f"bytes={start}-")
@@ -501,7 +537,7 @@ def _receive(url, part, start, limit):
     except urllib.error.HTTPError as error:
         if error.code == 416 and start:  # there is nothing behind `start`: the part is no part of this file
             part.unlink()
-            return _receive(url, part, 0, limit)
+            return _receive(url, part, 0, limit, lock)
         raise
     with answer:
         if answer.status != 206:
@@ -512,7 +548,12 @@ def _receive(url, part, start, limit):
             raise ValueError(f"sends {total} bytes, more than the {limit} allowed")
         try:
             part.parent.mkdir(parents=True, exist_ok=True)
-            stream = part.open("ab" if start else "wb")
+            if not lock.is_locked:
+                lock.acquire()
+            stream = part.open("ab" if start else "wb", buffering=0)
+        except Timeout:
+            raise UserError(f"another process is downloading {part.stem} into {part.parent}; "
+                            "run again when it has finished") from None
         except OSError as error:
             raise Unavailable(f"cannot write {part}: {error.strerror}") from None
         with stream, _bar(url, start, total) as bar:
@@ -524,13 +565,24 @@ def _receive(url, part, start, limit):
                     stream.close()
                     part.unlink()
                     raise ValueError(f"sends more than the {limit} bytes allowed")
-                stream.write(block)
+                _write(stream, block, part)
                 bar.update(len(block))
                 waited = time.monotonic() - begun
                 if waited > 2 * STALL_SECONDS and received - start < 1000 * waited:
                     raise TimeoutError("sends less than 1 kB a second")
         if total is not None and received < total:
             raise ConnectionError(f"connection cut after {received} of {total} bytes")
+
+
+def _write(stream, block, path):
+    """All of a block; a full disk is the user's to mend, and no fault of the server."""
+    rest = memoryview(block)
+    try:
+        while rest:
+            rest = rest[stream.write(rest):]
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}; make room there, "
+                        "or name another folder with --data_dir") from None
 
 
 def _open(request):

@@ -21,11 +21,15 @@ def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
     A `UserError` becomes one line on stderr and its exit code, Ctrl-C becomes 130, the shell's usual code.
+    Characters that the terminal or file cannot take are written as escapes, not a reason to stop.
     """
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where they are closed
+        stream.reconfigure(errors="backslashreplace")
     try:
         return main() or 0
     except UserError as error:
-        print(f"error: {error}" if error.exit_code == 2 else error, file=sys.stderr)
+        text = str(error).replace("\n", "\\n")  # a file's name may hold one
+        print(f"error: {text}" if error.exit_code == 2 else text, file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

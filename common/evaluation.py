@@ -12,7 +12,7 @@ from safetensors import safe_open
 from tqdm import tqdm
 
 from common import metrics
-from common.errors import UserError
+from common.datafiles import NotThere
 from common.run_folder import add_evaluation, evaluations
 
 SEED = 1  # that names do not mention
@@ -94,7 +94,7 @@ class Evaluation:
         """What real pictures reach: those of the test set where there is one, else one half against the other."""
         try:
             test = self.run.real("test", self.count)
-        except UserError:
+        except NotThere:
             half = len(real) // 2
             if half <= real.shape[1]:  # too few
                 return {}
@@ -196,7 +196,7 @@ def save_figure(path, evaluation):
         evaluation: `Evaluation`, measured.
     """
     from common.files import replacing
-    from common.plotting import plt
+    from common.plotting import plt, printable
 
     known, real = evaluation.known(), evaluation.known_real()
     panels = [["fid"], ["kid"], ["precision", "recall"], ["density", "coverage"]]
@@ -219,7 +219,8 @@ def save_figure(path, evaluation):
         axis.set_xlabel("Epoch (0: untrained)")
         axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-    figure.suptitle(f"{evaluation.run.recipe}, {evaluation.run.config['dataset']['name']}: {evaluation.protocol}")
+    figure.suptitle(printable(f"{evaluation.run.recipe}, {evaluation.run.config['dataset']['name']}: "
+                              f"{evaluation.protocol}"), parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary)
     plt.close(figure)

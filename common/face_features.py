@@ -14,9 +14,10 @@ GRADIENTS = 3.4  # weight of the gradients, with which they vary about as much o
 
 
 class HogColour:
-    """Where edges run, and coarse colours: 128 numbers from a histogram of oriented gradients (Dalal and Triggs 2005),
+    """Where edges run, and coarse colours.
 
-    8 directions in each of 4×4 cells, and 48 mean colours of the same cells. They see the build of a face and its
+    128 numbers from a histogram of oriented gradients (Dalal and Triggs 2005), 8 directions in each of 4×4 cells, and
+    48 mean colours of the same cells. They see the build of a face and its
     light, not its skin: a distance by them is for comparing runs of this project, not with published ones.
     """
 
@@ -90,7 +91,7 @@ def _reason(error):
 
 
 def _resized(pictures, side):
-    """[n, side, side, 3], by linear interpolation, grey ones in three alike channels."""
+    """[n, side, side, 3], by areas where they shrink, linearly where they grow; grey ones in three alike channels."""
     import cv2
 
     pictures = np.asarray(pictures, "float32")

@@ -8,7 +8,6 @@ cover, or with ``GAN_FAST_OPS=0`` in the environment, Paddle's own operators do 
 Import this module after ``common.runtime.prepare()``.
 """
 
-import contextlib
 import functools
 import hashlib
 import os
@@ -29,7 +28,6 @@ from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 
 SOURCE = Path(__file__).with_name("fast_ops.cc")
-_plain = False
 
 
 class Conv2D(nn.Conv2D):
@@ -83,17 +81,6 @@ def max_pool_leaky_relu(x, negative_slope=0.01, size=2):
                  {"size": size, "slope": float(negative_slope)})
 
 
-@contextlib.contextmanager
-def plain_operators():
-    """Paddle's own operators within this context: for a program that is exported to run elsewhere."""
-    global _plain
-    before, _plain = _plain, True
-    try:
-        yield
-    finally:
-        _plain = before
-
-
 def _pair(value):
     """An int or a list of two ints as a list of two ints; None for anything else."""
     value = [value, value] if isinstance(value, int) else value
@@ -126,7 +113,7 @@ def _covers(x, layer):
 
 def _here(x):
     """Whether to use the operators: not switched off, on CPU, in float32, and built."""
-    return (not _plain and os.environ.get("GAN_FAST_OPS", "1") != "0" and x.dtype == paddle.float32
+    return (os.environ.get("GAN_FAST_OPS", "1") != "0" and x.dtype == paddle.float32
             and paddle.device.get_device() == "cpu" and available())
 
 

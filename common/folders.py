@@ -4,13 +4,13 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from common.crop import BadPicture, read_image
 from common.datafiles import Pictures
 from common.errors import UserError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
-GREY, DEEP = {"1", "L", "LA"}, ("I", "F")  # modes of Pillow, the latter of more than 8 bits
 SIZE = 28  # pixels of height and width that ``--resize`` alone means
 
 
@@ -26,32 +26,38 @@ def load(folder, size=None):
         `Pictures`: images [N, H, W], or [N, H, W, 3] when any of them has colours.
 
     Raises:
-        UserError: no such folder, nothing in it, a class without pictures, a file that cannot be read, or
-            pictures of several sizes.
+        UserError: no such folder, nothing in it, a class without pictures, pictures beside the classes, a file that
+            cannot be read, or pictures of several sizes.
     """
     folder = Path(folder).expanduser()
-    if not folder.is_dir():
-        raise UserError(f"there is no data set and no folder {str(folder)!r}; name a folder with a sub-folder "
-                        "of pictures for each class")
-    classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    try:
+        if not folder.is_dir():
+            raise UserError(f"there is no data set and no folder {str(folder)!r}; name a folder with a sub-folder "
+                            "of pictures for each class")
+        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+        found = {path: pictures(path) for path in (folder, *classes)}
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
+    if classes and found[folder]:
+        raise UserError(f"{found[folder][0]} lies beside the folders of the classes; "
+                        "put such pictures into one of these, or take them away")
     files, labels = [], []
     for number, path in enumerate(classes or [folder]):
-        found = sorted(file for file in path.iterdir()
-                       if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
-        if not found:
+        if not found[path]:
             raise UserError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}); put some there"
                             + (", or take the folder away" if classes else
                                "; a folder of idx files goes with --dataset mnist and --data_dir"))
-        files += found
-        labels += [number] * len(found)
+        files += found[path]
+        labels += [number] * len(found[path])
 
-    colours = any(mode(file) not in GREY for file in files)
-    images = [read(file, "RGB" if colours else "L", size) for file in files]
+    images = [read(file, size) for file in files]
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(f"pictures of several sizes: {files[0]} has {pixels(images[0])}, {file} {pixels(image)}; "
                             f"--resize brings all to {SIZE}×{SIZE}")
     images = np.stack(images)
+    if (images == images[..., :1]).all():  # grey, however it was stored
+        images = np.ascontiguousarray(images[..., 0])
     labels = np.array(labels) if classes else None
     digest = hashlib.md5(images)
     digest.update(str(None if labels is None else labels.tolist()).encode())
@@ -59,33 +65,28 @@ def load(folder, size=None):
                     digest.hexdigest())
 
 
-def mode(file):
-    """Pillow's name for the kind of pixels in a file, without reading them."""
-    with opened(file) as image:
-        if image.mode.startswith(DEEP):
-            raise UserError(f"{file} has more than 8 bits a pixel; save it with 8")
-        return image.mode
+def pictures(folder):
+    """The picture files in a folder, sorted by name.
 
-
-def read(file, mode, size):
-    """One picture as uint8 [H, W] or [H, W, 3]."""
-    with opened(file) as image:
-        try:
-            image = image.convert(mode)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            raise UserError(f"cannot read {file}: {error}; replace the file, or take it away") from None
-        if size:
-            image = image.resize(size[::-1], Image.Resampling.NEAREST)
-        return np.array(image)
-
-
-def opened(file):
-    """The file opened by Pillow."""
+    Raises:
+        UserError: the folder's name, which becomes a class's, is no text.
+    """
     try:
-        return Image.open(file)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        reason = "it is no picture" if isinstance(error, UnidentifiedImageError) else error
-        raise UserError(f"cannot read {file}: {reason}; replace the file, or take it away") from None
+        folder.name.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"the name of the folder {str(folder)!r} is no UTF-8; rename it") from None
+    return sorted(file for file in folder.iterdir()
+                  if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+
+
+def read(file, size):
+    """One picture, upright, as uint8 [H, W, 3]."""
+    try:
+        image = read_image(file.read_bytes())
+    except (BadPicture, OSError) as error:
+        raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}; "
+                        "replace the file, or take it away") from None
+    return np.array(image.resize(size[::-1], Image.Resampling.NEAREST) if size else image)
 
 
 def pixels(image):

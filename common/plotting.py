@@ -7,6 +7,7 @@ import matplotlib
 matplotlib.use("agg")
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
+from matplotlib.font_manager import FontProperties, findfont, get_font  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from common.files import replacing  # noqa: E402
@@ -48,6 +49,13 @@ def save_png(path, pictures):
         Image.fromarray(to_uint8(pictures)).save(temporary)
 
 
+def printable(text):
+    """The text with a ? for each character that matplotlib's font lacks, such as Chinese ones in a folder's name."""
+    font = get_font(findfont(FontProperties()))
+    return "".join(character if character == "\n" or font.get_char_index(ord(character)) else "?"
+                   for character in text)
+
+
 class TutorialFigure:
     """A tutorial's figure: a grid under a title, without axes. The book's is 8×8 inches and grey.
 
@@ -58,11 +66,11 @@ class TutorialFigure:
         self.figure, axes = plt.subplots(figsize=(inches, inches))
         axes.axis("off")
         self.image = axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1)
-        self.title = axes.set_title(" ", fontsize=fontsize)
+        self.title = axes.set_title(" ", fontsize=fontsize, parse_math=False)
 
     def save(self, path, picture, title):
         self.image.set_data(picture)
-        self.title.set_text(title)
+        self.title.set_text(printable(title))
         with replacing(path) as temporary:  # packing harder takes longer than drawing
             self.figure.savefig(temporary, bbox_inches="tight", pil_kwargs={"compress_level": 1})
 
@@ -109,7 +117,7 @@ def save_losses(path, losses, title, xlabel="Batch"):
     figure, axes = plt.subplots(figsize=(15, 6))
     for name, values in losses.items():
         axes.plot(np.arange(len(values)), values, label=name, linewidth=0.8, marker="." if len(values) < 100 else None)
-    axes.set_title(title)
+    axes.set_title(printable(title), parse_math=False)
     axes.set_xlabel(xlabel)
     axes.legend()
     with replacing(path) as temporary:

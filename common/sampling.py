@@ -23,7 +23,7 @@ def parser(run, output):
     add = options.add_argument
     add("--run", type=Path, default=Path(run), metavar="DIR", help="folder of the trained run")
     add("--checkpoint", type=Path, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
-    add("--count", type=positive, default=64, help="how many pictures")
+    add("--count", type=positive, default=64, help="how many pictures, or rows with --interpolate")
     add("--seed", type=seed, default=1, metavar="N", help="of the noise")
     add("--output", type=Path, default=Path(output), metavar="DIR", help="folder for the pictures")
     add("--interpolate", action="store_true",
@@ -79,13 +79,13 @@ def write(output, pictures, columns=None):
 
     output = Path(output)
     grid, raw = output / "grid.png", output / "generated.npy"
-    if grid.exists() or raw.exists():
+    if grid.exists():  # it comes last: without it, what is there is of a command that was broken off
         raise UserError(f"{output} holds generated pictures already; choose another --output")
     side = columns or int(np.ceil(np.sqrt(len(pictures))))
     drawn = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
-    plotting.save_png(grid, plotting.tile(drawn, -(-len(pictures) // side), side))
     for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)
     with replacing(raw) as temporary:
         np.save(temporary, pictures)
+    plotting.save_png(grid, plotting.tile(drawn, -(-len(pictures) // side), side))
     return grid, raw

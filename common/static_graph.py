@@ -11,7 +11,10 @@ ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
 
 
 class StaticGAN:
-    """Programs over one scope. A recipe builds its programs with ``self.startup``, then calls `initialise`."""
+    """Programs over one scope. A recipe builds its programs with ``self.startup``, then calls `initialise`.
+
+    Its ``trained`` holds each network's name → the names of its trained parameters.
+    """
 
     def __init__(self, place):
         paddle.enable_static()
@@ -55,6 +58,11 @@ class StaticGAN:
     def state(self):
         """Every array that training changes, by name: a copy."""
         return {name: np.array(self._tensor(name)) for name in self.names}
+
+    def sizes(self):
+        """Trained parameters of each network."""
+        state = self.state()
+        return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
 
     def load_state(self, state):
         """Put arrays back where `state` took them from; what lies outside the recipe's names is ignored.

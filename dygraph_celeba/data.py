@@ -1,7 +1,6 @@
 """The faces: where they come from, the Datasets of section 3.1, and the DataLoader of section 3.2."""
 
 import os
-import shutil
 import signal
 import tempfile
 import threading
@@ -273,8 +272,8 @@ def embedded_faces():
             for number, picture in enumerate(celeba_like(), 1):
                 Image.fromarray(picture).save(whole / f"{number:06d}.jpg", quality=95)
             crop_folder(Pictures(whole), Path(temporary) / "imgs", Box(), progress=False)
-            with suppress(OSError):  # another process was faster
-                shutil.move(Path(temporary) / "imgs", ready)
+            with suppress(OSError):  # another process was faster: its folder is not empty
+                (Path(temporary) / "imgs").rename(ready)
     except OSError as error:
         raise UserError(f"cannot write the embedded faces to {folder}: {error.strerror}; "
                         "make room there, or name pictures with --data_dir") from error

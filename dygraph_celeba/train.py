@@ -32,8 +32,8 @@ def options(argv=None):
     parser.add_argument("--dataset", choices=["auto", "celeba", "faces"], default="auto",
                         help="auto: CelebA if it is there, else the embedded faces; celeba: nothing else")
     parser.add_argument("--data_dir", type=Path, metavar="PATH",
-                        help="folder of pictures, cropped or not, or img_align_celeba.zip itself "
-                             "(default: work/imgs if it is there)")
+                        help="folder of pictures, cropped or not, img_align_celeba.zip itself, or a packed .npy "
+                             "(default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in work)")
     parser.add_argument("--reader", choices=["packed", "skimage"], default="packed",
                         help=f"packed: all pictures in one array; skimage: the tutorial's Dataset, {WORKERS} workers")
 

@@ -251,11 +251,6 @@ class BookGAN(StaticGAN):
         """The tutorial's picture: the real batch above the generated one."""
         plotting.save_tutorial_grid(path, np.concatenate([real.reshape(-1, img_dim, img_dim), generated]), title)
 
-    def sizes(self):
-        """Trained parameters of each network."""
-        state = self.state()
-        return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
-
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
         with paddle.utils.unique_name.guard(), program_guard(Program(), Program()):

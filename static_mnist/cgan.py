@@ -29,7 +29,7 @@ learning_rate, beta1 = 0.0002, 0.35
 KEEP_PROB = 0.5  # of dropout
 MOMENTUM, EPSILON = 0.99, 0.001  # TensorFlow's own, of batch normalisation
 PREVIEW = 5  # rows of a preview, and classes at the most
-MOST = 256  # pictures in one run of the generator
+MOST = 256  # pictures in one run of the generator; of more, all runs are about alike
 
 # padding='same' as TensorFlow has it for 5×5 kernels: [top, bottom, left, right]
 SAME = {1: [2, 2, 2, 2], 2: [1, 2, 1, 2]}
@@ -278,8 +278,7 @@ class CGAN(StaticGAN):
         """Pictures [n, H, W, C] in [-1, 1] for noise and labels, a part at a time."""
         program, output, dropout = self.drawing[moving]
         parts = []
-        for start in range(0, len(input_z), MOST):
-            part = input_z[start:start + MOST]
+        for part in np.array_split(input_z, -(-len(input_z) // MOST)):  # alike: a few left over have odd statistics
             [images] = self.run(program, {"input_z": part, **dropout.masks(len(part), random)}, [output])
             parts.append(np.array(images).transpose(0, 2, 3, 1))
         return np.concatenate(parts)
@@ -342,8 +341,8 @@ class CGAN(StaticGAN):
             UserError: there is no such class, or -1 was asked for and has no place for a class: the chapter's layout
                 needs at least as many rows as columns, and is right where they are equal; a class is a row there.
         """
-        wanted = [str(name) for name in (target_class if isinstance(target_class, (list, tuple)) else [target_class])]
-        if wanted == ["-1"] and "minus_one_layout" not in self.fix:
+        wanted = [str(name) for name in np.ravel(target_class)]
+        if wanted == ["-1"] and "minus_one_layout" not in self.fix and not by_row:
             target = np.zeros([rows * cols, len(self.classes)])
             try:
                 for j in range(cols):
@@ -372,6 +371,8 @@ class CGAN(StaticGAN):
         """
         if name in self.classes:
             return self.classes.index(name)
+        if name in ("all", "-1"):
+            raise UserError(f"class {name} stands alone, without others")
         alike = [i for i, known in enumerate(self.classes) if known.lower() == name.lower()]
         if len(alike) == 1:
             return alike[0]
@@ -381,11 +382,6 @@ class CGAN(StaticGAN):
         raise UserError(f"there is no class {name!r}; this run has {known}, and all")
 
     # Cost
-
-    def sizes(self):
-        """Trained parameters of each network."""
-        state = self.state()
-        return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
 
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""

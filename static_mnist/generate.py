@@ -78,6 +78,8 @@ def main(argv=None):
     if hasattr(gan, "classes"):
         if "count" in typed:
             raise UserError("--count is not for a run of cgan; say --rows and --cols")
+        if args.interpolate and "cols" in typed:
+            raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")
         wanted = args.classes or ["all"]
         if args.interpolate:
             labels = gan.labels(wanted, args.rows, 1, by_row=True)

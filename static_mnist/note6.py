@@ -250,11 +250,6 @@ class Note6GAN(StaticGAN):
         title = title.replace("：", ": ").replace("，", ", ")  # matplotlib's font has no full-width signs
         plotting.save_tutorial_grid(path, generated, title)
 
-    def sizes(self):
-        """Trained parameters of each network."""
-        state = self.state()
-        return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
-
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
         with unique_name.guard(), program_guard(Program(), Program()):

@@ -74,7 +74,7 @@ def options(argv=None):
         add("--dataset", choices=["auto", "mnist", "digits"], default="auto",
             help="auto: MNIST if it can be had, else the embedded digits; mnist: nothing else")
     else:
-        add("--dataset", default="auto", metavar="auto|mnist|fashion|emnist|digits|FOLDER",
+        add("--dataset", default="auto", type=known_or_folder, metavar="auto|mnist|fashion|emnist|digits|FOLDER",
             help="auto: MNIST if it can be had, else the embedded digits; "
                  "FOLDER: a sub-folder of pictures for each class")
         add("--resize", type=command.positive, nargs="?", const=28, metavar="N",
@@ -87,6 +87,11 @@ def options(argv=None):
 
     args = command.parse(parser, argv, recipe.fixes)
     return checked(parser, args, command.given(parser, argv))
+
+
+def known_or_folder(text):
+    """argparse type: a known data set, or the whole path of a folder, so that a run can be resumed from anywhere."""
+    return text if text in datafiles.CHOICES else str(Path(text).expanduser().absolute())
 
 
 def chosen_recipe(argv):
@@ -114,6 +119,8 @@ def checked(parser, args, typed):
         args.seed = 10 if enable_ce else 0
     if getattr(args, "use_cudnn", False) and not args.use_gpu:
         parser.error("--use_cudnn needs --use_gpu")
+    if args.data_dir and not args.resume and args.dataset not in datafiles.CHOICES:
+        parser.error(f"--data_dir is for the known data sets, {args.dataset} is a folder of its own")
     if getattr(args, "resize", None) and args.dataset in datafiles.CHOICES:
         parser.error(f"--resize is for a folder of pictures, not for {args.dataset}")
     return args

@@ -19,6 +19,18 @@ def dynamic_mode_after_all():
 
 
 @pytest.fixture(scope="module")
+def narrow():
+    """The book's networks have few channels from here to the end of the module; the names and their values."""
+    from static_mnist import book
+
+    channels = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in channels.items():
+            patch.setattr(book, name, value)
+        yield channels
+
+
+@pytest.fixture(scope="module")
 def class_folders(tmp_path_factory):
     """A data set of one's own: a folder with sub-folders of 4×8 pictures of three classes."""
     data = tmp_path_factory.mktemp("classes") / "data"

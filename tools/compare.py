@@ -135,6 +135,8 @@ def real(trained, most, data_dir):
 
     Nothing of these, and a note, when the data are gone.
     """
+    from common.datafiles import NotThere
+
     try:
         train, _ = trained.real("train", most if most < trained.config["dataset"]["pictures"] else None)
     except UserError as error:
@@ -144,7 +146,7 @@ def real(trained, most, data_dir):
         return None, False, None
     try:
         return trained.real("test", REAL)[0], True, train
-    except UserError:  # there is no test part
+    except NotThere:
         return trained.real("train", REAL)[0], False, train
 
 

@@ -1,6 +1,6 @@
 """The four GANs in PyTorch: the same layers, losses, optimisers and order of steps, as PyTorch's users write them.
 
-`benchmark.py` times them beside Paddle, test_torch_reference.py compares losses. Nothing else uses them, and the
+`benchmark.py` times them beside Paddle, test_benchmark.py compares the book's losses. Nothing else uses them, and the
 project runs without PyTorch. Two things are PyTorch's own way: nothing is recorded that no gradient is wanted of,
 and initial values are its own, because they cost nothing and change no time.
 """

@@ -121,7 +121,8 @@ class Trained:
             (pictures, labels), labels None where the data have none; a conditional GAN's own numbers of its classes.
 
         Raises:
-            UserError: the data are gone or others than the run's; or there is no such split.
+            UserError: the data are gone or others than the run's.
+            common.datafiles.NotThere: there is no such split.
         """
         images, labels = self._faces(split) if self.recipe == FACES else self._pictures(split)
         if count is not None:
@@ -139,7 +140,7 @@ class Trained:
         options = self.config["options"]
         if self.data == "folder":
             if split == "test":
-                raise UserError(f"{options['dataset']} has no test part")
+                raise datafiles.NotThere(f"{options['dataset']} has no test part")
             size = options.get("resize")
             pictures = folders.load(self.data_dir or options["dataset"], (size, size) if size else None)
         else:
@@ -149,7 +150,8 @@ class Trained:
         if split == "train":
             self._check(same, pictures.source)
         elif same:  # of EMNIST any part serves where the right one is missing
-            raise UserError(f"{pictures.name} in {pictures.source} is what the run was trained on, no test part")
+            raise datafiles.NotThere(f"{pictures.name} in {pictures.source} is what the run was trained on, "
+                                     "no test part")
         labels = pictures.labels
         if labels is not None and self.classes:
             numbers = {name: number for number, name in enumerate(self.classes)}
@@ -158,8 +160,10 @@ class Trained:
 
     def _faces(self, split):
         """uint8 [N, 64, 64, 3], and None."""
+        from common.datafiles import NotThere
+
         if split == "test":
-            raise UserError("the faces have no test part")
+            raise NotThere("the faces have no test part")
         runtime.prepare()
 
         from common.packed import open_packed
@@ -219,8 +223,8 @@ def _draw(gan, count, seed, labels):
 def _draw_classes(gan, count, random, labels):
     """Pictures of classes.
 
-    Without labels these are drawn by the full number that batch norm takes its statistics from, so that the last
-    few are no worse than the others.
+    Without labels these are drawn by the full number that batch norm takes its statistics from, so that a
+    few are no worse than many.
     """
     from static_mnist.cgan import MOST
 

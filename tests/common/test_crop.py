@@ -22,7 +22,7 @@ from common.crop import (
     crop_fast,
     crop_folder,
     crop_like_the_tutorial,
-    cropped_array,
+    cropped_file,
     read_image,
 )
 from common.errors import UserError
@@ -40,6 +40,11 @@ def encoded(image, kind="JPEG", **options):
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
+
+
+def cropped_array(data, box, fast=False):
+    """A cropped picture without the losses of JPEG, uint8 [size, size, 3]."""
+    return pixels(io.BytesIO(cropped_file(data, ".png", box, fast)))
 
 
 @pytest.fixture

@@ -9,9 +9,11 @@ import threading
 import time
 import zipfile
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from common import datafiles
 from common.datafiles import load, read_idx
@@ -219,6 +221,35 @@ def test_emnist_is_upright_with_named_classes(tmp_path):
     assert found.name == "EMNIST balanced-train"
     assert (found.images == pictures(47).transpose(0, 2, 1)).all() and found.images.flags.c_contiguous
     assert "".join(found.classes) == "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabdefghnqrt"
+
+
+def test_an_emnist_letter_stands_upright(tmp_path):
+    """EMNIST's files hold a picture column by column: an L, its stem from top to bottom first."""
+    stored = np.zeros([28, 28], np.uint8)
+    for column in range(8, 20):
+        for row in range(4, 24):
+            stored.flat[28 * column + row] = 255 * (column < 11 or row > 20)
+    put(tmp_path, stored[None], np.array([21], np.uint8),
+        names=("emnist-balanced-train-images-idx3-ubyte", "emnist-balanced-train-labels-idx1-ubyte"))
+    found = load("emnist", tmp_path)
+    [letter] = found.images
+    assert found.classes[found.labels[0]] == "L"
+    left, right, top, bottom = letter[:, :14], letter[:, 14:], letter[:14], letter[14:]
+    assert left.sum() > 2 * right.sum() and bottom.sum() > 1.5 * top.sum()
+    assert letter[22, 19] == 255 and letter[4, 8] == 255 and letter[4, 19] == 0  # foot, stem, nothing
+
+
+def test_emnist_takes_the_part_whose_file_is_named(tmp_path):
+    emnist(tmp_path, "balanced-train")
+    path = emnist(tmp_path, "derived", 40)[0]
+    found = load("emnist", path)
+    assert (found.name, len(found.images), found.source) == ("EMNIST derived", 40, str(path))
+    with pytest.raises(datafiles.NotThere, match="no test part"):
+        load("emnist", path, "test")
+    with pytest.raises(UserError, match="is a file"):
+        load("mnist", path)
+    with pytest.raises(UserError, match="is a file"):
+        load("emnist", emnist(tmp_path, "derived", 40)[1])
 
 
 def test_emnist_takes_another_part_of_the_split_before_any(tmp_path):
@@ -462,6 +493,28 @@ def test_a_silent_mirror_is_not_waited_for(tmp_path, mirror, monkeypatch):
     load("mnist", tmp_path / "data")
     assert good(tmp_path / "data") and (len(silent.asked), len(quick.asked)) == (1, 2)
     assert LONGEST_WAIT <= 15  # seconds, when every mirror of a set is silent
+
+
+def test_two_downloads_at_once(tmp_path, mirror):
+    """The second does not write into the first one's file."""
+    mirror()
+    folder = tmp_path / "data"
+    folder.mkdir()
+    with FileLock(folder / f".{LABELS}.gz.lock"), pytest.raises(UserError, match="another process is downloading"):
+        load("mnist", folder)
+    load("mnist", folder)
+    assert good(folder)
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
+def test_a_full_disk_is_told_and_not_taken_for_a_dead_mirror(tmp_path, mirror):
+    mirror()
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (folder / f"{LABELS}.gz.part").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"cannot write .*No space left.*--data_dir"):
+        load("auto", folder)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, mirror, capsys):

@@ -1,5 +1,6 @@
 """What a command says and returns when something goes wrong."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -21,6 +22,7 @@ def raising(error):
     (lambda: None, 0, ""),
     (lambda: 3, 3, ""),
     (raising(UserError("no data; fetch some")), 2, "error: no data; fetch some\n"),
+    (raising(UserError("no a\nb.png")), 2, "error: no a\\nb.png\n"),
     (raising(RunStopped("a loss is nan")), 1, "a loss is nan\n"),
     (raising(RunStopped("stopped by SIGTERM", exit_code=143)), 143, "stopped by SIGTERM\n"),
     (raising(KeyboardInterrupt()), 130, "interrupted\n"),
@@ -33,6 +35,15 @@ def test_exit_codes_and_messages(capsys, main, code, stderr):
 def test_defects_keep_their_traceback():
     with pytest.raises(ZeroDivisionError):
         run_command(lambda: 1 / 0)
+
+
+def test_a_terminal_without_all_characters_stops_nothing():
+    program = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom common.errors import UserError, run_command\n"
+               "def main():\n    print('Pass：0 …')\n    raise UserError('no ｘ')\nsys.exit(run_command(main))")
+    command = subprocess.run([sys.executable, "-c", program, str(ROOT)], capture_output=True,
+                             env={**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    assert (command.stdout, command.stderr) == (b"Pass\\uff1a0 \\u2026\n", b"error: no \\uff58\n")
+    assert command.returncode == 2
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -1,5 +1,7 @@
 """Folders of one's own pictures: classes, colours, sizes, and everything that can be wrong with them."""
 
+import os
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -51,11 +53,24 @@ def test_one_picture_with_colours_gives_all_three_channels(own):
 
 
 @pytest.mark.parametrize(("mode", "colour", "shape"), [
-    ("1", 1, ()), ("LA", (9, 9), ()), ("P", 3, (3,)), ("RGBA", (1, 2, 3, 4), (3,)),
+    ("1", 1, ()), ("LA", (9, 9), ()), ("P", 3, ()), ("I;16", 9, ()), ("RGB", (3, 3, 3), ()),
+    ("RGBA", (1, 2, 3, 255), (3,)),
 ])
 def test_kinds_of_pixels(tmp_path, mode, colour, shape):
     save(tmp_path / "x" / "a.png", colour, mode=mode)
     assert folders.load(tmp_path / "x").images.shape[3:] == shape
+
+
+def test_pictures_are_upright_and_transparent_is_white(tmp_path):
+    turned = Image.new("L", (4, 6), 50)
+    exif = turned.getexif()
+    exif[0x112] = 6
+    (tmp_path / "x").mkdir()
+    turned.save(tmp_path / "x" / "a.jpg", exif=exif)
+    save(tmp_path / "x" / "b.png", (10, 0), mode="LA")
+    images = folders.load(tmp_path / "x").images
+    assert images.shape == (2, 4, 6)
+    assert (images[1] == 255).all()
 
 
 def test_the_checksum_knows_pixels_and_labels(own):
@@ -81,10 +96,12 @@ def test_resize_takes_the_nearest_pixel(tmp_path):
 @pytest.mark.parametrize(("change", "words"), [
     (lambda own: save(own / "cat" / "c.png", 0, (4, 6)), ["several sizes", "6×4", "4×6", "c.png", "--resize"]),
     (lambda own: (own / "bird").mkdir(), ["bird", "holds no pictures"]),
-    (lambda own: (own / "cat" / "c.png").write_bytes(b""), ["c.png", "no picture"]),
-    (lambda own: (own / "cat" / "c.jpg").write_text("<html>"), ["c.jpg", "no picture"]),
+    (lambda own: save(own / "top.png", 1), ["top.png", "beside the folders of the classes"]),
+    (lambda own: os.rename(own / "cat", os.fsencode(own) + b"/caf\xe9"), ["caf", "UTF-8", "rename"]),  # noqa: PTH104
+    (lambda own: (own / "cat" / "c.png").write_bytes(b""), ["c.png", "empty file"]),
+    (lambda own: (own / "cat" / "c.jpg").write_text("<html>"), ["c.jpg", "not a picture"]),
     (lambda own: (own / "cat" / "a.png").write_bytes((own / "cat" / "a.png").read_bytes()[:50]), ["a.png", "cannot"]),
-    (lambda own: Image.fromarray(np.zeros([4, 6], "uint16")).save(own / "cat" / "c.png"), ["c.png", "8 bits"]),
+    (lambda own: Image.new("RGB", (6, 4)).save(own / "cat" / "c.png", "EPS"), ["c.png", "not a picture"]),
     (lambda own: (own / "cat" / "c.png").mkdir(), ["c.png", "cannot read"]),
 ])
 def test_what_is_wrong_is_named(own, change, words):
@@ -93,6 +110,15 @@ def test_what_is_wrong_is_named(own, change, words):
         folders.load(own)
     assert "\n" not in str(caught.value)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_folder_that_may_not_be_read(own, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(folders.Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*own: Permission denied"):
+        folders.load(own)
 
 
 def test_a_huge_picture_is_refused(own, monkeypatch):

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from common import packed
-from common.crop import Box, cropped_array
+from common.crop import Box, crop, read_image
 from common.errors import UserError
 from common.packed import PackedPictures, default_cache, network_input, open_packed
 
@@ -47,7 +47,7 @@ def archive(path, folder):
 
 
 def expected(y=10):
-    return np.array([cropped_array(jpeg(number), Box(y=y)) for number in (1, 3, 5, 7)])
+    return np.array([crop(read_image(jpeg(number)), Box(y=y)) for number in (1, 3, 5, 7)])
 
 
 @pytest.mark.parametrize("y", [10, 0, 20])

@@ -90,6 +90,15 @@ def test_losses_have_a_curve_each(tmp_path, monkeypatch):
     assert plotting.plt.get_fignums() == before  # closed
 
 
+def test_a_title_may_hold_what_the_font_or_its_formulas_do_not_know(tmp_path, recwarn):
+    title = "data: 手写$_{$x：1"
+    plotting.save_tutorial_grid(tmp_path / "1.png", np.zeros([1, 28, 28]), title)
+    plotting.save_losses(tmp_path / "2.png", {"D": [1, 2]}, title)
+    assert plotting.printable(title) == "data: ??$_{$x?1"
+    assert plotting.printable("two\nlines ×") == "two\nlines ×"
+    assert not [each for each in recwarn.list if "Glyph" in str(each.message)]
+
+
 def test_animation_shows_frames_in_order_and_holds_the_last(tmp_path):
     frames = []
     for number, value in enumerate(np.linspace(-1, 1, 30)):

@@ -368,6 +368,16 @@ def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
     assert Image.open(tmp_path / "grid.png").size == (3 * 13, 2 * 9)
 
 
+def test_all_runs_of_the_generator_have_about_as_many_pictures(gan, monkeypatch):
+    """A few left over would be normalised by statistics of their own."""
+    seen, run = [], gan.run
+    monkeypatch.setattr(cgan, "MOST", 4)
+    monkeypatch.setattr(gan, "run", lambda program, feed, fetch: seen.append(len(feed["input_z"]))
+                        or run(program, feed, fetch))
+    gan.generate_new("all", 3, 3)
+    assert seen == [3, 3, 3]
+
+
 def test_the_chapters_line(gan):
     losses = {"Discriminator Loss": 1.23456, "Generator Loss": 0.7}
     assert gan.message(1, 4, losses) == \
@@ -469,7 +479,7 @@ def test_fixes_are_the_ones_that_the_code_knows():
 @pytest.mark.parametrize(("change", "words"), [
     (lambda own: shutil.rmtree(own / "red"), ["one class", "blue"]),
     (lambda own: Image.new("RGB", (8, 4)).save(own / "red" / "x.png"), ["several sizes", "8×4", "--resize"]),
-    (lambda own: (own / "red" / "x.png").write_text("no"), ["x.png", "no picture"]),
+    (lambda own: (own / "red" / "x.png").write_text("no"), ["x.png", "not a picture"]),
     (lambda own: [path.rename(own / path.name) for path in own.glob("*/*.png")] + [
         shutil.rmtree(own / name) for name in ("red", "blue")], ["no labels", "sub-folder"]),
 ])
@@ -490,3 +500,10 @@ def test_resize(own, tmp_path, batches, capsys):
     assert batches(arguments(copy, "--resize")).images.shape == (8, 28, 28, 3)
     assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "digits", "--resize"])) == 2
     assert "--resize is for a folder" in capsys.readouterr().err
+    assert run_command(lambda: train.main([*arguments(copy), "--data_dir", str(copy)])) == 2
+    assert "--data_dir is for the known data sets" in capsys.readouterr().err
+
+
+def test_a_folder_is_kept_whole_so_that_a_run_goes_on_from_anywhere(own, monkeypatch):
+    monkeypatch.chdir(own.parent)
+    assert train.options(arguments(own.name)).dataset == str(own)

@@ -10,11 +10,10 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError, run_command
-from static_mnist import book, generate, train
+from static_mnist import generate, train
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE = ROOT / "static_mnist" / "generate.py"
-NARROW = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +26,8 @@ def run(class_folders):
 
 
 @pytest.fixture
-def plain(tmp_path, monkeypatch):
+def plain(tmp_path, narrow):
     """A run of the book's recipe, one iteration old, with narrow networks."""
-    for name, value in NARROW.items():
-        monkeypatch.setattr(book, name, value)
     train.main(["--dataset", "digits", "--batch_size", "4", "--max_steps", "1", "--output", str(tmp_path / "plain")])
     return tmp_path / "plain"
 
@@ -109,6 +106,11 @@ def test_interpolation_keeps_a_class_in_each_row(run, tmp_path, call):
     assert Image.open(tmp_path / "out" / "grid.png").size == (10 * 9, 3 * 5)
 
 
+def test_interpolation_of_every_class_by_its_old_number(run):
+    gan = generate.load(run)
+    assert gan.labels(["-1"], 3, 1, by_row=True).argmax(1).tolist() == [0, 1, 2]
+
+
 def test_another_checkpoint(run, tmp_path, call):
     code, _, err = call("--run", run, "--checkpoint", run / "config.json", "--output", tmp_path / "out")
     assert (code, err.count("\n")) == (2, 1)
@@ -119,6 +121,8 @@ def test_another_checkpoint(run, tmp_path, call):
     (["--class", "boot"], ["'boot'", "sneaker"]),
     (["--class", "8", "boot"], ["'boot'"]),
     (["--class", "-1", "--rows", "1", "--cols", "3"], ["-1", "ask for the class all"]),
+    (["--class", "8", "all"], ["all", "stands alone"]),
+    (["--interpolate", "--cols", "3"], ["--cols", "--interpolate"]),
     (["--class"], ["--class"]),
     (["--rows", "0"], ["--rows", "'0'"]),
     (["--cols", "x"], ["--cols", "'x'"]),

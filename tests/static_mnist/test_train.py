@@ -24,7 +24,6 @@ from static_mnist import book, train
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ROOT / "static_mnist" / "train.py"
-NARROW = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
 DRIVER = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
@@ -32,7 +31,7 @@ from common import runtime
 runtime.prepare()
 from common.errors import run_command
 from static_mnist import book, train
-vars(book).update({NARROW!r})
+vars(book).update(CHANNELS)
 sys.exit(run_command(train.main))
 """
 PICTURES, BATCH, EPOCHS = 40, 3, 6
@@ -55,10 +54,10 @@ def write_pictures(folder, seed=0, size=28):
 class Folder:
     """A place with data, the driver, and ways to call the command."""
 
-    def __init__(self, path):
+    def __init__(self, path, channels):
         self.path, self.data = path, path / "data"
         self.images = write_pictures(self.data)
-        (path / "driver.py").write_text(DRIVER)
+        (path / "driver.py").write_text(DRIVER.replace("CHANNELS", repr(channels)))
 
     def start(self, *args, **kwargs):
         """The narrow command as a process of its own."""
@@ -70,14 +69,14 @@ class Folder:
         return ["--data_dir", self.data, "--batch_size", BATCH, "--epoch", EPOCHS, "--output", output, *args]
 
 
-@pytest.fixture(scope="session")
-def place(tmp_path_factory):
-    folder = Folder(tmp_path_factory.mktemp("train"))
+@pytest.fixture(scope="module")
+def place(tmp_path_factory, narrow):
+    folder = Folder(tmp_path_factory.mktemp("train"), narrow)
     yield folder
     shutil.rmtree(folder.path)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def reference(place):
     """A run that was never stopped; to be read only."""
     process = place.start(*place.training(place.path / "reference"))
@@ -93,11 +92,8 @@ def run(reference, tmp_path):
 
 
 @pytest.fixture
-def call(monkeypatch, capfd):
+def call(narrow, capfd):
     """The narrow command in this process: exit code, stdout, stderr."""
-    for name, value in NARROW.items():
-        monkeypatch.setattr(book, name, value)
-
     def call(*args):
         capfd.readouterr()
         code = run_command(lambda: train.main([str(arg) for arg in args]))

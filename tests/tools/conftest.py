@@ -5,20 +5,15 @@ import pytest
 from PIL import Image
 
 from dygraph_celeba import train as faces_train
-from static_mnist import book, train
-
-NARROW = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
+from static_mnist import train
 
 
 @pytest.fixture(scope="module")
-def book_run(tmp_path_factory):
+def book_run(tmp_path_factory, narrow):
     """The book's recipe with narrow networks on the embedded digits: two epochs of one step, two checkpoints."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in NARROW.items():
-            patch.setattr(book, name, value)
-        run = tmp_path_factory.mktemp("book") / "run"
-        train.main(["--dataset", "digits", "--batch_size", "900", "--epoch", "2", "--output", str(run)])
-        yield run
+    run = tmp_path_factory.mktemp("book") / "run"
+    train.main(["--dataset", "digits", "--batch_size", "900", "--epoch", "2", "--output", str(run)])
+    return run
 
 
 @pytest.fixture(scope="module")

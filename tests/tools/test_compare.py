@@ -12,11 +12,10 @@ from PIL import Image
 
 from common import comparison, figures, plotting, published
 from common.errors import run_command
-from static_mnist import book, train
+from static_mnist import train
 from tools import compare
 
 TOOL = Path(compare.__file__)
-NARROW = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
 
 
 def blots(count, seed, side=28):
@@ -38,14 +37,11 @@ def figure(path, pictures):
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
+def trained(tmp_path_factory, narrow):
     """A run of the book's recipe, two iterations old, with narrow networks."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in NARROW.items():
-            patch.setattr(book, name, value)
-        folder = tmp_path_factory.mktemp("compare") / "run"
-        train.main(["--dataset", "digits", "--batch_size", "8", "--max_steps", "2", "--output", str(folder)])
-        yield folder
+    folder = tmp_path_factory.mktemp("compare") / "run"
+    train.main(["--dataset", "digits", "--batch_size", "8", "--max_steps", "2", "--output", str(folder)])
+    return folder
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from PIL import Image
 
 from common import metrics
 from common.classifier import Classifier
-from common.errors import run_command
+from common.errors import UserError, run_command
 from common.evaluation import Evaluation, short
 from common.face_features import HogColour
 from common.run_folder import evaluations
@@ -170,6 +170,18 @@ def test_too_few_pictures(copy, call):
     assert (code, err.count("\n")) == (2, 1)
     assert "wants 129 pictures or more" in err
     assert (copy / "metrics.jsonl").read_bytes() == before
+
+
+def test_bad_test_pictures_are_told_and_not_taken_for_none(copy, call, monkeypatch):
+    real = Trained.real
+
+    def bad(self, split, count=None):
+        if split == "test":
+            raise UserError("t10k is damaged; delete it")
+        return real(self, split, count)
+
+    monkeypatch.setattr(Trained, "real", bad)
+    assert call("--run", copy, "--count", COUNT, "--seed", 5)[::2] == (2, "error: t10k is damaged; delete it\n")
 
 
 def test_half_a_checkpoint(book_run, tmp_path, call):

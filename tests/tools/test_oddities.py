@@ -1,0 +1,86 @@
+"""tools/oddities.py with narrow networks on the embedded digits, an epoch of two steps."""
+
+import statistics
+
+import pytest
+
+from common.errors import RunStopped, run_command
+from common.evaluation import Evaluation
+from common.run_folder import evaluations, read_config
+from static_mnist import book, train
+from tools import oddities
+
+COUNT = 140  # more than the features have numbers
+SMALL = ["--dataset", "digits", "--batch_size", "800", "--epoch", "1", "--count", str(COUNT), "--seeds", "2"]
+
+
+@pytest.fixture
+def call(narrow, tmp_path, capsys):
+    """The command in this process: exit code, stdout, stderr."""
+    def call(*args):
+        capsys.readouterr()
+        code = run_command(lambda: oddities.main(["--output", str(tmp_path / "runs"), *args]))
+        return code, *capsys.readouterr()
+
+    return call
+
+
+def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
+    code, out, _ = call(*SMALL, "--fix", "max_pool")
+    assert code == 0
+    names = [f"book_{kind}_{seed}" for kind in ("default", "max_pool") for seed in (0, 1)]
+    assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == names
+    runs = [tmp_path / "runs" / name for name in names]
+    options = [read_config(run)["options"] for run in runs]
+    assert [(each["fix"], each["seed"]) for each in options] == [([], 0), ([], 1), (["max_pool"], 0), (["max_pool"], 1)]
+
+    caption, _, head, _, default, mended = out.splitlines()[-6:]
+    assert f" {COUNT}/{COUNT} digits train: 1 epochs, mean ± standard deviation of 2 seeds" in caption
+    assert head == "| | FID | KID | precision | recall | density | coverage |"
+    fid = [next(value for name, value in evaluations(run)[-1].items() if name.startswith("fid ")) for run in runs]
+    for line, kind, (a, b) in ((default, "default", fid[:2]), (mended, "max_pool", fid[2:])):
+        assert line.startswith(f"| {kind} | {statistics.mean([a, b]):.3g} ± {statistics.stdev([a, b]):.2g} | ")
+    assert len(set(fid)) == 4
+
+    monkeypatch.setattr(book.BookGAN, "step", None)  # nothing is trained or measured again
+    monkeypatch.setattr(Evaluation, "compare", None)
+    code, again, _ = call(*SMALL, "--fix", "max_pool")
+    assert (code, again.splitlines()[-6:]) == (0, out.splitlines()[-6:])
+
+
+def test_what_was_stopped_goes_on(call, tmp_path, monkeypatch):
+    step = book.BookGAN.step
+
+    def stop(self, *args):
+        losses = step(self, *args)
+        stop.steps += 1
+        if stop.steps == 3:  # the first of the second epoch
+            raise RunStopped("stopped by SIGINT", exit_code=130)
+        return losses
+
+    stop.steps = 0
+    monkeypatch.setattr(book.BookGAN, "step", stop)
+    small = [*SMALL[:5], "2", *SMALL[6:-1], "1", "--fix", "double_sigmoid"]
+    assert call(*small)[0] == 130
+    code, out, _ = call(*small)
+    assert code == 0 and "resuming" in out and "0001_0000.safetensors at step 2 of 4" in out
+    assert stop.steps == 2 + 1 + 2 + 4
+    assert "± " not in out.splitlines()[-1]  # one seed has no deviation
+
+
+def test_each_oddity_of_the_recipe_by_default():
+    args, more = oddities.options(["--recipe", "note6", "--data_dir", "x"])
+    assert args.fix == list(train.RECIPES["note6"].fixes) and more == ["--data_dir", "x"]
+    assert oddities.options(["--recipe", "faces"])[0].fix[0] == "data_range"
+
+
+@pytest.mark.parametrize(("args", "words"), [
+    (["--fix", "noise"], ["--fix noise", "book has double_sigmoid, max_pool, all"]),
+    (["--sedes", "3"], ["--sedes"]),
+    (["--epoch", "0"], ["--epoch", "'0'"]),
+])
+def test_refusals(call, tmp_path, args, words):
+    code, _, err = call(*args)
+    assert (code, err.count("\n")) == (2, 1)
+    assert all(word in err for word in words), err
+    assert not (tmp_path / "runs").exists()

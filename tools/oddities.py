@@ -1,0 +1,108 @@
+"""What each oddity of a tutorial costs: ``python tools/oddities.py --recipe book --dataset mnist``."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from common.command import Parser, positive  # noqa: E402
+from common.errors import run_command  # noqa: E402
+from dygraph_celeba import train as faces  # noqa: E402
+from static_mnist import train as static  # noqa: E402
+from tools import evaluate  # noqa: E402
+
+AS_IT_IS = "default"  # the tutorial, nothing mended
+
+
+def options(argv=None):
+    """The command's options, and those that go on to the recipe's train.py.
+
+    Raises:
+        UserError: there is no such oddity.
+    """
+    parser = Parser(prog="oddities.py", description=(
+        "Train a tutorial's recipe as it is and with each of its oddities mended, from several seeds; measure the runs "
+        "as evaluate.py does, and print a table of means and standard deviations. What is done already is not done "
+        "again: after Ctrl-C the same command goes on. Options that are not listed here go to the recipe's train.py."))
+    add = parser.add_argument
+    add("--recipe", choices=[*static.RECIPES, "faces"], default="book", help="the tutorial")
+    add("--fix", nargs="+", metavar="NAME", help="oddities to mend, one at a time (default: each of the recipe's)")
+    add("--epoch", type=positive, default=2, help="epochs of each run")
+    add("--seeds", type=positive, default=3, metavar="N", help="runs of each kind, from seeds 0 to N - 1")
+    add("--count", type=positive, default=10_000, help="pictures to draw, and real ones to hold them against")
+    add("--output", type=Path, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
+    args, more = parser.parse_known_args(argv)
+    known = [*(faces.FIXES if args.recipe == "faces" else static.RECIPES[args.recipe].fixes), "all"]
+    args.fix = args.fix or known[:-1]
+    if unknown := [name for name in args.fix if name not in known]:
+        parser.error(f"--fix {unknown[0]}: {args.recipe} has {', '.join(known)}")
+    return args, more
+
+
+def main(argv=None):
+    """Run the command; raises `UserError`."""
+    args, more = options(argv)
+    runs = {kind: [args.output / f"{args.recipe}_{kind}_{seed}" for seed in range(args.seeds)]
+            for kind in (AS_IT_IS, *args.fix)}
+    for seed in range(args.seeds):  # all kinds from one seed, then from the next
+        for kind, folders in runs.items():
+            print(f"{folders[seed]}: seed {seed}, {'as the tutorial is' if kind == AS_IT_IS else f'--fix {kind}'}")
+            train(folders[seed], args, kind, seed, more)
+            evaluate.main(["--run", str(folders[seed]), "--checkpoint", f"{args.epoch:04d}_0000.safetensors",
+                           "--count", str(args.count)])
+    print(*table(runs, args.epoch, args.count), sep="\n")
+
+
+def train(run, args, kind, seed, more):
+    """Train one run to its end, from where it stands."""
+    from common import checkpoint
+    from common.evaluation import position
+
+    kept = checkpoint.listing(run / "checkpoints")
+    if kept and position(kept[-1]) >= (args.epoch, 0):
+        return
+    recipe = [] if args.recipe == "faces" else ["--recipe", args.recipe]
+    fix = [] if kind == AS_IT_IS else ["--fix", kind]
+    (faces if args.recipe == "faces" else static).main([
+        *recipe, *fix, "--epoch", str(args.epoch), "--seed", str(seed), "--output", str(run),
+        "--resume" if kept else "--overwrite", *more])
+
+
+def table(runs, epoch, count):
+    """A table in Markdown: real pictures, then each kind's metrics, mean ± standard deviation.
+
+    Args:
+        runs: kind → folders of its runs, which are measured.
+        epoch: how many epochs they were trained.
+        count: of the pictures that were drawn.
+
+    Returns:
+        Its lines.
+    """
+    import numpy as np
+
+    from common.evaluation import COLUMNS, Evaluation
+    from tools.trained import Trained
+
+    measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]
+                for kind, folders in runs.items()}
+    values = {kind: [each for one in of_kind for each in one.known() if (each["epoch"], each["batch"]) == (epoch, 0)]
+              for kind, of_kind in measured.items()}
+    columns = [name for name in COLUMNS if name in values[AS_IT_IS][0]]
+    first = measured[AS_IT_IS][0]
+    lines = [f"{first.protocol}: {epoch} epochs, mean ± standard deviation of {len(values[AS_IT_IS])} seeds", "",
+             "| | " + " | ".join(COLUMNS[name].removesuffix(" (95 %)") for name in columns) + " |",
+             "|---" * (len(columns) + 1) + "|"]
+    if real := first.known_real():
+        cells = [f"{real[1][name]:.3g}" if name in real[1] else "" for name in columns]
+        lines += ["| real pictures | " + " | ".join(cells) + " |"]
+    for kind, of_kind in values.items():
+        numbers = [[each[name] for each in of_kind] for name in columns]
+        cells = [f"{np.mean(each):.3g} ± {np.std(each, ddof=1):.2g}" if len(each) > 1 else f"{each[0]:.3g}"
+                 for each in numbers]
+        lines += [f"| {kind} | " + " | ".join(cells) + " |"]
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))
