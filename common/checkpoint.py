@@ -7,6 +7,7 @@ position, the options, the random numbers' state and a digest of it all. Nothing
 import hashlib
 import json
 import re
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +65,30 @@ def load(path):
         UserError: it cannot be read, is cut short, or is not what was written.
     """
     path = Path(path)
-    try:
-        with safe_open(path, "numpy") as file:
-            header = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    with _whole(path), safe_open(path, "numpy") as file:
+        header = file.metadata() or {}
+        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         if _digest(arrays, header["record"]) != header["digest"]:
             raise UserError(f"{path} was altered or damaged after it was written; {another(path)}")
         return arrays, json.loads(header["record"])
+
+
+def read_record(path):
+    """A checkpoint's JSON record alone, without reading the arrays.
+
+    Raises:
+        UserError: it cannot be read or is cut short.
+    """
+    path = Path(path)
+    with _whole(path), safe_open(path, "numpy") as file:
+        return json.loads((file.metadata() or {})["record"])
+
+
+@contextmanager
+def _whole(path):
+    """What goes wrong in reading a checkpoint, as the user's one line."""
+    try:
+        yield
     except (SafetensorError, KeyError, ValueError, OSError) as error:
         raise UserError(f"{path} is no whole checkpoint of this project ({_line(error)}); "
                         f"{another(path)}") from error

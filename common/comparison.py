@@ -129,28 +129,61 @@ def twin_distance(real, count):
 # ---- what few pictures can tell ----------------------------------------------------------------------------
 
 
-def interval(tutorial, ours, statistic=np.mean, together=1):
+def twin_groups(pictures, limit):
+    """The number of each picture's group of twins: [n], those of one group being alike.
+
+    Average linkage, so that a chain of likenesses makes no group of pictures that are not.
+
+    Args:
+        pictures: [n, H, W, C].
+        limit: how near twins are, see `twin_distance`.
+    """
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    flat = small(pictures).reshape(len(pictures), -1)
+    scale = 127.5 / flat.shape[1] ** 0.5  # from Euclid's distance to RMS of 0 … 255
+    return fcluster(linkage(flat, "average") * [1, 1, scale, 1], limit, "distance") - 1
+
+
+def interval(tutorial, ours, statistic=np.mean, groups=(None, None)):
     """The bootstrap's `LEVEL` interval of statistic(ours) − statistic(tutorial's).
+
+    What is drawn again is groups, because twins tell one thing together. A bootstrap of few is too narrow: each side
+    is widened as Student's t is wider than the normal distribution (Hesterberg 2015, "What Teachers Should Know About
+    the Bootstrap").
 
     Args:
         tutorial, ours: one row a picture.
         statistic: of such an array, a number.
-        together: how many rows tell the same, as twins do, so that there are fewer to learn from.
+        groups: for each of the two, the group of each row, whole numbers from 0; None: each its own.
+
+    Returns:
+        (low, high); None where one side is a single group.
     """
+    from scipy.stats import norm, t
+
     random = np.random.RandomState(0)
-
-    def resampled(rows):
-        drawn = rows[random.randint(len(rows), size=[RESAMPLES, max(1, len(rows) // together)])]
-        return drawn.mean(axis=1) if statistic is np.mean else np.array([statistic(each) for each in drawn])
-
-    low, high = np.quantile(resampled(ours) - resampled(tutorial), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    sides = []
+    for rows, group in zip((tutorial, ours), groups, strict=True):
+        group = np.arange(len(rows)) if group is None else group
+        count = group.max() + 1
+        if count < 2:
+            return None
+        weights = random.multinomial(count, np.full(count, 1 / count), RESAMPLES)[:, group]
+        if statistic is np.mean:
+            drawn = weights @ rows / weights.sum(axis=1)
+        else:
+            drawn = np.array([statistic(rows.repeat(times, axis=0)) for times in weights])
+        wider = t.ppf((1 + LEVEL) / 2, count - 1) / norm.ppf((1 + LEVEL) / 2) * (count / (count - 1)) ** 0.5
+        found = statistic(rows)
+        sides.append(found + wider * (drawn - found))
+    low, high = np.quantile(sides[1] - sides[0], [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 
 def verdict(bounds, count):
-    """What an interval of a difference says."""
-    low, high = bounds
-    return "differs" if low > 0 or high < 0 else _nothing(count)
+    """What an interval of a difference says; None says nothing."""
+    return "differs" if bounds and (bounds[0] > 0 or bounds[1] < 0) else _nothing(count)
 
 
 def _nothing(count):
@@ -177,6 +210,7 @@ class Sets:
         real: of the run's data, if there are any not trained on.
         train: that the run was trained on.
         held_out: whether ``real`` were kept from the training.
+        groups: of twins among ``tutorial`` and ``ours``, see `twin_groups`.
     """
 
     tutorial: np.ndarray
@@ -185,6 +219,7 @@ class Sets:
     real: np.ndarray | None = None
     train: np.ndarray | None = None
     held_out: bool = False
+    groups: tuple = (None, None)
 
     def each(self):
         """(name, pictures) of the four kinds that have a column in the table."""
@@ -199,25 +234,26 @@ class Sets:
 
 def alike(sets, size=None):
     """The sets in one size, the smallest of all unless it is given, all in grey if any is, and as many of ours as of
-    the tutorial's: entropies and nearest neighbours depend on how many there are.
+    the tutorial's, evenly spread: entropies and nearest neighbours depend on how many there are.
     """
     count = min(len(sets.tutorial), len(sets.ours))
-    sets = replace(sets, tutorial=sets.tutorial[:count], ours=sets.ours[:count])
+    tutorial, ours = (pictures[np.linspace(0, len(pictures) - 1, count).astype(int)]
+                      for pictures in (sets.tutorial, sets.ours))
+    sets = replace(sets, tutorial=tutorial, ours=ours)
     kinds = [*(pictures for _, pictures in sets.each()), *([sets.train] if sets.train is not None else [])]
     size = size or tuple(min(each.shape[axis] for each in kinds) for axis in (1, 2))
     colour = all(each.shape[3] == 3 for each in kinds)
     return sets.changed(lambda pictures: resized(pictures if colour else grey(pictures), size))
 
 
-def mean_row(name, sets, measure, note="", together=1):
+def mean_row(name, sets, measure, note=""):
     """The row of a number that each picture has of its own."""
-    values = {kind: measure(pictures) for kind, pictures in sets.each()}
-    return row_of_values(name, values, note, together)
+    return row_of_values(name, {kind: measure(pictures) for kind, pictures in sets.each()}, sets.groups, note)
 
 
-def row_of_values(name, values, note="", together=1):
-    """The row of the means of values [n] a kind of pictures; ``together`` as in `interval`."""
-    bounds = interval(values["tutorial"], values["ours"], together=together)
+def row_of_values(name, values, groups, note=""):
+    """The row of the means of values [n] a kind of pictures; ``groups`` as in `interval`."""
+    bounds = interval(values["tutorial"], values["ours"], groups=groups)
     return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
                verdict=verdict(bounds, len(values["tutorial"])), note=note)
 
@@ -231,7 +267,7 @@ def sharpness_rows(sets, note):
         if both[0] is None or both[1] is None:
             return
         share = lambda values: values[:, 0].mean() / values[:, 1].mean()  # noqa: E731
-        bounds = interval(*both, statistic=share)
+        bounds = interval(*both, share, sets.groups)
         yield Row("sharpness, ÷ real pictures'", float(share(both[0])), float(share(both[1])), bounds,
                   verdict(bounds, len(sets.tutorial)), 1.0, 1.0)
 
@@ -240,9 +276,10 @@ def class_rows(sets, classifier):
     """What a classifier sees: how surely, and how evenly its classes come."""
     seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
     found = {kind: each[:len(sets.tutorial)].argmax(axis=1) for kind, each in seen.items()}
-    yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()})
+    yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
+                        sets.groups)
 
-    bounds = interval(found["tutorial"], found["ours"], entropy)
+    bounds = interval(found["tutorial"], found["ours"], entropy, sets.groups)
     yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
               **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
               verdict=verdict(bounds, len(sets.tutorial)))
@@ -259,9 +296,19 @@ def class_rows(sets, classifier):
 
 
 def kernel_row(sets, features):
-    """KID of each kind to real pictures; different where the intervals of 95 % do not touch."""
+    """KID of each kind to real pictures; different where the intervals of 95 % do not touch.
+
+    Without real pictures, of ours to the tutorial's; different where the interval of 95 % lies above 0.
+    """
     from common.metrics import kernel_distance
 
+    coarse = "" if hasattr(features, "probabilities") else (
+        "; these features see edges and coarse colours, not whether a face is one")
+    if sets.real is None and sets.tutorial_real is None:
+        value, low, high = kernel_distance(features.features(sets.ours), features.features(sets.tutorial),
+                                           np.random.RandomState(0))
+        return Row(f"KID of ours to the tutorial's ({features.name})", None, value, (low, high),
+                   "differs" if low > 0 else _nothing(len(sets.tutorial)), note="95 % interval" + coarse)
     reference = sets.real if sets.real is not None else sets.tutorial_real
     found = {kind: features.features(pictures) for kind, pictures in sets.each()}
     known = found["real" if sets.real is not None else "tutorial_real"]
@@ -273,23 +320,25 @@ def kernel_row(sets, features):
                **{kind: each[0] for kind, each in kid.items()},
                interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
                verdict="differs" if apart else _nothing(len(sets.tutorial)),
-               note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours)
-                    + ("" if hasattr(features, "probabilities") else
-                       "; these features see edges and coarse colours, not whether a face is one"))
+               note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours) + coarse)
 
 
-def twins_row(sets):
-    """The share of pictures that have a twin in their own set."""
-    reference = sets.real if sets.real is not None else sets.tutorial_real
-    limit = twin_distance(reference, len(sets.tutorial))
+def twins_row(sets, limit, whose):
+    """The share of pictures that have a twin in their own set.
 
+    Its interval is of a picture more with a twin and one more without on each side, else a share of none or
+    all would pass for certain.
+    """
     def has_twin(pictures):
         pictures = small(pictures[:len(sets.tutorial)])  # the more there are, the nearer is the nearest
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
 
-    return mean_row("share of pictures with a twin", sets, has_twin,
-                    f"a twin is nearer than 1 % of as many real pictures have: RMS {limit:.3g} of 255 at "
-                    f"{TWINS_SIDE}×{TWINS_SIDE}", together=2)
+    values = {kind: has_twin(pictures) for kind, pictures in sets.each()}
+    more = [np.append(group, group.max() + [1, 2]) for group in sets.groups]
+    bounds = interval(*(np.append(values[kind], [0, 1]) for kind in ("tutorial", "ours")), groups=more)
+    return Row("share of pictures with a twin", **{kind: float(each.mean()) for kind, each in values.items()},
+               interval=bounds, verdict=verdict(bounds, len(sets.tutorial)),
+               note=f"a twin is nearer than 1 % of {whose} have: RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}")
 
 
 def memory_row(sets, numbers):
@@ -300,11 +349,11 @@ def memory_row(sets, numbers):
         found, values[kind] = nearest(pictures[:len(sets.tutorial)], sets.train, known)
         if kind == "ours":
             numbers.extend(found)
-    low, high = interval(values["real"], values["ours"])
+    low, high = interval(values["real"], values["ours"], groups=(None, sets.groups[1])) or (-np.inf, np.inf)
     ours = ("nearer to the training pictures than" if high < 0 else
             "farther from the training pictures than" if low > 0 else "as far from the training pictures as")
     others = "real ones kept from it" if sets.held_out else "these from each other"
-    return row_of_values("distance to the nearest training picture", values,
+    return row_of_values("distance to the nearest training picture", values, sets.groups,
                          f"ours are {ours} {others}; RMS of 0 … 255, "
                          f"among {len(sets.train)} pictures")
 
@@ -323,17 +372,20 @@ def picture_rows(sets, features, note="", numbers=None):
     """
     if min(len(sets.tutorial), len(sets.ours)) < 2:
         raise UserError("one picture alone cannot be compared; name a figure or a folder of several")
+    reference = next(each for each in (sets.real, sets.tutorial_real, sets.tutorial)
+                     if each is not None and len(each) > 1)
+    limit = twin_distance(reference, len(sets.tutorial))
+    sets = replace(sets, groups=tuple(twin_groups(each, limit) for each in (sets.tutorial, sets.ours)))
     yield from sharpness_rows(sets, note)
     yield mean_row("contrast (standard deviation of 0 … 255)", sets, contrast)
     yield mean_row("brightness (mean of 0 … 255)", sets, brightness)
     if hasattr(features, "probabilities"):
         yield from class_rows(sets, features)
-    if sets.real is not None or sets.tutorial_real is not None:
-        try:
-            yield kernel_row(sets, features)
-        except UserError as error:  # too few pictures
-            yield Row("KID", None, None, verdict=f"not measured: {error}")
-        yield twins_row(sets)
+    try:
+        yield kernel_row(sets, features)
+    except UserError as error:  # too few pictures
+        yield Row("KID", None, None, verdict=f"not measured: {error}")
+    yield twins_row(sets, limit, "the tutorial's" if reference is sets.tutorial else "as many real pictures")
     if sets.train is not None:
         yield memory_row(sets, [] if numbers is None else numbers)
 
@@ -342,7 +394,7 @@ def picture_rows(sets, features, note="", numbers=None):
 
 
 def loss_rows(config, metrics):
-    """A run's losses beside the published ones.
+    """A run's losses beside the published ones, where it was trained on the same data with every oddity kept.
 
     Args:
         config: the run's ``config.json``.
@@ -350,7 +402,8 @@ def loss_rows(config, metrics):
     """
     from common import published
 
-    if not metrics:
+    tutorials = {"book": "MNIST", "dcgan_face": "CelebA"}  # what the published losses are of
+    if not metrics or config["options"].get("fix") or config["dataset"]["name"] != tutorials.get(config["recipe"]):
         return
     if config["recipe"] == "book" and config["options"].get("enable_ce"):
         yield from _evaluation_rows(metrics, published)
@@ -384,6 +437,14 @@ def _book_rows(metrics, published):
 
 
 def _faces_rows(metrics, published):
+    g = np.array([line["G-Loss"] for line in metrics])
+    settling = next((start for start in range(g.argmax(), len(g) - 9)
+                     if np.median(g[start:start + 10]) < published.FACES_FIRST), None)
+    one = "one curve each: no interval"
+    yield Row("G-Loss, highest", published.FACES_HIGHEST, float(g.max()), verdict=one)
+    yield Row(f"batches until G-Loss falls below {published.FACES_FIRST:g}", published.FACES_SETTLED,
+              settling if settling is not None else f"not in {len(g)}", verdict=one,
+              note="the median of ten batches; D wins outright before")
     settled = metrics[published.FACES_SETTLED:]
     for name, value in published.FACES_LOSSES.items():
         if not settled:

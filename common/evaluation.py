@@ -4,14 +4,13 @@ A metric's name carries its protocol: ``fid mnist-cnn-3f2a91bc 10000/10000 train
 10,000 generated pictures against 10,000 of the training set.
 """
 
-import json
+import re
 import sys
 
 import numpy as np
-from safetensors import safe_open
 from tqdm import tqdm
 
-from common import metrics
+from common import checkpoint, metrics
 from common.datafiles import NotThere
 from common.run_folder import add_evaluation, evaluations
 
@@ -35,7 +34,7 @@ class Evaluation:
         real = min(count, run.config["dataset"]["pictures"])
         data = f"{real} digits" if run.data == "digits" else str(real)  # that are judged by MNIST's classifier
         self.protocol = f"{features.name} {count}/{data} train" + (f" seed {seed}" if seed != SEED else "")
-        self.floor = f"{features.name} {data} real"
+        self.real = f"{features.name} {{}}/{data} real"
 
     def measure(self, checkpoints):
         """Measure what was not measured before, and keep it: checkpoints, the untrained generator, real pictures.
@@ -47,6 +46,7 @@ class Evaluation:
         todo = [path for path in (None, *checkpoints) if position(path) not in known]
         if not todo:
             return
+        known_steps = {path: steps(path) for path in todo if path}  # half a checkpoint is seen before the work begins
         # On a terminal only: each row takes seconds, and the table comes at the end
         with tqdm(total=len(todo) + 1, disable=not sys.stderr.isatty(), leave=False, unit="row") as bar:
             bar.set_description("real pictures")
@@ -60,7 +60,7 @@ class Evaluation:
                          else self.run.untrained(self.count, self.seed))
                 values = named(self.protocol, self.compare(real, *self.described(*drawn)))
                 epoch, batch = position(path)
-                add_evaluation(self.run.path, steps(path) if path else 0, epoch, batch, **values)
+                add_evaluation(self.run.path, known_steps.get(path, 0), epoch, batch, **values)
                 bar.update()
 
     def described(self, pictures, labels):
@@ -98,8 +98,8 @@ class Evaluation:
             half = len(real) // 2
             if half <= real.shape[1]:  # too few
                 return {}
-            return named(f"{self.floor} halves", self.compare(real[:half], real[half:], None, None))
-        return named(f"{self.floor} test", self.compare(real, *self.described(*test)))
+            return named(f"{self.real.format('half')} halves", self.compare(real[:half], real[half:], None, None))
+        return named(f"{self.real.format(len(test[0]))} test", self.compare(real, *self.described(*test)))
 
     # What is known
 
@@ -109,10 +109,11 @@ class Evaluation:
 
     def known_real(self):
         """(what was held against the training set, values) of real pictures, or None."""
+        pattern = re.compile("fid (" + re.escape(self.real).replace(r"\{\}", r"(?:\d+|half)") + " (test|halves))")
         for each in evaluations(self.run.path):
-            for what in ("test", "halves"):
-                if values := short(f"{self.floor} {what}", each):
-                    return what, values
+            for name in each:
+                if found := pattern.fullmatch(name):
+                    return found[2], short(found[1], each)
         return None
 
     def epochs(self, each):
@@ -139,8 +140,7 @@ def position(path):
 
 def steps(path):
     """How many steps a checkpoint has behind it."""
-    with safe_open(path, "numpy") as file:
-        return json.loads(file.metadata()["record"])["step"]
+    return checkpoint.read_record(path)["step"]
 
 
 # Shown

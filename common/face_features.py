@@ -64,7 +64,7 @@ class Inception:
         except cv2.error as error:
             raise UserError(f"--inception: {path} is no network in ONNX that OpenCV reads ({_reason(error)}); "
                             "export it anew") from error
-        self.name = f"{self.path.stem}-{checksum(path, 'sha256')[:8]}"
+        self.name = f"{'_'.join(self.path.stem.split())}-{checksum(path, 'sha256')[:8]}"
 
     def features(self, pictures):
         """[n, d], float32, of pictures [n, H, W, 3] or [n, H, W, 1] in [-1, 1].

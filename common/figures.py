@@ -116,8 +116,8 @@ def _read_figure(path, rows, columns):
     try:
         cells, size = cut(pixels, layout)
     except _NoGrid as reason:
-        raise UserError(f"{path} cannot be cut into its pictures: {reason}; say how many there are with --rows and "
-                        "--cols, or name a grid with gaps of one colour") from None
+        raise UserError(f"{path} cannot be cut into its pictures: {reason}; "
+                        "name a grid with gaps of one colour, or a folder of single pictures") from None
     pictures = cells.astype("float32") / 127.5 - 1
     note = f"cells of {size[1]}×{size[0]} pixels" + ", JPEG" * (path.suffix.lower() in (".jpg", ".jpeg"))
     if layout.cell and layout.cell != size:
@@ -147,6 +147,8 @@ def read_pixels(path):
         UserError: it is not there, no picture, damaged, or larger than `MOST_PIXELS`.
     """
     try:
+        if path.exists() and not path.is_file():
+            raise BadPicture("it is no file")  # a pipe would be waited for
         if path.stat().st_size > LARGEST:
             raise BadPicture(f"{path.stat().st_size} bytes")
         data = path.read_bytes()

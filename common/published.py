@@ -66,6 +66,7 @@ CE_TOLERANCE = 0.02
 # dcgan_face: read off the curves of loss.png. For 300 batches D wins outright, then within any ten batches G goes
 # through about 3.6 … 6.9 and D through 0.3 … 1.1, spikes apart.
 FACES_SETTLED = 300
+FACES_HIGHEST, FACES_FIRST = 39.0, 15.0  # G's loss at its height, and what it stays above until it settles
 FACES_LOSSES = {"G-Loss": 5.0, "D-Loss": 0.5}
 
 

@@ -137,8 +137,12 @@ def real(trained, most, data_dir):
     """
     from common.datafiles import NotThere
 
+    pictures = trained.config["dataset"]["pictures"]
+    if most < pictures:
+        print(f"note: the nearest training pictures are looked for among {most} of {pictures}, drawn at random",
+              file=sys.stderr)
     try:
-        train, _ = trained.real("train", most if most < trained.config["dataset"]["pictures"] else None)
+        train, _ = trained.real("train", most if most < pictures else None)
     except UserError as error:
         if data_dir:
             raise

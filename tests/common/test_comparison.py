@@ -85,6 +85,37 @@ def test_an_interval_covers_the_difference_and_narrows():
     assert wide[0] < 1 < wide[1] and narrow[0] < 1 < narrow[1]
     assert narrow[1] - narrow[0] < (wide[1] - wide[0]) / 5
     assert comparison.interval(np.zeros(9), np.zeros(9)) == (0, 0)
+    assert comparison.interval(np.ones(9), np.ones(9), groups=(None, np.zeros(9, int))) is None  # one group alone
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_few_pictures_hardly_ever_differ_by_chance(count):
+    random = np.random.RandomState(0)
+    verdicts = [comparison.verdict(comparison.interval(*random.normal(size=[2, count])), count) for _ in range(200)]
+    assert verdicts.count("differs") <= 8  # of 200, where 2 are promised
+
+
+def test_twins_tell_one_thing_together():
+    """Sixteen pictures, eight times each, are no more than sixteen."""
+    few, many = noise(16, 0), noise(128, 1)
+    groups = comparison.twin_groups(few[np.arange(128) % 16] + noise(128, 2, scale=0.01), 20)
+    assert len(set(groups)) == 16 and all(len(set(groups[first::16])) == 1 for first in range(16))
+    assert len(set(comparison.twin_groups(many, 20))) == 128
+    random = np.random.RandomState(3)
+    once, others = random.normal(size=16), random.normal(size=128)
+    wide, narrow = (np.ptp(comparison.interval(once[np.arange(128) % 16], others, groups=(each, None)))
+                    for each in (groups, None))
+    assert wide > 2 * narrow
+    by_sixteen = np.ptp(comparison.interval(once, others))
+    assert wide == pytest.approx(by_sixteen, rel=0.1)
+    other = comparison.interval(once[np.arange(128) % 16], others, np.median, (groups, None))
+    assert np.ptp(other) > 2 * np.ptp(comparison.interval(once[np.arange(128) % 16], others, np.median))
+
+
+def test_no_twins_in_a_few_pictures_are_not_none_for_certain():
+    row = rows(Sets(noise(16, 0), noise(16, 1), real=noise(64, 2)))["share of pictures with a twin"]
+    assert row.tutorial == row.ours == 0
+    assert row.interval[0] < -0.1 and row.interval[1] > 0.1
 
 
 def rows(sets, features=None, **options):
@@ -135,8 +166,14 @@ def test_learnt_by_heart():
 
 
 def test_what_is_missing_is_left_out():
-    found = rows(Sets(noise(8, 0), noise(8, 1)), Mean())
-    assert list(found) == ["sharpness", "contrast", "brightness"]
+    found = rows(Sets(noise(12, 0), noise(12, 1)), Mean())
+    assert list(found) == ["sharpness", "contrast", "brightness", "KID of ours to the tutorial's",
+                           "share of pictures with a twin"]
+    assert found["KID of ours to the tutorial's"].tutorial is None
+    assert "than 1 % of the tutorial's have" in found["share of pictures with a twin"].note
+    assert rows(Sets(noise(12, 0), noise(12, 1) + 1), Mean())["KID of ours to the tutorial's"].verdict == "differs"
+    few = rows(Sets(noise(8, 0), noise(8, 1)), Mean())["KID"]
+    assert few.verdict.startswith("not measured: a kernel distance wants")
     with pytest.raises(UserError, match="one picture alone"):
         rows(Sets(noise(1, 0), noise(8, 1)))
 
@@ -147,7 +184,7 @@ def batches(count, **losses):
 
 
 def test_the_books_losses_beside_the_published_ones():
-    config = {"recipe": "book", "options": {"enable_ce": False}}
+    config = {"recipe": "book", "options": {"enable_ce": False}, "dataset": {"name": "MNIST"}}
     metrics = batches(300, **{"D-Loss": 1.16, "DG-Loss": 0.5})
     for number, line in enumerate(metrics):
         line["D-Loss"] += 0.01 * (-1) ** number
@@ -155,31 +192,37 @@ def test_the_books_losses_beside_the_published_ones():
     assert d.tutorial == 1.1586 and d.ours == metrics[-1]["D-Loss"] and "differs" not in d.verdict
     assert g.tutorial == 0.6668 and g.ours == 0.5 and g.verdict == "differs"
     assert "epoch 2, batch 99" in d.note
+    for other in ({"options": {"fix": ["max_pool"]}}, {"dataset": {"name": "digits"}}):  # nothing to hold them against
+        assert list(comparison.loss_rows(config | other, metrics)) == []
 
 
 def test_the_same_batch_of_the_same_epoch_is_taken():
     metrics = [{"epoch": epoch, "batch": batch, "D-Loss": epoch + batch / 1000, "DG-Loss": 0.6}
                for epoch in (18, 19, 20) for batch in range(468)]
-    d, _ = comparison.loss_rows({"recipe": "book", "options": {}}, metrics)
+    d, _ = comparison.loss_rows({"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}, metrics)
     assert d.ours == pytest.approx(19.46)
 
 
 @pytest.mark.parametrize("g, verdict", [(0.665533 * 1.01, "within its 2%"), (0.665533 * 1.03, "outside its 2%")])
 def test_continuous_evaluation(g, verdict):
     metrics = batches(10, **{"D-Loss": 1.161403, "DG-Loss": g - 0.01, "DG-Loss first": g + 0.01})
-    d, row = comparison.loss_rows({"recipe": "book", "options": {"enable_ce": True}}, metrics)
+    config = {"recipe": "book", "options": {"enable_ce": True}, "dataset": {"name": "MNIST"}}
+    d, row = comparison.loss_rows(config, metrics)
     assert d.verdict.startswith("within") and row.verdict.startswith(verdict) and row.ours == pytest.approx(g)
 
 
 def test_losses_of_the_faces_after_they_settle():
-    config = {"recipe": "dcgan_face", "options": {}}
+    config = {"recipe": "dcgan_face", "options": {}, "dataset": {"name": "CelebA"}}
     metrics = batches(300, **{"D-Loss": 0.0, "G-Loss": 38.0}) + [
         {"epoch": 3, "batch": n, "D-Loss": 0.01 * n, "G-Loss": 4 + 0.02 * n} for n in range(100)]
-    g, d = comparison.loss_rows(config, metrics)
+    metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5
+    highest, fallen, g, d = comparison.loss_rows(config, metrics)
+    assert (highest.tutorial, highest.ours) == (39.0, 39.5)
+    assert (fallen.tutorial, fallen.ours) == (300, 295)  # from there on half of ten are low
     assert g.ours == pytest.approx(4.99) and g.verdict.startswith("within")
     assert d.ours == pytest.approx(0.495)
-    assert list(comparison.loss_rows(config, metrics[:300])) == []
-    assert list(comparison.loss_rows({"recipe": "cgan", "options": {}}, metrics)) == []
+    assert [row.ours for row in comparison.loss_rows(config, metrics[:300])] == [39.5, "not in 300"]
+    assert list(comparison.loss_rows({"recipe": "cgan", "options": {}, "dataset": {"name": "MNIST"}}, metrics)) == []
 
 
 def test_table_and_json_say_the_same():

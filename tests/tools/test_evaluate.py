@@ -77,7 +77,7 @@ def test_real_pictures_halve_the_distance(book_run, tmp_path, call):
     run = shutil.copytree(book_run, tmp_path / "run")
     assert call("--run", run, "--count", 300, "--checkpoint", "0002_0000.safetensors")[0] == 0
     untrained, last = evaluations(run)
-    floor = short(protocol(300).replace("300/300", "300").replace("train", "real halves"), untrained)
+    floor = short(protocol(300).replace("300/300", "half/300").replace("train", "real halves"), untrained)
     drawn = short(protocol(300), last)
     assert floor["fid"] < drawn["fid"] / 5
     assert floor["kid"] < drawn["kid"] / 5
