@@ -210,7 +210,8 @@ class Sets:
         real: of the run's data, if there are any not trained on.
         train: that the run was trained on.
         held_out: whether ``real`` were kept from the training.
-        groups: of twins among ``tutorial`` and ``ours``, see `twin_groups`.
+        groups: of twins among ``tutorial``, see `twin_groups`: a figure may show a picture twice. Of ours each is a
+            draw of its own, however alike they are.
     """
 
     tutorial: np.ndarray
@@ -219,7 +220,7 @@ class Sets:
     real: np.ndarray | None = None
     train: np.ndarray | None = None
     held_out: bool = False
-    groups: tuple = (None, None)
+    groups: np.ndarray | None = None
 
     def each(self):
         """(name, pictures) of the four kinds that have a column in the table."""
@@ -252,8 +253,8 @@ def mean_row(name, sets, measure, note=""):
 
 
 def row_of_values(name, values, groups, note=""):
-    """The row of the means of values [n] a kind of pictures; ``groups`` as in `interval`."""
-    bounds = interval(values["tutorial"], values["ours"], groups=groups)
+    """The row of the means of values [n] a kind of pictures; ``groups`` as in `Sets`."""
+    bounds = interval(values["tutorial"], values["ours"], groups=(groups, None))
     return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
                verdict=verdict(bounds, len(values["tutorial"])), note=note)
 
@@ -267,7 +268,7 @@ def sharpness_rows(sets, note):
         if both[0] is None or both[1] is None:
             return
         share = lambda values: values[:, 0].mean() / values[:, 1].mean()  # noqa: E731
-        bounds = interval(*both, share, sets.groups)
+        bounds = interval(*both, share, (sets.groups, None))
         yield Row("sharpness, ÷ real pictures'", float(share(both[0])), float(share(both[1])), bounds,
                   verdict(bounds, len(sets.tutorial)), 1.0, 1.0)
 
@@ -279,7 +280,7 @@ def class_rows(sets, classifier):
     yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
                         sets.groups)
 
-    bounds = interval(found["tutorial"], found["ours"], entropy, sets.groups)
+    bounds = interval(found["tutorial"], found["ours"], entropy, (sets.groups, None))
     yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
               **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
               verdict=verdict(bounds, len(sets.tutorial)))
@@ -334,8 +335,9 @@ def twins_row(sets, limit, whose):
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
 
     values = {kind: has_twin(pictures) for kind, pictures in sets.each()}
-    more = [np.append(group, group.max() + [1, 2]) for group in sets.groups]
-    bounds = interval(*(np.append(values[kind], [0, 1]) for kind in ("tutorial", "ours")), groups=more)
+    groups = [twin_groups(pictures, limit) for pictures in (sets.tutorial, sets.ours)]
+    bounds = interval(*(np.append(values[kind], [0, 1]) for kind in ("tutorial", "ours")),
+                      groups=[np.append(group, group.max() + [1, 2]) for group in groups])
     return Row("share of pictures with a twin", **{kind: float(each.mean()) for kind, each in values.items()},
                interval=bounds, verdict=verdict(bounds, len(sets.tutorial)),
                note=f"a twin is nearer than 1 % of {whose} have: RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}")
@@ -349,7 +351,7 @@ def memory_row(sets, numbers):
         found, values[kind] = nearest(pictures[:len(sets.tutorial)], sets.train, known)
         if kind == "ours":
             numbers.extend(found)
-    low, high = interval(values["real"], values["ours"], groups=(None, sets.groups[1])) or (-np.inf, np.inf)
+    low, high = interval(values["real"], values["ours"])
     ours = ("nearer to the training pictures than" if high < 0 else
             "farther from the training pictures than" if low > 0 else "as far from the training pictures as")
     others = "real ones kept from it" if sets.held_out else "these from each other"
@@ -375,7 +377,7 @@ def picture_rows(sets, features, note="", numbers=None):
     reference = next(each for each in (sets.real, sets.tutorial_real, sets.tutorial)
                      if each is not None and len(each) > 1)
     limit = twin_distance(reference, len(sets.tutorial))
-    sets = replace(sets, groups=tuple(twin_groups(each, limit) for each in (sets.tutorial, sets.ours)))
+    sets = replace(sets, groups=twin_groups(sets.tutorial, limit))
     yield from sharpness_rows(sets, note)
     yield mean_row("contrast (standard deviation of 0 … 255)", sets, contrast)
     yield mean_row("brightness (mean of 0 … 255)", sets, brightness)

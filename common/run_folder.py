@@ -54,7 +54,7 @@ class RunFolder:
             raise UserError(f"--resume: there is no run in {self.path}; leave the flag out to start one")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(self.path / ".lock", timeout=1)  # a report may just be looking
+            self._lock = FileLock(self.path / ".lock", timeout=0)
             self._lock.acquire()
         except Timeout:
             raise UserError(f"another process is training in {self.path}; "

@@ -218,7 +218,7 @@ def test_losses_of_the_faces_after_they_settle():
     metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5
     highest, fallen, g, d = comparison.loss_rows(config, metrics)
     assert (highest.tutorial, highest.ours) == (39.0, 39.5)
-    assert (fallen.tutorial, fallen.ours) == (300, 295)  # from there on half of ten are low
+    assert (fallen.tutorial, fallen.ours) == (300, 296)  # from there on most of ten are low
     assert g.ours == pytest.approx(4.99) and g.verdict.startswith("within")
     assert d.ours == pytest.approx(0.495)
     assert [row.ours for row in comparison.loss_rows(config, metrics[:300])] == [39.5, "not in 300"]
@@ -226,7 +226,7 @@ def test_losses_of_the_faces_after_they_settle():
 
 
 def test_table_and_json_say_the_same():
-    found = list(comparison.picture_rows(Sets(noise(8, 0), noise(8, 1), noise(8, 2)), Halves()))
+    found = list(comparison.picture_rows(Sets(noise(12, 0), noise(12, 1), noise(12, 2)), Halves()))
     text = "\n".join(comparison.table(found))
     for row in json.loads(json.dumps(comparison.as_json(found))):
         assert row["name"] in text and row["verdict"] in text
