@@ -327,7 +327,7 @@ def test_pictures_of_another_shape_are_refused(tmp_path, capsys):
     (tmp_path / "own").mkdir()
     for number in range(4):
         buffer = io.BytesIO()
-        Image.fromarray(np.zeros([28, 28, 3], "uint8")).save(buffer, "PNG")
+        Image.new("RGB", (28, 28), (1, 2, 3)).save(buffer, "PNG")
         (tmp_path / "own" / f"{number}.png").write_bytes(buffer.getvalue())
     code = run_command(lambda: train.main(["--recipe", "note6", "--dataset", str(tmp_path / "own")]))
     assert code == 2
