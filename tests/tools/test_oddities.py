@@ -4,8 +4,8 @@ import statistics
 
 import pytest
 
+from common import evaluation, plotting, report
 from common.errors import RunStopped, run_command
-from common.evaluation import Evaluation
 from common.run_folder import evaluations, read_config
 from static_mnist import book, train
 from tools import oddities
@@ -15,8 +15,13 @@ SMALL = ["--dataset", "digits", "--batch_size", "800", "--epoch", "1", "--count"
 
 
 @pytest.fixture
-def call(narrow, tmp_path, capsys):
-    """The command in this process: exit code, stdout, stderr."""
+def call(narrow, tmp_path, capsys, monkeypatch):
+    """The command in this process: exit code, stdout, stderr. What is only drawn is left out."""
+    monkeypatch.setattr(evaluation, "save_figure", lambda *_: None)
+    for name in ("save_losses", "save_animation", "save_tutorial_grid"):
+        monkeypatch.setattr(plotting, name, lambda *_: None)
+    monkeypatch.setattr(report, "write", lambda *_, **__: None)
+
     def call(*args):
         capsys.readouterr()
         code = run_command(lambda: oddities.main(["--output", str(tmp_path / "runs"), *args]))
@@ -43,7 +48,7 @@ def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
     assert len(set(fid)) == 4
 
     monkeypatch.setattr(book.BookGAN, "step", None)  # nothing is trained or measured again
-    monkeypatch.setattr(Evaluation, "compare", None)
+    monkeypatch.setattr(evaluation.Evaluation, "compare", None)
     code, again, _ = call(*SMALL, "--fix", "max_pool")
     assert (code, again.splitlines()[-6:]) == (0, out.splitlines()[-6:])
 
