@@ -227,6 +227,12 @@ class Sets:
         return [(name, getattr(self, name)) for name in ("tutorial", "ours", "tutorial_real", "real")
                 if getattr(self, name) is not None]
 
+    @property
+    def reference(self):
+        """The kind that the generated ones are held against: real pictures, else the tutorial's own."""
+        return next(kind for kind in ("real", "tutorial_real", "tutorial")
+                    if getattr(self, kind) is not None and len(getattr(self, kind)) > 1)
+
     def changed(self, function):
         """The same with a function applied to each kind of pictures."""
         kinds = (*self.each(), *([("train", self.train)] if self.train is not None else []))
@@ -305,26 +311,24 @@ def kernel_row(sets, features):
 
     coarse = "" if hasattr(features, "probabilities") else (
         "; these features see edges and coarse colours, not whether a face is one")
-    if sets.real is None and sets.tutorial_real is None:
-        value, low, high = kernel_distance(features.features(sets.ours), features.features(sets.tutorial),
-                                           np.random.RandomState(0))
+    found = {kind: features.features(pictures) for kind, pictures in sets.each()}
+    known = found[sets.reference]
+    if sets.reference == "tutorial":
+        value, low, high = kernel_distance(found["ours"], known, np.random.RandomState(0))
         return Row(f"KID of ours to the tutorial's ({features.name})", None, value, (low, high),
                    "differs" if low > 0 else _nothing(len(sets.tutorial)), note="95 % interval" + coarse)
-    reference = sets.real if sets.real is not None else sets.tutorial_real
-    found = {kind: features.features(pictures) for kind, pictures in sets.each()}
-    known = found["real" if sets.real is not None else "tutorial_real"]
     kid = {kind: kernel_distance(each, known, np.random.RandomState(0)) for kind, each in found.items()
            if each is not known}
     (_, *tutorial), (_, *ours) = kid["tutorial"], kid["ours"]
     apart = tutorial[1] < ours[0] or ours[1] < tutorial[0]
-    return Row(f"KID to {len(reference)} real pictures ({features.name})",
+    return Row(f"KID to {len(known)} real pictures ({features.name})",
                **{kind: each[0] for kind, each in kid.items()},
                interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
                verdict="differs" if apart else _nothing(len(sets.tutorial)),
                note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours) + coarse)
 
 
-def twins_row(sets, limit, whose):
+def twins_row(sets, limit):
     """The share of pictures that have a twin in their own set.
 
     Its interval is of a picture more with a twin and one more without on each side, else a share of none or
@@ -335,7 +339,8 @@ def twins_row(sets, limit, whose):
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
 
     values = {kind: has_twin(pictures) for kind, pictures in sets.each()}
-    groups = [twin_groups(pictures, limit) for pictures in (sets.tutorial, sets.ours)]
+    groups = sets.groups, twin_groups(sets.ours, limit)
+    whose = "the tutorial's" if sets.reference == "tutorial" else "as many real pictures"
     bounds = interval(*(np.append(values[kind], [0, 1]) for kind in ("tutorial", "ours")),
                       groups=[np.append(group, group.max() + [1, 2]) for group in groups])
     return Row("share of pictures with a twin", **{kind: float(each.mean()) for kind, each in values.items()},
@@ -374,9 +379,7 @@ def picture_rows(sets, features, note="", numbers=None):
     """
     if min(len(sets.tutorial), len(sets.ours)) < 2:
         raise UserError("one picture alone cannot be compared; name a figure or a folder of several")
-    reference = next(each for each in (sets.real, sets.tutorial_real, sets.tutorial)
-                     if each is not None and len(each) > 1)
-    limit = twin_distance(reference, len(sets.tutorial))
+    limit = twin_distance(getattr(sets, sets.reference), len(sets.tutorial))
     sets = replace(sets, groups=twin_groups(sets.tutorial, limit))
     yield from sharpness_rows(sets, note)
     yield mean_row("contrast (standard deviation of 0 … 255)", sets, contrast)
@@ -387,7 +390,7 @@ def picture_rows(sets, features, note="", numbers=None):
         yield kernel_row(sets, features)
     except UserError as error:  # too few pictures
         yield Row("KID", None, None, verdict=f"not measured: {error}")
-    yield twins_row(sets, limit, "the tutorial's" if reference is sets.tutorial else "as many real pictures")
+    yield twins_row(sets, limit)
     if sets.train is not None:
         yield memory_row(sets, [] if numbers is None else numbers)
 

@@ -87,6 +87,21 @@ class Box:
 # ---- one picture -------------------------------------------------------------------------------------------
 
 
+def read_file(path):
+    """The bytes of a file that can be a picture.
+
+    Raises:
+        BadPicture: it is no file, as a pipe is not, which would be waited for; or it is too large.
+        OSError: it cannot be read.
+    """
+    info = path.stat()
+    if not stat.S_ISREG(info.st_mode):
+        raise BadPicture("not a file")
+    if info.st_size > LARGEST:
+        raise BadPicture(f"{info.st_size:,} bytes are too many for a picture")
+    return path.read_bytes()
+
+
 def read_image(data):
     """A picture's bytes as an upright RGB Pillow image. Transparent pixels become white.
 

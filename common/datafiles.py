@@ -171,12 +171,13 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
         return _digits(split)
     key = "mnist" if dataset == "auto" else dataset
     folder = Path(data_dir or DEFAULT_DIR[key]).expanduser()
-    if key == "emnist" and _exists(folder) and folder.is_file() and (prefix := _emnist_part(folder.name)):
+    if _exists(folder) and not folder.is_dir():
+        part = _emnist_part(folder.name) if key == "emnist" else None
+        if part is None:
+            raise UserError(f"{folder} is a file; --data_dir wants the folder that holds the data files")
         if split == "test":
             raise NotThere(f"{folder} has no test part")
-        return _from_prefix(key, folder.parent, prefix, str(folder))
-    if _exists(folder) and not folder.is_dir():
-        raise UserError(f"{folder} is a file; --data_dir wants the folder that holds the data files")
+        return _from_prefix(key, folder.parent, part, str(folder))
     try:
         return _from_files(key, folder, split, download)
     except Unavailable as reason:
@@ -186,7 +187,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
             return pictures
         wanted = " and ".join(_wanted(key, split))
         raise NotThere(f"{PUBLISHED[key].name} is not in {folder} ({reason}); put {wanted} there, "
-                        "or name their folder with --data_dir") from None
+                       "or name their folder with --data_dir") from None
 
 
 def announce_fallback(folder, reason):

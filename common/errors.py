@@ -23,8 +23,9 @@ def run_command(main):
     A `UserError` becomes one line on stderr and its exit code, Ctrl-C becomes 130, the shell's usual code.
     Characters that the terminal or file cannot take are written as escapes, not a reason to stop.
     """
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where they are closed
-        stream.reconfigure(errors="backslashreplace")
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a notebook's has not, and a closed one is None
+            stream.reconfigure(errors="backslashreplace")
     try:
         return main() or 0
     except UserError as error:

@@ -4,7 +4,6 @@ A metric's name carries its protocol: ``fid mnist-cnn-3f2a91bc 10000/10000 train
 10,000 generated pictures against 10,000 of the training set.
 """
 
-import re
 import sys
 
 import numpy as np
@@ -34,7 +33,7 @@ class Evaluation:
         real = min(count, run.config["dataset"]["pictures"])
         data = f"{real} digits" if run.data == "digits" else str(real)  # that are judged by MNIST's classifier
         self.protocol = f"{features.name} {count}/{data} train" + (f" seed {seed}" if seed != SEED else "")
-        self.real = f"{features.name} {{}}/{data} real"
+        self.real = f"/{data} real"  # behind how many others these are held against
 
     def measure(self, checkpoints):
         """Measure what was not measured before, and keep it: checkpoints, the untrained generator, real pictures.
@@ -46,7 +45,8 @@ class Evaluation:
         todo = [path for path in (None, *checkpoints) if position(path) not in known]
         if not todo:
             return
-        known_steps = {path: steps(path) for path in todo if path}  # half a checkpoint is seen before the work begins
+        # Half a checkpoint is seen before the work begins
+        steps = {path: checkpoint.read_record(path)["step"] if path else 0 for path in todo}
         # On a terminal only: each row takes seconds, and the table comes at the end
         with tqdm(total=len(todo) + 1, disable=not sys.stderr.isatty(), leave=False, unit="row") as bar:
             bar.set_description("real pictures")
@@ -60,7 +60,7 @@ class Evaluation:
                          else self.run.untrained(self.count, self.seed))
                 values = named(self.protocol, self.compare(real, *self.described(*drawn)))
                 epoch, batch = position(path)
-                add_evaluation(self.run.path, known_steps.get(path, 0), epoch, batch, **values)
+                add_evaluation(self.run.path, steps[path], epoch, batch, **values)
                 bar.update()
 
     def described(self, pictures, labels):
@@ -98,8 +98,9 @@ class Evaluation:
             half = len(real) // 2
             if half <= real.shape[1]:  # too few
                 return {}
-            return named(f"{self.real.format('half')} halves", self.compare(real[:half], real[half:], None, None))
-        return named(f"{self.real.format(len(test[0]))} test", self.compare(real, *self.described(*test)))
+            return named(f"{self.features.name} half{self.real} halves",
+                         self.compare(real[:half], real[half:], None, None))
+        return named(f"{self.features.name} {len(test[0])}{self.real} test", self.compare(real, *self.described(*test)))
 
     # What is known
 
@@ -109,11 +110,11 @@ class Evaluation:
 
     def known_real(self):
         """(what was held against the training set, values) of real pictures, or None."""
-        pattern = re.compile("fid (" + re.escape(self.real).replace(r"\{\}", r"(?:\d+|half)") + " (test|halves))")
+        kinds = tuple(f"{self.real} {what}" for what in ("test", "halves"))
         for each in evaluations(self.run.path):
             for name in each:
-                if found := pattern.fullmatch(name):
-                    return found[2], short(found[1], each)
+                if name.startswith(f"fid {self.features.name} ") and name.endswith(kinds):
+                    return name.rsplit(" ", 1)[1], short(name.removeprefix("fid "), each)
         return None
 
     def epochs(self, each):
@@ -136,11 +137,6 @@ def short(protocol, values):
 def position(path):
     """(epoch, batch) of a checkpoint, by its name; (0, 0) for None, the untrained generator."""
     return tuple(map(int, path.stem.split("_"))) if path else (0, 0)
-
-
-def steps(path):
-    """How many steps a checkpoint has behind it."""
-    return checkpoint.read_record(path)["step"]
 
 
 # Shown

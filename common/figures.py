@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.crop import LARGEST, BadPicture, read_image
+from common.crop import BadPicture, read_file, read_image
 from common.errors import UserError
-from common.folders import SUFFIXES
+from common.folders import SUFFIXES, pictures_in
 from common.run_folder import read_config
 
 MOST_PIXELS = 1 << 24  # of a figure; the largest that the project draws has 1.4 million
@@ -147,11 +147,7 @@ def read_pixels(path):
         UserError: it is not there, no picture, damaged, or larger than `MOST_PIXELS`.
     """
     try:
-        if path.exists() and not path.is_file():
-            raise BadPicture("it is no file")  # a pipe would be waited for
-        if path.stat().st_size > LARGEST:
-            raise BadPicture(f"{path.stat().st_size} bytes")
-        data = path.read_bytes()
+        data = read_file(path)
         with Image.open(io.BytesIO(data)) as image:
             width, height = image.size
         if width * height > MOST_PIXELS:
@@ -173,8 +169,7 @@ def _read_singles(folder):
     """
     if (folder / "config.json").is_file():
         raise UserError(f"{folder} is the folder of a run; name it with --run, or one of its pictures")
-    files = sorted(file for file in folder.iterdir()
-                   if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+    files = pictures_in(folder)
     files = [file for file in files if file.name.startswith("generated_")] or files
     if not files:
         raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); name another folder")

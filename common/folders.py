@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from common.crop import BadPicture, read_image
+from common.crop import BadPicture, read_file, read_image
 from common.datafiles import Pictures
 from common.errors import UserError
 
@@ -35,9 +35,14 @@ def load(folder, size=None):
             raise UserError(f"there is no data set and no folder {str(folder)!r}; name a folder with a sub-folder "
                             "of pictures for each class")
         classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found = {path: pictures(path) for path in (folder, *classes)}
+        found = {path: pictures_in(path) for path in (folder, *classes)}
     except OSError as error:
         raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
+    for path in (folder, *classes):
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:  # neither titles nor a run's config.json can hold it
+            raise UserError(f"the name of the folder {str(path)!r} is no UTF-8; rename it") from None
     if classes and found[folder]:
         raise UserError(f"{found[folder][0]} lies beside the folders of the classes; "
                         "put such pictures into one of these, or take them away")
@@ -65,16 +70,8 @@ def load(folder, size=None):
                     digest.hexdigest())
 
 
-def pictures(folder):
-    """The picture files in a folder, sorted by name.
-
-    Raises:
-        UserError: the folder's name, which becomes a class's, is no text.
-    """
-    try:
-        folder.name.encode()
-    except UnicodeEncodeError:
-        raise UserError(f"the name of the folder {str(folder)!r} is no UTF-8; rename it") from None
+def pictures_in(folder):
+    """The files in a folder that are pictures by their suffix, sorted by name; none that is hidden."""
     return sorted(file for file in folder.iterdir()
                   if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
 
@@ -82,7 +79,7 @@ def pictures(folder):
 def read(file, size):
     """One picture, upright, as uint8 [H, W, 3]."""
     try:
-        image = read_image(file.read_bytes())
+        image = read_image(read_file(file))
     except (BadPicture, OSError) as error:
         raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}; "
                         "replace the file, or take it away") from None

@@ -46,6 +46,15 @@ def test_a_terminal_without_all_characters_stops_nothing():
     assert command.returncode == 2
 
 
+def test_a_notebooks_output_has_no_encoding_to_change(monkeypatch, capsys):
+    class Output:
+        write = flush = print
+
+    monkeypatch.setattr(sys, "stdout", Output())
+    monkeypatch.setattr(sys, "stderr", None)
+    assert run_command(lambda: 3) == 3
+
+
 def test_a_reader_that_goes_away_is_no_error():
     program = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom common.errors import run_command\n"
                "def main():\n    for _ in range(100000): print('line')\nsys.exit(run_command(main))")

@@ -103,6 +103,8 @@ def test_resize_takes_the_nearest_pixel(tmp_path):
     (lambda own: (own / "cat" / "a.png").write_bytes((own / "cat" / "a.png").read_bytes()[:50]), ["a.png", "cannot"]),
     (lambda own: Image.new("RGB", (6, 4)).save(own / "cat" / "c.png", "EPS"), ["c.png", "not a picture"]),
     (lambda own: (own / "cat" / "c.png").mkdir(), ["c.png", "cannot read"]),
+    (lambda own: os.mkfifo(own / "cat" / "c.png"), ["c.png", "cannot read", "not a file"]),  # and is not waited for
+    (lambda own: os.truncate(own / "cat" / "a.png", 300 << 20), ["a.png", "cannot read", "too many"]),
 ])
 def test_what_is_wrong_is_named(own, change, words):
     change(own)
