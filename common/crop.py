@@ -28,6 +28,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
@@ -442,37 +443,47 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         A `Summary`. Ctrl-C ends the run early, with some left.
 
     Raises:
-        UserError: the folder cannot be written, is the pictures' own, or holds pictures of another box.
+        UserError: the folder cannot be written, is the pictures' own, holds pictures of another box, or another process
+            is cropping into it.
     """
     output = Path(output)
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is not a folder; choose another --output")
     if output.is_dir() and output.samefile(pictures.path):
         raise UserError(f"{output} holds the pictures themselves; choose another --output")
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        there = set() if overwrite else {each.name for each in output.iterdir() if _finished(each)}
-    except OSError as error:
-        raise UserError(f"cannot write {output}: {error.strerror}; choose another --output") from error
-    todo = deque(name for name in pictures.names if name not in there)
-    skipped = len(pictures.names) - len(todo)
-    record = {**asdict(box), "fast": fast}
-    record_path = output.with_name(f"{output.name}.crop.json")
-    if skipped:
-        _check_record(record_path, record)
-    # Until an overwriting run is through, old and new pictures lie side by side.
-    _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
+    held, there = _take(output, overwrite)
+    with held:
+        todo = deque(name for name in pictures.names if name not in there)
+        skipped = len(pictures.names) - len(todo)
+        record = {**asdict(box), "fast": fast}
+        record_path = output.with_name(f"{output.name}.crop.json")
+        if skipped:
+            _check_record(record_path, record)
+        # Until an overwriting run is through, old and new pictures lie side by side.
+        _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
-    def work(name):
-        path = output / name
-        _put(path, cropped_file(pictures.read(name), path.suffix.lower(), box, fast))
+        def work(name):
+            path = output / name
+            _put(path, cropped_file(pictures.read(name), path.suffix.lower(), box, fast))
 
-    count, start, failed = len(todo), time.perf_counter(), []
-    with contextlib.suppress(KeyboardInterrupt):
-        in_threads(work, todo, failed, threads, progress)
-        _write_record(record_path, record)
+        count, start, failed = len(todo), time.perf_counter(), []
+        with contextlib.suppress(KeyboardInterrupt):
+            in_threads(work, todo, failed, threads, progress)
+            _write_record(record_path, record)
     return Summary(count - len(todo) - len(failed), skipped, sorted(failed + pictures.rejected), len(todo),
                    time.perf_counter() - start)
+
+
+def _take(output, overwrite):
+    """The folder's lock, held, and the names of the pictures that are there and stay."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        held = FileLock(output.with_name(f".{output.name}.crop.lock"), timeout=0).acquire()
+        return held, set() if overwrite else {each.name for each in output.iterdir() if _finished(each)}
+    except Timeout:
+        raise UserError(f"another process is cropping into {output}; wait for it, or choose another --output") from None
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror}; choose another --output") from error
 
 
 def _finished(path):

@@ -16,7 +16,7 @@ and, where the tutorial has it:
 
     due(step, last)     in place of record_every: whether this step, counted from 1, has its picture and message;
                         last: it is an epoch's or the run's last
-    preview             pictures of the constant noise, if not as many as a batch has
+    preview             (rows, columns) of the constant noise's pictures, if not a square of as many as a batch has
     end_epoch(folder)   called after an epoch's last batch, and after the run's last
     curves              file, title, xlabel and labels of the figure of the losses; by_epoch: a point for the last
                         batch of each epoch, not for each batch
@@ -80,7 +80,7 @@ class Loop:
         self.seconds = Counter()
         self.step = 0
         # Before all other noise, as the book draws it.
-        self.constant_noise = gan.noise(getattr(gan, "preview", data.batch_size), random)
+        self.constant_noise = gan.noise(math.prod(gan.preview) if hasattr(gan, "preview") else data.batch_size, random)
 
     def resume(self):
         """Take up the run where its newest checkpoint stands; return that checkpoint's path.
@@ -170,11 +170,13 @@ class Loop:
     def record(self, epoch, batch, real, losses, progress):
         """The tutorial's message and picture, and the constant noise's pictures alone."""
         name = f"{epoch:04d}_{batch:04d}.png"
-        message = self.gan.message(epoch, batch, losses)
-        generated = self.gan.sample(self.constant_noise)
+        gan = self.gan
+        message = gan.message(epoch, batch, losses)
+        generated = gan.sample(self.constant_noise)
         title = f"{message.rstrip()}\n {self.note}" if self.note else message
-        self.gan.draw(self.folder.path / name, title, real, generated)
-        plotting.save_png(self.folder.frames / name, plotting.grid(generated))
+        gan.draw(self.folder.path / name, title, real, generated)
+        frame = plotting.tile(generated, *gan.preview) if hasattr(gan, "preview") else plotting.grid(generated)
+        plotting.save_png(self.folder.frames / name, frame)
         progress.line(" ".join(message.split()))
 
     def refuse_nan(self, numbers):

@@ -228,23 +228,40 @@ def number(value):
     return int(value) if isinstance(value, np.integer) else value
 
 
+class Config(dict):
+    """``config.json`` or a part of it: a key that is not there is missing in the file, which somebody has changed."""
+
+    def __init__(self, values, file):
+        super().__init__(values)
+        self.file = file
+
+    def __missing__(self, key):
+        raise _unreadable(self.file, f"no {key!r} in it")
+
+
+def _unreadable(file, why):
+    return UserError(f"{file} cannot be read ({why}); restore it, or start anew with --overwrite")
+
+
 def read_config(path):
-    """The ``config.json`` of the run in ``path``.
+    """The ``config.json`` of the run in ``path``, a `Config`.
 
     Raises:
-        UserError: there is none, or it is not whole.
+        UserError: there is none, or it is not whole; also later, when a key is asked for that it lacks.
     """
     file = Path(path) / "config.json"
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-        missing = {"recipe", "options", "dataset", "versions", "machine"} - set(config)
-        if missing:
-            raise ValueError(f"no {min(missing)!r} in it")
+        config = json.loads(file.read_text(encoding="utf-8"), object_hook=lambda part: Config(part, file))
+        if not isinstance(config["recipe"], str):
+            raise ValueError("'recipe' is no name")
+        for name in ("options", "dataset", "versions", "machine"):
+            if not isinstance(config[name], dict):
+                raise ValueError(f"{name!r} has no parts")
         return config
     except FileNotFoundError:
         raise UserError(f"there is no run in {path}: {file.name} is missing; train one, or name its folder") from None
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{file} cannot be read ({error}); restore it, or start anew with --overwrite") from error
+        raise _unreadable(file, error) from error
 
 
 def latest_checkpoint(path):

@@ -177,12 +177,12 @@ class CGAN(StaticGAN):
     curves = {"title": "Training fitting", "xlabel": "Epoch", "labels": ("Discriminator", "Generator"),
               "by_epoch": True}
     files = ("real_samples.png",)
-    preview = PREVIEW * PREVIEW  # pictures
 
     def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1):
         super().__init__(place)
         self.shape, self.classes, self.fix = tuple(shape), tuple(classes), fix
         self.epochs, self.batches = epochs, batches
+        self.preview = PREVIEW, min(PREVIEW, len(self.classes))
         paddle.seed(seed)
         with unique_name.guard():
             self.build()
@@ -241,8 +241,8 @@ class CGAN(StaticGAN):
             return program, generator(input_z), dropout
 
     def noise(self, count, random):
-        """Noise and one-hot labels [count, 96 + classes] for previews: in rows of five, a class a column."""
-        columns = np.arange(count) % PREVIEW % len(self.classes)
+        """Noise and one-hot labels [count, 96 + classes] for previews: row by row, a class a column."""
+        columns = np.arange(count) % self.preview[1]
         return self.joined(np.eye(len(self.classes))[columns], random)
 
     def joined(self, labels, random):
@@ -294,7 +294,7 @@ class CGAN(StaticGAN):
 
     def draw(self, path, title, real, generated):
         """The chapter's preview: five rows, a class a column."""
-        picture = plotting.grid(generated)
+        picture = plotting.tile(generated, *self.preview)
         plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
 
     # Generation

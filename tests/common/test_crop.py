@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from common import crop
@@ -277,7 +278,7 @@ def test_unsafe_names_and_duplicates_are_reported_and_nothing_is_written_outside
     assert {reasons[name] for name in unsafe} == {"unsafe name"}
     assert "good.jpg" in reasons["other/good.jpg"]
     files = {str(each.relative_to(tmp_path)) for each in tmp_path.rglob("*") if each.is_file()}
-    assert files == {"base/a.zip", "base/deep/out/good.jpg", "base/deep/out.crop.json"}
+    assert files == {"base/a.zip", "base/deep/out/good.jpg", "base/deep/out.crop.json", "base/deep/.out.crop.lock"}
 
 
 def test_a_damaged_member_costs_only_itself(tmp_path):
@@ -315,6 +316,18 @@ def test_a_second_run_skips_and_overwrite_does_not(folder, tmp_path):
     assert (out / "000004.jpg").stat().st_size and (out / "000005.jpg").read_bytes() == b"left as it is"
     assert run(folder, out, overwrite=True).done == 12
     assert pixels(out / "000005.jpg").shape == (64, 64, 3)
+
+
+def test_two_processes_do_not_crop_into_one_folder(folder, tmp_path):
+    out = tmp_path / "out"
+    with FileLock(tmp_path / ".out.crop.lock"):
+        for overwrite in False, True:
+            with pytest.raises(UserError, match="another process is cropping into .*; wait for it, or choose another"):
+                run(folder, out, overwrite=overwrite)
+        assert list(out.iterdir()) == []
+    assert run(folder, out).done == 12
+    with FileLock(tmp_path / ".out.crop.lock", timeout=0):  # let go of
+        pass
 
 
 def test_two_boxes_are_not_mixed(folder, tmp_path):

@@ -102,13 +102,26 @@ def test_one_process_at_a_time(tmp_path, flags):
     RunFolder(tmp_path, resume=True).close()  # a killed process leaves no lock behind
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "{}", '{"recipe": "fake"}', "\xff"])
+@pytest.mark.parametrize("text", [
+    "", "{", "[]", "null", "7", "{}", '{"recipe": "fake"}', "\xff",
+    '{"recipe": [], "options": {}, "dataset": {}, "versions": {}, "machine": {}}',
+    '{"recipe": "fake", "options": {}, "dataset": 5, "versions": {}, "machine": {}}'])
 def test_a_damaged_config_is_refused(tmp_path, text):
     started(tmp_path)
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match="config.json cannot be read .*restore it, or start anew") as caught:
         read_config(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_key_that_a_config_lacks_is_named_when_it_is_asked_for(tmp_path):
+    started(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(dict.fromkeys(
+        ["recipe", "options", "dataset", "versions", "machine"], {}) | {"recipe": "fake"}))
+    config = read_config(tmp_path)
+    assert config["options"].get("seed") is None
+    with pytest.raises(UserError, match="config.json cannot be read .no 'seed' in it.; restore it, or start anew"):
+        config["options"]["seed"]
 
 
 def test_a_missing_config_is_refused(tmp_path):

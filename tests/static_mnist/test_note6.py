@@ -273,12 +273,14 @@ def data(tmp_path_factory):
     return folder
 
 
-def arguments(data):
-    return ["--recipe", "note6", "--data_dir", str(data), "--batch_size", "4", "--epoch", "2"]
+def arguments(data, *more):
+    return ["--recipe", "note6", "--data_dir", str(data), "--batch_size", "4", "--epoch", "2", *more]
 
 
-def test_killed_and_resumed_the_run_is_the_same(data, tmp_path, capsys, killed_and_resumed):
-    run = killed_and_resumed(arguments(data), "image/*.png", "*.png", "constant_noise/*.png", "metrics.jsonl")
+@pytest.mark.parametrize("follow", ["note", "repository"])
+def test_killed_and_resumed_the_run_is_the_same(data, tmp_path, capsys, killed_and_resumed, follow):
+    run = killed_and_resumed(arguments(data, "--follow", follow),
+                             "image/*.png", "*.png", "constant_noise/*.png", "metrics.jsonl")
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     assert [(line["epoch"], line["batch"]) for line in lines] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     printed = capsys.readouterr().out
@@ -294,8 +296,9 @@ def test_overwrite_deletes_the_single_pictures(tmp_path):
     for path in (*(tmp_path / "run" / name for name in Note6GAN.files), mine, tmp_path / "outside.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-    config = dict.fromkeys(["recipe", "options", "dataset", "versions", "machine"], {})
-    (tmp_path / "run" / "config.json").write_text(json.dumps({**config, "files": [*Note6GAN.files, "../outside.png"]}))
+    config = {**dict.fromkeys(["options", "dataset", "versions", "machine"], {}),
+              "recipe": "note6", "files": [*Note6GAN.files, "../outside.png"]}
+    (tmp_path / "run" / "config.json").write_text(json.dumps(config))
     RunFolder(tmp_path / "run", overwrite=True).close()
     assert list((tmp_path / "run" / "image").iterdir()) == [mine]
     assert (tmp_path / "outside.png").exists()
