@@ -32,7 +32,8 @@ class Evaluation:
         self.run, self.features, self.count, self.seed = run, features, count, seed
         real = min(count, run.config["dataset"]["pictures"])
         data = f"{real} digits" if run.data == "digits" else str(real)  # that are judged by MNIST's classifier
-        self.protocol = f"{features.name} {count}/{data} train" + (f" seed {seed}" if seed != SEED else "")
+        self.protocol = " ".join([f"{features.name} {count}/{data} train", *[f"seed {seed}"] * (seed != SEED),
+                                  *(f"fix {name}" for name in run.fix)])
         self.real = f"/{data} real"  # behind how many others these are held against
 
     def measure(self, checkpoints):

@@ -58,10 +58,14 @@ def load(run, checkpoint=None, fix=(), use_gpu=False):
 
     if config["recipe"] not in RECIPES:
         raise UserError(f"{run} is a run of the recipe {config['recipe']}, which has its own generate.py")
-    fix = [*config["options"]["fix"], *(DRAWING_FIXES if "all" in fix else fix)]
-    gan = make_gan({**config, "options": {**config["options"], "fix": fix}}, runtime.place(use_gpu))
+    gan = make_gan(mended(config, DRAWING_FIXES if "all" in fix else fix), runtime.place(use_gpu))
     gan.load_state(arrays)
     return gan
+
+
+def mended(config, fix):
+    """A run's ``config.json`` with more oddities mended than it was trained with."""
+    return {**config, "options": {**config["options"], "fix": [*config["options"]["fix"], *fix]}}
 
 
 def main(argv=None):

@@ -27,6 +27,7 @@ class Trained:
     Args:
         run: the folder.
         data_dir: where its data set lies now, if no longer where it was.
+        fix: oddities of cgan's drawing to mend beside those that it was trained with.
 
     Attributes:
         path, recipe, config: the folder, the recipe's name, and all of ``config.json``.
@@ -35,18 +36,20 @@ class Trained:
         data: ``mnist``, ``fashion``, ``emnist``, ``digits``, ``celeba``, or ``folder`` for one's own pictures.
 
     Raises:
-        UserError: there is no run, no checkpoint in it, or its recipe is none of this project.
+        UserError: there is no run, no checkpoint in it, its recipe is none of this project, or ``fix`` is not for it.
     """
 
-    def __init__(self, run, data_dir=None):
+    def __init__(self, run, data_dir=None, fix=()):
         from static_mnist.train import RECIPES
 
-        self.path, self.data_dir = Path(run), data_dir
+        self.path, self.data_dir, self.fix = Path(run), data_dir, fix
         self.config = read_config(run)
         self.recipe = self.config["recipe"]
         if self.recipe not in (*RECIPES, FACES):
             raise UserError(f"{run} is a run of the recipe {self.recipe!r}, which is none of "
                             f"{', '.join((*RECIPES, FACES))}; name another run")
+        if fix and self.recipe != "cgan":
+            raise UserError(f"--fix is for runs of cgan; {run} is one of {self.recipe}")
         latest_checkpoint(run)
         self.checkpoints = checkpoint.listing(self.path / "checkpoints")
         self.classes = self.config["dataset"].get("classes")
@@ -103,9 +106,10 @@ class Trained:
             from dygraph_celeba.train import make_gan
 
             return make_gan(config["options"], place)
+        from static_mnist.generate import mended
         from static_mnist.train import make_gan
 
-        return make_gan(config, place)
+        return make_gan(mended(config, self.fix), place)
 
     # What it learnt from
 

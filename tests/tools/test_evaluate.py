@@ -161,6 +161,12 @@ def test_fewer_real_pictures_than_asked_for(faces_run):
     assert Evaluation(Trained(faces_run), HogColour(), 1000, seed=7).protocol == "hog-colour-176 1000/200 train seed 7"
 
 
+def test_what_is_mended_is_in_the_name(digits_run):
+    run = Trained(digits_run, fix=["generation_statistics", "sampling_dropout"])
+    assert Evaluation(run, run.features, COUNT, 2).protocol == (
+        f"{protocol()} seed 2 fix generation_statistics fix sampling_dropout")
+
+
 # Mistakes
 
 
@@ -198,6 +204,8 @@ def test_half_a_checkpoint(book_run, tmp_path, call):
     (["--inception", "missing.onnx"], ["--inception", "no file missing.onnx"]),
     (["--count", "0"], ["--count", "'0'"]),
     (["--run", "nothing"], ["nothing", "no run"]),
+    (["--fix", "sampling_dropout"], ["--fix is for runs of cgan", "one of book"]),
+    (["--fix", "max_pool"], ["--fix", "max_pool", "sampling_dropout"]),
 ])
 def test_refusals(copy, call, args, words):
     before = (copy / "metrics.jsonl").read_bytes()

@@ -74,6 +74,14 @@ def test_classes_asked_for(folder_run):
     np.testing.assert_array_equal(labels, 1)
 
 
+@pytest.mark.parametrize("name", ["sampling_dropout", "generation_statistics"])
+def test_drawing_oddities_can_be_mended(folder_run, name):
+    mended = Trained(folder_run, fix=[name]).sample(4, seed=5, labels=[1, 1, 1, 1])[0]
+    expected = generate.load(folder_run, fix=[name]).generate_new("bag", rows=1, cols=4, seed=5)
+    np.testing.assert_array_equal(mended, expected)
+    assert not np.array_equal(mended, Trained(folder_run).sample(4, seed=5, labels=[1, 1, 1, 1])[0])
+
+
 def test_faces_are_those_of_generate(faces_run, tmp_path):
     pictures, labels = Trained(faces_run).sample(3, seed=2)
     assert (pictures.shape, labels) == ((3, 64, 64, 3), None)
