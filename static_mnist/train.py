@@ -153,9 +153,10 @@ def main(argv=None):
     if len(pictures.images) < args.batch_size:
         raise UserError(f"--batch_size {args.batch_size} is more than the {len(pictures.images)} pictures "
                         f"of {pictures.name}; choose a smaller one")
+    own = RECIPES[args.recipe].data
     description = {"name": pictures.name, "source": pictures.source, "pictures": len(pictures.images),
                    "checksum": pictures.checksum, "fallback": pictures.fallback,
-                   "note": "" if pictures.name in RECIPES[args.recipe].data else f"data: {pictures.name}, not MNIST"}
+                   "note": "" if pictures.name in own else f"data: {pictures.name}, not {' or '.join(own)}"}
 
     start = None
     if args.recipe == "book":
