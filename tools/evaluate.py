@@ -7,8 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import command, runtime  # noqa: E402
 from common.errors import UserError, run_command  # noqa: E402
-
-DRAWING_FIXES = ("sampling_dropout", "generation_statistics")  # of generate.py's, what shows in the pictures
+from static_mnist.generate import PICTURE_FIXES  # noqa: E402
 
 
 def options(argv=None):
@@ -24,8 +23,8 @@ def options(argv=None):
     add("--inception", type=Path, metavar="FILE.onnx",
         help="features by this network, from pictures [n, 3, 299, 299] in [-1, 1]; else the project's own classifier "
              "of the run's data, or for faces histograms of gradients and colours")
-    add("--fix", nargs="+", default=[], choices=DRAWING_FIXES, metavar="NAME",
-        help="mend oddities of cgan's drawing: " + ", ".join(DRAWING_FIXES))
+    add("--fix", nargs="+", default=[], choices=PICTURE_FIXES, metavar="NAME",
+        help="mend oddities of cgan's drawing: " + ", ".join(PICTURE_FIXES))
     add("--data_dir", type=Path, metavar="PATH", help="where the run's data set lies now, if it has moved")
     return parser.parse_args(argv)
 
