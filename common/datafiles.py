@@ -447,7 +447,7 @@ def _complete(key, folder, split, download):
         if _exists(folder / name):
             continue
         if not download:
-            raise Unavailable("--no_download forbids to fetch it")
+            raise Unavailable("--no_download forbids downloading it")
         mirror = fetch(name, mirrors, folder, published.downloads[name], published.limit)
         mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead one again
     if key == "emnist":

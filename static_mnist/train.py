@@ -82,7 +82,8 @@ def options(argv=None):
     if name == "note6":
         add("--follow", choices=["note", "repository"], default="note",
             help="repository: its script's uniform noise, the same at every step, 20 epochs, grey pictures")
-    add("--data_dir", type=Path, metavar="DIR", help="folder of the idx files")
+    add("--data_dir", type=Path, metavar="DIR", 
+        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: Paddle's own cache)")
     add("--no_download", action="store_true", help="never ask the network for data")
 
     args = command.parse(parser, argv, recipe.fixes)
