@@ -6,7 +6,6 @@ position, the options, the random numbers' state and a digest of it all. Nothing
 
 import hashlib
 import json
-import re
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from common.errors import UserError
-from common.files import replacing
+from common.files import numbered, replacing
 
 KEEP_LAST = 3  # newest checkpoints
 KEEP_EPOCHS = 5  # each so many epochs, for good
@@ -51,8 +50,7 @@ def save(folder, epoch, batch, arrays, record):
 
 def listing(folder):
     """The checkpoints in a folder, oldest first."""
-    found = [path for path in Path(folder).glob("*.safetensors") if re.fullmatch(r"\d{4,}_\d{4,}", path.stem)]
-    return sorted(found, key=lambda path: tuple(map(int, path.stem.split("_"))))
+    return [path for path, *_ in numbered(folder, ".safetensors")]
 
 
 def load(path):

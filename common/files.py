@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
@@ -39,6 +40,22 @@ def replacing(path):
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def expanded(path):
+    """A path with ``~`` as the home folder; as it is when there is no such home, where `Path.expanduser` raises."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def numbered(folder, suffix):
+    """The files of a folder that are named after epoch and batch, ``0003_0120`` and a suffix, in order of training.
+
+    Returns:
+        [(path, epoch, batch)].
+    """
+    found = [(path, *map(int, match.groups())) for path in Path(folder).glob(f"*{suffix}")
+             if (match := re.fullmatch(r"(\d{4,9})_(\d{4,9})", path.stem))]
+    return sorted(found, key=lambda item: item[1:])
 
 
 def _umask():

@@ -32,19 +32,26 @@ from contextlib import closing, contextmanager
 
 from common import checkpoint, plotting, report
 from common.errors import RunStopped, UserError
+from common.files import numbered
 from common.progress import Progress
 
 CHECKPOINT_SECONDS = 300
 
 
 class Signals:
-    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once."""
+    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once.
+
+    So is SIGPIPE, when whoever read the output has gone, as in ``… | head``.
+    """
+
+    NAMES = ("SIGINT", "SIGTERM", "SIGPIPE")
 
     def __init__(self):
         self.received = None
 
     def __enter__(self):
-        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        here = [getattr(signal, name) for name in self.NAMES if hasattr(signal, name)]  # Windows has no SIGPIPE
+        self.before = {number: signal.signal(number, self.note) for number in here}
         return self
 
     def __exit__(self, *_):
@@ -208,7 +215,7 @@ class Loop:
                              {label: [line[name] for line in metrics]
                               for label, name in zip(curves["labels"], self.gan.losses, strict=True)},
                              curves["title"] + (self.note and " · " + self.note), curves["xlabel"])
-        frames = sorted(self.folder.frames.glob("*.png"))
+        frames = [path for path, *_ in numbered(self.folder.frames, ".png")]
         if frames:
             plotting.save_animation(self.folder.path / "animation.gif", frames)
         report.write([self.folder.path], self.folder.path / "report.html", ended=True)

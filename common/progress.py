@@ -1,5 +1,6 @@
 """What a person sees of a training: a bar on a terminal, plain lines everywhere else."""
 
+import os
 import sys
 import time
 
@@ -51,11 +52,14 @@ class Progress:
             self.line(f"epoch {epoch} batch {batch + 1}/{batches}: {rates}")
 
     def line(self, text):
-        """Print a line, above the bar where there is one."""
-        if self.terminal:
-            self.bar.write(text, file=sys.stdout)
-        else:
-            print(text, flush=True)
+        """Print a line, above the bar where there is one; nothing more when its reader has gone."""
+        try:
+            if self.terminal:
+                self.bar.write(text, file=sys.stdout)
+            else:
+                print(text, flush=True)
+        except BrokenPipeError:  # the loop knows by SIGPIPE; what is still to be written goes nowhere
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
     def close(self):
         """Take the bar away."""

@@ -21,7 +21,7 @@ from PIL import Image
 
 from common import checkpoint
 from common.errors import UserError
-from common.files import replacing
+from common.files import numbered, replacing
 from common.run_folder import EVALUATION, evaluations, read_config
 
 TEMPLATE = Path(__file__).with_suffix(".html")
@@ -97,7 +97,7 @@ class Run:
 
     def frames(self, most):
         """The pictures of the constant noise, at most so many, spread evenly: [(path, epoch, batch)]."""
-        found = numbered(self.path / "constant_noise")
+        found = numbered(self.path / "constant_noise", ".png")
         return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))] if found else []
 
 
@@ -163,13 +163,6 @@ def time_spent(run):
         return None
     parts["all else"] = max(0.0, elapsed - sum(parts.values()))
     return elapsed, steps, parts
-
-
-def numbered(folder):
-    """The pictures in a folder that are named after epoch and batch, oldest first: [(path, epoch, batch)]."""
-    found = [(path, *map(int, match.groups())) for path in folder.glob("*.png")
-             if (match := re.fullmatch(r"(\d{4,9})_(\d{4,9})", path.stem))]
-    return sorted(found, key=lambda item: item[1:])
 
 
 def is_number(value):
@@ -476,7 +469,7 @@ def stills(runs):
     limit = STILL_BYTES // (8 * len(runs))
     for run, named in with_names(runs):
         newest = (still(path, limit, f"newest picture, epoch {epoch}, batch {batch}", named)
-                  for path, epoch, batch in reversed(numbered(run.path)))
+                  for path, epoch, batch in reversed(numbered(run.path, ".png")))
         yield next(filter(None, newest), "")
         yield still(run.path / "real_samples.png", limit, "real pictures", named)
         for path in sorted(run.path.glob("*/grid.png"))[:2]:

@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from common import checkpoint
 from common.errors import UserError
-from common.files import UNFINISHED, replacing
+from common.files import UNFINISHED, numbered, replacing
 
 # Files of every run: of its training and of what the tools make of it
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
@@ -65,7 +65,8 @@ class RunFolder:
         for folder in (self.path, self.checkpoints, self.frames):  # what was being written when a run was killed
             for half in folder.glob(UNFINISHED):
                 half.unlink(missing_ok=True)
-        if self.config_path.exists() and not resume:
+        there = (self.config_path, self.metrics_path, *checkpoint.listing(self.checkpoints))
+        if any(path.exists() for path in there) and not resume:
             if not overwrite:
                 self.close()
                 raise UserError(f"{self.path} holds a run already; "
@@ -79,8 +80,8 @@ class RunFolder:
                      if (self.path / name).resolve().is_relative_to(self.path.resolve())]
         except UserError:  # not whole: its own files stay
             files = []
-        owned = [*self.checkpoints.glob("*"), *self.frames.glob("*"), *self.path.glob("[0-9]*_[0-9]*.png"),
-                 *(self.path / name for name in (*files, *OWN))]
+        pictures = [path for folder in (self.path, self.frames) for path, *_ in numbered(folder, ".png")]
+        owned = [*checkpoint.listing(self.checkpoints), *pictures, *(self.path / name for name in (*files, *OWN))]
         for path in owned:
             if not path.is_dir():
                 path.unlink(missing_ok=True)

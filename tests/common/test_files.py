@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import checksum, replacing
+from common.files import checksum, numbered, replacing
 
 
 def test_the_file_appears_whole_at_the_end(tmp_path):
@@ -62,6 +62,13 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="No space left on device; free some space"), replacing(tmp_path / "x") as aside:
         aside.write_text("much")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_files_of_batches_come_in_order_of_training(tmp_path):
+    for name in ("0000_10099.png", "0000_1099.png", "0012_0000.png", "0002_0000.png", "2024_05_b.png", "0000_0000.jpg"):
+        (tmp_path / name).touch()
+    assert numbered(tmp_path, ".png") == [(tmp_path / f"{epoch:04d}_{batch:04d}.png", epoch, batch)
+                                          for epoch, batch in ((0, 1099), (0, 10099), (2, 0), (12, 0))]
 
 
 def test_checksum(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -334,6 +335,21 @@ def test_a_number_that_is_none_in_the_first_epoch(new):
     run.gan.step = lambda *_: {"D-Loss": float("nan"), "DG-Loss": 1.0}
     with pytest.raises(RunStopped, match="no checkpoint was saved before"):
         run.run()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="Windows")
+def test_a_run_whose_reader_goes_away_is_saved(new, monkeypatch, capfd):
+    """As in ``python train.py | head``."""
+    read, write = os.pipe()
+    run = new(epochs=2)
+    with open(write, "w", encoding="utf-8") as output, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", output)
+        run.gan.before_step = lambda steps: os.close(read) if steps == 6 else None
+        with pytest.raises(RunStopped, match=r"stopped by SIGPIPE .*go on with --resume") as stopped:
+            run.run()
+    assert stopped.value.exit_code == 141
+    assert run.step == 8 and names(run)[-1] == "0001_0003.safetensors"  # the next line was that of step 8
+    assert "Traceback" not in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -49,11 +49,23 @@ def test_a_run_is_not_started_twice(tmp_path):
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("left", ["metrics.jsonl", "checkpoints/0003_0000.safetensors"])
+def test_a_run_without_its_config_is_not_written_over(tmp_path, left):
+    (tmp_path / left).parent.mkdir(exist_ok=True)
+    (tmp_path / left).write_text("x")
+    with pytest.raises(UserError, match="holds a run already"):
+        RunFolder(tmp_path)
+    assert (tmp_path / left).read_text() == "x"
+    RunFolder(tmp_path, overwrite=True).close()
+    assert content(tmp_path) == {}
+
+
 def test_overwrite_deletes_a_runs_own_files_only(tmp_path):
     started(tmp_path, 3)
     own = ["0000_0010.png", "12345_0000.png", "losses.png", "animation.gif", "timing.jsonl", "metrics.png",
            "checkpoints/0001_0000.safetensors", "constant_noise/0000_0000.png"]
-    others = ["mine.txt", "photo.png", "visualdl/log", "checkpoints/folder/mine"]
+    others = ["mine.txt", "photo.png", "2024_05_holiday_1.png", "visualdl/log", "checkpoints/folder/mine",
+              "checkpoints/best.safetensors", "constant_noise/favourite.png"]
     for name in own + others:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text("x")
