@@ -29,7 +29,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import checksum, replacing
+from common.files import checksum, expanded, replacing
 
 CHOICES = ("auto", "mnist", "fashion", "emnist", "digits")
 DEFAULT_DIR = {  # Paddle's own cache: what `paddle.vision.datasets` has downloaded is found
@@ -170,7 +170,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
     if dataset == "digits":
         return _digits(split)
     key = "mnist" if dataset == "auto" else dataset
-    folder = Path(data_dir or DEFAULT_DIR[key]).expanduser()
+    folder = expanded(data_dir or DEFAULT_DIR[key])
     if _exists(folder) and not folder.is_dir():
         part = _emnist_part(folder.name) if key == "emnist" else None
         if part is None:
@@ -178,6 +178,8 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
         if split == "test":
             raise NotThere(f"{folder} has no test part")
         return _from_prefix(key, folder.parent, part, str(folder))
+    if key == "emnist" and _emnist_part(folder.name) and not _exists(folder):
+        raise NotThere(f"there is no file {folder}; name one that is there, or a folder for EMNIST's balanced part")
     try:
         return _from_files(key, folder, split, download)
     except Unavailable as reason:

@@ -20,7 +20,8 @@ class RunStopped(UserError):
 def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
-    A `UserError` becomes one line on stderr and its exit code, Ctrl-C becomes 130, the shell's usual code.
+    A `UserError` becomes one line on stderr and its exit code, so does a file that the system refuses; Ctrl-C becomes
+    130, the shell's usual code.
     Characters that the terminal or file cannot take are written as escapes, not a reason to stop.
     """
     for stream in (sys.stdout, sys.stderr):
@@ -38,3 +39,9 @@ def run_command(main):
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no error of ours
         sys.stderr.close()
         return 0
+    except OSError as error:  # a name that is too long, a folder that may not be entered, anywhere
+        if error.filename is None:
+            raise
+        name = str(error.filename).replace("\n", "\\n")
+        print(f"error: cannot use {name}: {error.strerror}; check the name and its permissions", file=sys.stderr)
+        return 2

@@ -8,13 +8,13 @@ nothing is cut.
 import io
 import re
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from common.crop import BadPicture, read_file, read_image
 from common.errors import UserError
+from common.files import expanded
 from common.folders import SUFFIXES, pictures_in
 from common.run_folder import read_config
 
@@ -94,7 +94,7 @@ def read(path, rows=None, columns=None):
         UserError: no such thing; no picture, or too large a one; a figure that cannot be cut; pictures of
             several sizes.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     if not path.is_dir():
         return _read_figure(path, rows, columns)
     found = [path / name for name in PUBLISHED if (path / name).is_file()]

@@ -1,7 +1,6 @@
 """Pictures in a folder of one's own: class sub-folders of picture files, or picture files alone."""
 
 import hashlib
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -9,6 +8,7 @@ from PIL import Image
 from common.crop import BadPicture, read_file, read_image
 from common.datafiles import Pictures
 from common.errors import UserError
+from common.files import expanded
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SIZE = 28  # pixels of height and width that ``--resize`` alone means
@@ -29,7 +29,7 @@ def load(folder, size=None):
         UserError: no such folder, nothing in it, a class without pictures, pictures beside the classes, a file that
             cannot be read, or pictures of several sizes.
     """
-    folder = Path(folder).expanduser()
+    folder = expanded(folder)
     try:
         if not folder.is_dir():
             raise UserError(f"there is no data set and no folder {str(folder)!r}; name a folder with a sub-folder "

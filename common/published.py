@@ -7,6 +7,7 @@ from pathlib import Path
 
 from common import datafiles
 from common.errors import UserError
+from common.files import expanded
 
 CACHE = Path("~/.cache/paddle/gan_figures")
 LARGEST = 4_000_000  # bytes of a figure
@@ -84,7 +85,7 @@ def download(recipe, folder=CACHE):
         UserError: they cannot be had.
     """
     repository, inside, commits, files = FIGURES[recipe]
-    folder = Path(folder).expanduser() / recipe
+    folder = expanded(folder) / recipe
     mirrors = [host.format(repository=repository, commit=commit) + inside for host in HOSTS for commit in commits]
     for name, md5 in files.items():
         if (folder / name).is_file():

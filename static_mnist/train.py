@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import command, datafiles, runtime  # noqa: E402
 from common.errors import UserError, run_command  # noqa: E402
+from common.files import expanded  # noqa: E402
 
 
 class Recipe(NamedTuple):
@@ -82,8 +83,8 @@ def options(argv=None):
     if name == "note6":
         add("--follow", choices=["note", "repository"], default="note",
             help="repository: its script's uniform noise, the same at every step, 20 epochs, grey pictures")
-    add("--data_dir", type=Path, metavar="DIR", 
-        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: Paddle's own cache)")
+    add("--data_dir", type=Path, metavar="PATH",
+        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: Paddle's cache)")
     add("--no_download", action="store_true", help="never ask the network for data")
 
     args = command.parse(parser, argv, recipe.fixes)
@@ -92,7 +93,7 @@ def options(argv=None):
 
 def known_or_folder(text):
     """argparse type: a known data set, or the whole path of a folder, so that a run can be resumed from anywhere."""
-    return text if text in datafiles.CHOICES else str(Path(text).expanduser().absolute())
+    return text if text in datafiles.CHOICES else str(expanded(text).absolute())
 
 
 def chosen_recipe(argv):
@@ -145,7 +146,7 @@ def main(argv=None):
     if args.dataset in datafiles.CHOICES:
         pictures = datafiles.load(args.dataset, args.data_dir, download=not args.no_download)
     else:
-        pictures = folders.load(args.dataset, (args.resize, args.resize) if args.resize else None)
+        pictures = folders.load(args.data_dir or args.dataset, (args.resize, args.resize) if args.resize else None)
     if args.recipe != "cgan" and pictures.images.shape[1:] != (28, 28):
         size = "×".join(map(str, pictures.images.shape[1:]))
         way_out = "name another folder with --data_dir" if args.dataset in datafiles.CHOICES else (

@@ -250,6 +250,9 @@ def test_emnist_takes_the_part_whose_file_is_named(tmp_path):
         load("mnist", path)
     with pytest.raises(UserError, match="is a file"):
         load("emnist", emnist(tmp_path, "derived", 40)[1])
+    with pytest.raises(datafiles.NotThere, match="there is no file .*derived2-images"):
+        load("emnist", path.with_name(path.name.replace("derived", "derived2")))
+    assert not list(tmp_path.glob("*derived2*"))
 
 
 def test_emnist_takes_another_part_of_the_split_before_any(tmp_path):

@@ -1,5 +1,6 @@
 """What a command says and returns when something goes wrong."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -30,6 +31,15 @@ def raising(error):
 def test_exit_codes_and_messages(capsys, main, code, stderr):
     assert run_command(main) == code
     assert capsys.readouterr() == ("", stderr)
+
+
+def test_a_name_that_the_system_refuses_is_one_line(capsys):
+    name = "x" * 300
+    assert run_command(lambda: open(name)) == 2  # noqa: SIM115
+    assert capsys.readouterr().err == f"error: cannot use {name}: {os.strerror(errno.ENAMETOOLONG)}; check the name " \
+                                      "and its permissions\n"
+    with pytest.raises(OSError, match="no name"):
+        run_command(raising(OSError("no name")))
 
 
 def test_defects_keep_their_traceback():

@@ -505,6 +505,20 @@ def test_resize(own, tmp_path, batches, capsys):
     assert "--data_dir is for the known data sets" in capsys.readouterr().err
 
 
+def test_a_folder_may_have_moved(own, tmp_path, batches):
+    run, moved = tmp_path / "run", shutil.copytree(own, tmp_path / "moved")
+    options = vars(train.options(arguments(tmp_path / "gone")))
+    run.mkdir()
+    (run / "config.json").write_text(json.dumps(
+        {"recipe": "cgan", "options": options, "dataset": {}, "versions": {}, "machine": {}}, default=str))
+    assert len(batches(["--resume", "--output", str(run), "--data_dir", str(moved)]).images) == 7
+
+
+def test_a_home_that_does_not_exist_is_one_line(capsys):
+    assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "~nobody-of-that-name/x"])) == 2
+    assert "there is no data set and no folder" in capsys.readouterr().err
+
+
 def test_a_folder_is_kept_whole_so_that_a_run_goes_on_from_anywhere(own, monkeypatch):
     monkeypatch.chdir(own.parent)
     assert train.options(arguments(own.name)).dataset == str(own)
