@@ -248,6 +248,7 @@ class Pictures:
         path: the folder or archive.
         names: a file name for each cropped picture, sorted: the picture's own if that ends in .jpg, .jpeg or
             .png, else with .png for its ending.
+        files: the pictures' own file names, in the order of ``names``.
         rejected: (name, reason) of what cannot be used, known without reading it.
         listing: (name, bytes, time or CRC) of each picture, in the order of ``names``.
 
@@ -271,7 +272,8 @@ class Pictures:
             raise UserError(f"{self.path} holds no pictures; "
                             + (f"did you mean {inner}?" if inner else "name the folder of the pictures"))
         self.names = sorted(self._places)
-        self.listing = [(name, *self._places[name][1:]) for name in self.names]
+        self.files = [self._places[name][1] for name in self.names]
+        self.listing = [(name, *self._places[name][2:]) for name in self.names]
 
     def _list_folder(self):
         self._read = self._read_file
@@ -322,7 +324,7 @@ class Pictures:
         elif size > LARGEST:
             self.rejected.append((name, f"{size:,} bytes are too many for a picture"))
         else:
-            self._places[target] = place, size, mark
+            self._places[target] = place, base, size, mark
 
     def read(self, name):
         """The bytes of the picture that belongs to one of ``names``. Threads may call this at once.
@@ -446,7 +448,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         UserError: the folder cannot be written, is the pictures' own, holds pictures of another box, or another process
             is cropping into it.
     """
-    output = Path(output)
+    output = Path(output).resolve()  # what lies beside it needs its name: "." has none
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is not a folder; choose another --output")
     if output.is_dir() and output.samefile(pictures.path):

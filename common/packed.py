@@ -92,13 +92,14 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
         `PackedPictures`.
 
     Raises:
-        UserError: the source is missing, damaged or empty, or the array cannot be written.
+        UserError: the source is missing, damaged or empty; the array cannot be written, or ``cache`` is another file.
     """
     source = Path(source)
     if source.suffix == ".npy":
         return PackedPictures(source)
     pictures = Pictures(source)
-    cache = default_cache(source, y, fast) if cache is None else Path(cache)
+    named = cache is not None
+    cache = Path(cache) if named else default_cache(source, y, fast)
     if cache.suffix != ".npy":
         raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
     checksum = pictures.checksum(version=VERSION, y=y, fast=fast)
@@ -109,7 +110,10 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
             if packed.checksum == checksum:
                 return packed
             why = f"{source} or the way of cropping has changed: "
-        except UserError:
+        except UserError as error:
+            if named:
+                raise UserError(f"{cache} is there and is no packed array ({error}); choose another name, or "
+                                "--overwrite it") from error
             why = f"{cache} is damaged: "
     build(pictures, cache, Box(y=y), checksum, why, progress, fast, threads)
     return PackedPictures(cache)

@@ -44,7 +44,7 @@ class DataGenerater(Dataset):
 
         self.imread, self.resize = io.imread, transform.resize
         self.dir = Path(path)
-        self.datalist = Pictures(path).names  # sorted: the listing's os.listdir has no order
+        self.datalist = Pictures(path).files  # sorted: the listing's os.listdir has no order
         self.image_size = (img_dim, img_dim)
 
     def __getitem__(self, idx):
@@ -271,7 +271,8 @@ def embedded_faces():
             whole.mkdir()
             for number, picture in enumerate(celeba_like(), 1):
                 Image.fromarray(picture).save(whole / f"{number:06d}.jpg", quality=95)
-            crop_folder(Pictures(whole), Path(temporary) / "imgs", Box(), progress=False)
+            if crop_folder(Pictures(whole), Path(temporary) / "imgs", Box(), progress=False).left:
+                raise KeyboardInterrupt  # which the crop tool answers by a shorter summary
             with suppress(OSError):  # another process was faster: its folder is not empty
                 (Path(temporary) / "imgs").rename(ready)
     except OSError as error:

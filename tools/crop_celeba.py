@@ -68,7 +68,8 @@ def pack(args):
     if (args.x, args.size) != (0, 64):
         raise UserError("a packed array has 64×64 pictures from x=0 on; leave --x and --size out")
     if args.overwrite:
-        args.output.with_suffix(".json").unlink(missing_ok=True)
+        for path in (args.output, args.output.with_suffix(".json")):
+            path.unlink(missing_ok=True)
     packed = open_packed(args.input, args.output, args.y, fast=args.fast, threads=args.threads)
     print(f"{args.output}: {len(packed)} pictures, {len(packed.failed)} left out")
     return 1 if packed.failed else 0

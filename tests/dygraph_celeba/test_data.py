@@ -7,6 +7,7 @@ import signal
 import time
 import weakref
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -242,6 +243,25 @@ def test_embedded_faces_are_made_once_and_both_readers_read_them(monkeypatch):
     tutorial, two = open_faces("faces", reader="skimage")
     assert one["source"] == two["source"]
     np.testing.assert_array_equal(packed[7], tutorial[7])
+
+
+def test_half_of_the_embedded_faces_are_not_kept(monkeypatch):
+    crop_folder = data.crop_folder
+
+    def interrupted(*args, **kwargs):
+        return replace(crop_folder(*args, **kwargs), left=3)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(data, "crop_folder", interrupted)
+        open_faces("faces")
+    assert len(open_faces("faces")[0]) == 100
+
+
+def test_the_tutorials_reader_knows_files_by_their_own_names(folder):
+    (folder / "000003.jpg").rename(folder / "000003.bmp")
+    pictures, description = open_faces(data_dir=folder, reader="skimage")
+    assert pictures.datalist[3] == "000003.bmp" and description["checksum"]
+    assert pictures[3].shape == (3, 64, 64)
 
 
 @pytest.mark.parametrize("reader", ["packed", "skimage"])

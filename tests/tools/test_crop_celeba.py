@@ -92,6 +92,23 @@ def test_an_output_called_npy_is_packed_straight_from_the_archive(tmp_path):
     assert array.shape == (3, 64, 64, 3) and np.array_equal(array[1], image)
 
 
+def test_an_array_of_ones_own_is_not_written_over(tmp_path):
+    fill(tmp_path / "in")
+    np.save(tmp_path / "mine.npy", np.arange(3))
+    before = (tmp_path / "mine.npy").read_bytes()
+    result = crop(tmp_path, "--input", "in", "--output", "mine.npy")
+    assert result.returncode == 2 and "--overwrite" in result.stderr
+    assert (tmp_path / "mine.npy").read_bytes() == before
+    assert crop(tmp_path, "--input", "in", "--output", "mine.npy", "--overwrite").returncode == 0
+
+
+def test_the_current_folder_as_output(tmp_path):
+    fill(tmp_path / "in")
+    (tmp_path / "out").mkdir()
+    assert crop(tmp_path / "out", "--input", "../in", "--output", ".").returncode == 0
+    assert len(list((tmp_path / "out").iterdir())) == 3 and (tmp_path / "out.crop.json").exists()
+
+
 def test_fast_and_overwrite(tmp_path):
     fill(tmp_path / "in")
     options = "--input", "in", "--output", "out"
