@@ -12,6 +12,7 @@ from static_mnist import train as static  # noqa: E402
 from tools import evaluate  # noqa: E402
 
 AS_IT_IS = "default"  # the tutorial, nothing mended
+UNSEEN = ("epochs", "colour_map", "own_range", "minus_one_layout")  # oddities that change nothing that is measured here
 
 
 def options(argv=None):
@@ -26,16 +27,20 @@ def options(argv=None):
         "again: after Ctrl-C the same command goes on. Options that are not listed here go to the recipe's train.py."))
     add = parser.add_argument
     add("--recipe", choices=[*static.RECIPES, "faces"], default="book", help="the tutorial")
-    add("--fix", nargs="+", metavar="NAME", help="oddities to mend, one at a time (default: each of the recipe's)")
+    add("--fix", nargs="+", metavar="NAME",
+        help="oddities to mend, one at a time (default: each of the recipe's that changes what is measured)")
     add("--epoch", type=positive, default=2, help="epochs of each run")
     add("--seeds", type=positive, default=3, metavar="N", help="runs of each kind, from seeds 0 to N - 1")
     add("--count", type=positive, default=10_000, help="pictures to draw, and real ones to hold them against")
     add("--output", type=Path, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
     args, more = parser.parse_known_args(argv)
     known = [*(faces.FIXES if args.recipe == "faces" else static.RECIPES[args.recipe].fixes), "all"]
-    args.fix = args.fix or known[:-1]
+    args.fix = args.fix or [name for name in known[:-1] if name not in UNSEEN]
     if unknown := [name for name in args.fix if name not in known]:
         parser.error(f"--fix {unknown[0]}: {args.recipe} has {', '.join(known)}")
+    if own := [name for name in ("--seed", "--resume", "--overwrite", "--max_steps", "--dry_run")
+               if any(word.partition("=")[0] == name for word in more)]:
+        parser.error(f"{own[0]} is decided here for each run; leave it out")
     return args, more
 
 
@@ -58,14 +63,13 @@ def train(run, args, kind, seed, more):
     from common import checkpoint
     from common.evaluation import position
 
+    module, recipe = (faces, []) if args.recipe == "faces" else (static, ["--recipe", args.recipe])
     kept = checkpoint.listing(run / "checkpoints")
-    if kept and position(kept[-1]) >= (args.epoch, 0):
-        return
-    recipe = [] if args.recipe == "faces" else ["--recipe", args.recipe]
-    fix = [] if kind == AS_IT_IS else ["--fix", kind]
-    (faces if args.recipe == "faces" else static).main([
-        *recipe, *fix, "--epoch", str(args.epoch), "--seed", str(seed), "--output", str(run),
-        "--resume" if kept else "--overwrite", *more])
+    argv = [*recipe, *([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
+            "--output", str(run), "--resume" if kept else "--overwrite", *more]
+    module.options(argv)  # one line where the run that is there was made with others
+    if not kept or position(kept[-1]) < (args.epoch, 0):
+        module.main(argv)
 
 
 def table(runs, epoch, count):

@@ -47,6 +47,9 @@ def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
         assert line.startswith(f"| {kind} | {statistics.mean([a, b]):.3g} ± {statistics.stdev([a, b]):.2g} | ")
     assert len(set(fid)) == 4
 
+    code, _, err = call(*SMALL[:2], "--batch_size", "600", *SMALL[4:], "--fix", "max_pool")
+    assert code == 2 and "was started with batch_size 800, not 600" in err  # and goes into no table with others
+
     monkeypatch.setattr(book.BookGAN, "step", None)  # nothing is trained or measured again
     monkeypatch.setattr(evaluation.Evaluation, "compare", None)
     code, again, _ = call(*SMALL, "--fix", "max_pool")
@@ -75,7 +78,8 @@ def test_what_was_stopped_goes_on(call, tmp_path, monkeypatch):
 
 def test_each_oddity_of_the_recipe_by_default():
     args, more = oddities.options(["--recipe", "note6", "--data_dir", "x"])
-    assert args.fix == list(train.RECIPES["note6"].fixes) and more == ["--data_dir", "x"]
+    assert args.fix == ["bn_activation", "double_sigmoid", "shared_moments"]  # not those that are of the files alone
+    assert set(train.RECIPES["note6"].fixes) == {*args.fix, "colour_map", "own_range"} and more == ["--data_dir", "x"]
     assert oddities.options(["--recipe", "faces"])[0].fix[0] == "data_range"
 
 
@@ -83,6 +87,8 @@ def test_each_oddity_of_the_recipe_by_default():
     (["--fix", "noise"], ["--fix noise", "book has double_sigmoid, max_pool, all"]),
     (["--sedes", "3"], ["--sedes"]),
     (["--epoch", "0"], ["--epoch", "'0'"]),
+    (["--seed", "5"], ["--seed is decided here"]),
+    (["--max_steps=5"], ["--max_steps is decided here"]),
 ])
 def test_refusals(call, tmp_path, args, words):
     code, _, err = call(*args)
