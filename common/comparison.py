@@ -16,6 +16,7 @@ LEVEL = 0.99
 TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
 TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
 AT_ONCE = 100  # pictures whose distances to all others are in memory
+FEWEST_BATCHES = 100  # whose losses tell how far one batch's may lie from another's
 SHOWN = 64  # pictures of each kind in the picture
 
 
@@ -212,6 +213,8 @@ class Sets:
         held_out: whether ``real`` were kept from the training.
         groups: of twins among ``tutorial``, see `twin_groups`: a figure may show a picture twice. Of ours each is a
             draw of its own, however alike they are.
+        single: the same sets with one picture of each group, and as many of ours: for numbers that depend on how many
+            different pictures there are.
     """
 
     tutorial: np.ndarray
@@ -226,6 +229,11 @@ class Sets:
         """(name, pictures) of the four kinds that have a column in the table."""
         return [(name, getattr(self, name)) for name in ("tutorial", "ours", "tutorial_real", "real")
                 if getattr(self, name) is not None]
+
+    @property
+    def single(self):
+        first = np.unique(self.groups, return_index=True)[1]
+        return replace(self, tutorial=self.tutorial[first], ours=self.ours[:len(first)], groups=None)
 
     @property
     def reference(self):
@@ -282,14 +290,16 @@ def sharpness_rows(sets, note):
 def class_rows(sets, classifier):
     """What a classifier sees: how surely, and how evenly its classes come."""
     seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
-    found = {kind: each[:len(sets.tutorial)].argmax(axis=1) for kind, each in seen.items()}
     yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
                         sets.groups)
 
-    bounds = interval(found["tutorial"], found["ours"], entropy, (sets.groups, None))
+    single = sets.single
+    count = len(single.tutorial)
+    found = {kind: classifier.probabilities(pictures[:count]).argmax(axis=1) for kind, pictures in single.each()}
+    bounds = interval(found["tutorial"], found["ours"], entropy)
     yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
               **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
-              verdict=verdict(bounds, len(sets.tutorial)))
+              verdict=verdict(bounds, count), note=without_twins(sets))
 
     from scipy.stats import chi2_contingency
 
@@ -298,8 +308,14 @@ def class_rows(sets, classifier):
     chance = chi2_contingency(table[:, table.any(axis=0)]).pvalue if table.any(axis=0).sum() > 1 else 1.0
     yield Row("pictures a class, " + " ".join(classifier.labels),
               **{kind: " ".join(map(str, each)) for kind, each in counts.items()},
-              verdict="differs" if chance < 1 - LEVEL else _nothing(len(sets.tutorial)),
-              note=f"χ² test: by chance in {chance:.2g} of all cases")
+              verdict="differs" if chance < 1 - LEVEL else _nothing(count),
+              note="; ".join(filter(None, [f"χ² test: by chance in {chance:.2g} of all cases", without_twins(sets)])))
+
+
+def without_twins(sets):
+    """The note of a row about `Sets.single`, where that leaves some out."""
+    count = len(sets.single.tutorial)
+    return f"of the tutorial's {len(sets.tutorial)} {count} without their twins" if count < len(sets.tutorial) else ""
 
 
 def kernel_row(sets, features):
@@ -309,23 +325,26 @@ def kernel_row(sets, features):
     """
     from common.metrics import kernel_distance
 
-    coarse = "" if hasattr(features, "probabilities") else (
-        "; these features see edges and coarse colours, not whether a face is one")
+    notes = ["" if hasattr(features, "probabilities") else
+             "these features see edges and coarse colours, not whether a face is one", without_twins(sets)]
+    sets = sets.single
     found = {kind: features.features(pictures) for kind, pictures in sets.each()}
     known = found[sets.reference]
     if sets.reference == "tutorial":
         value, low, high = kernel_distance(found["ours"], known, np.random.RandomState(0))
-        return Row(f"KID of ours to the tutorial's ({features.name})", None, value, (low, high),
-                   "differs" if low > 0 else _nothing(len(sets.tutorial)), note="95 % interval" + coarse)
+        notes.insert(0, f"95 % interval {low:.3g} … {high:.3g}")
+        return Row(f"KID of ours to the tutorial's ({features.name})", None, value,
+                   verdict="differs" if low > 0 else _nothing(len(sets.tutorial)), note="; ".join(filter(None, notes)))
     kid = {kind: kernel_distance(each, known, np.random.RandomState(0)) for kind, each in found.items()
            if each is not known}
     (_, *tutorial), (_, *ours) = kid["tutorial"], kid["ours"]
     apart = tutorial[1] < ours[0] or ours[1] < tutorial[0]
+    notes.insert(0, "95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours))
     return Row(f"KID to {len(known)} real pictures ({features.name})",
                **{kind: each[0] for kind, each in kid.items()},
                interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
                verdict="differs" if apart else _nothing(len(sets.tutorial)),
-               note="95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours) + coarse)
+               note="; ".join(filter(None, notes)))
 
 
 def twins_row(sets, limit):
@@ -356,7 +375,7 @@ def memory_row(sets, numbers):
         found, values[kind] = nearest(pictures[:len(sets.tutorial)], sets.train, known)
         if kind == "ours":
             numbers.extend(found)
-    low, high = interval(values["real"], values["ours"])
+    low, high = interval(values["real"], values["ours"]) or (-np.inf, np.inf)
     ours = ("nearer to the training pictures than" if high < 0 else
             "farther from the training pictures than" if low > 0 else "as far from the training pictures as")
     others = "real ones kept from it" if sets.held_out else "these from each other"
@@ -411,7 +430,8 @@ def loss_rows(config, metrics):
     if not metrics or config["options"].get("fix") or config["dataset"]["name"] != tutorials.get(config["recipe"]):
         return
     if config["recipe"] == "book" and config["options"].get("enable_ce"):
-        yield from _evaluation_rows(metrics, published)
+        if config["options"]["batch_size"] == 128 and len(metrics) == published.CE_BATCHES:
+            yield from _evaluation_rows(metrics, published)
     elif config["recipe"] == "book":
         yield from _book_rows(metrics, published)
     elif config["recipe"] == "dcgan_face":
@@ -431,24 +451,25 @@ def _evaluation_rows(metrics, published):
 
 def _book_rows(metrics, published):
     at = [line for line in metrics if (line["epoch"], line["batch"]) <= (published.BOOK_EPOCH, published.BOOK_BATCH)]
-    shown = at[-1]
-    around = [line for line in metrics if line["epoch"] == shown["epoch"]]
+    shown, around = at[-1], at[-1 - published.BOOK_BATCH:]
     for name, value in published.BOOK_LOSSES.items():
         low, high = np.quantile([line[name] for line in around], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value
-        yield Row(f"{name} of one batch", value, shown[name], (float(low), float(high)),
-                  "differs" if low > 0 or high < 0 else f"within what {len(around)} batches of that epoch show",
+        said = ("differs" if low > 0 or high < 0 else f"within what the last {len(around)} batches show"
+                ) if len(around) >= FEWEST_BATCHES else f"{len(around)} batches are too few to tell"
+        yield Row(f"{name} of one batch", value, shown[name], (float(low), float(high)), said,
                   note=f"tutorial: epoch {published.BOOK_EPOCH}, batch {published.BOOK_BATCH}; "
                        f"ours: epoch {shown['epoch']}, batch {shown['batch']}")
 
 
 def _faces_rows(metrics, published):
     g = np.array([line["G-Loss"] for line in metrics])
-    settling = next((start for start in range(g.argmax(), len(g) - 9)
-                     if np.median(g[start:start + 10]) < published.FACES_FIRST), None)
+    above = np.flatnonzero(g >= published.FACES_FIRST)
+    settling = next((start for start in range(above[0], len(g) - 9)
+                     if np.median(g[start:start + 10]) < published.FACES_FIRST), None) if above.size else None
     one = "one curve each: no interval"
     yield Row("G-Loss, highest", published.FACES_HIGHEST, float(g.max()), verdict=one)
     yield Row(f"batches until G-Loss falls below {published.FACES_FIRST:g}", published.FACES_SETTLED,
-              settling if settling is not None else f"not in {len(g)}", verdict=one,
+              settling if settling is not None else f"not in {len(g)}" if above.size else "never above it", verdict=one,
               note="the median of ten batches; D wins outright before")
     settled = metrics[published.FACES_SETTLED:]
     for name, value in published.FACES_LOSSES.items():

@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from common import checkpoint, metrics
 from common.datafiles import NotThere
+from common.errors import UserError
 from common.run_folder import add_evaluation, evaluations
 
 SEED = 1  # that names do not mention
@@ -52,6 +53,10 @@ class Evaluation:
         with tqdm(total=len(todo) + 1, disable=not sys.stderr.isatty(), leave=False, unit="row") as bar:
             bar.set_description("real pictures")
             real, *_ = self.described(*self.run.real("train", self.count))
+            if min(len(real), self.count) <= real.shape[1]:  # said before anything is drawn
+                raise UserError(f"a Fréchet distance of {real.shape[1]} features wants {real.shape[1] + 1} pictures or "
+                                f"more of each kind, here are {len(real)} real ones and {self.count} to draw; "
+                                "raise --count, or take a run on a larger data set")
             if not self.known_real() and (values := self.measure_real(real)):
                 add_evaluation(self.run.path, 0, 0, 0, **values)
             bar.update()

@@ -44,7 +44,7 @@ class Inception:
     """Features by a network in an ONNX file of the user's own, such as FID's Inception.
 
     Args:
-        path: the file. Its network takes [n, 3, 299, 299] in [-1, 1], or another fixed size, and gives [n, d] or
+        path: the file. Its network takes [n, 3, 299, 299] in [-1, 1], and gives [n, d] or
             [n, d, 1, 1]; pictures are brought to that size linearly.
 
     Raises:
@@ -52,11 +52,12 @@ class Inception:
     """
 
     AT_ONCE = 32  # pictures
+    SIDE = 299  # pixels
 
-    def __init__(self, path, side=299):
+    def __init__(self, path):
         import cv2
 
-        self.path, self.side = Path(path), side
+        self.path = Path(path)
         if not self.path.is_file():
             raise UserError(f"--inception: there is no file {path}; export the network as ONNX and name it")
         try:
@@ -76,7 +77,7 @@ class Inception:
 
         parts = []
         for start in range(0, len(pictures), self.AT_ONCE):
-            x = _resized(pictures[start:start + self.AT_ONCE], self.side).transpose(0, 3, 1, 2)
+            x = _resized(pictures[start:start + self.AT_ONCE], self.SIDE).transpose(0, 3, 1, 2)
             try:
                 self.network.setInput(np.ascontiguousarray(x))
                 parts.append(self.network.forward().reshape(len(x), -1))

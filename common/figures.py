@@ -24,6 +24,7 @@ MOST_FILES = 2000  # pictures that are read from a folder
 SMALLEST = 4  # pixels of a cell's height and width
 VISIBLE = 24  # levels of 255 by which something differs from the colour of the gaps
 NEAR = 0.4  # of the usual difference between cells and gaps: what is still a gap, blurred by scaling or JPEG
+RIM = 0.5  # of what differs from the gaps' colour within the cells: their outermost pixels have as much, 0.84 or more
 STRAY = 0.02  # share of a gap's pixels that may differ from it all the same
 SMOOTH = 1.0  # level of 255 by which a smoothed figure may differ from its explanation, on average
 OFFSETS = np.arange(-8, 8) / 16  # parts of a pixel
@@ -111,7 +112,8 @@ def read(path, rows=None, columns=None):
 def _read_figure(path, rows, columns):
     """`Shown` of one figure."""
     layout = PUBLISHED.get(path.name) or _of_run(path)
-    layout = replace(layout, rows=rows or layout.rows, columns=columns or layout.columns)
+    if path.name not in PUBLISHED:
+        layout = replace(layout, rows=rows or layout.rows, columns=columns or layout.columns)
     pixels = read_pixels(path)
     try:
         cells, size = cut(pixels, layout)
@@ -131,7 +133,7 @@ def _of_run(path):
     if not re.fullmatch(r"\d{4,}_\d{4,}\.png", path.name) or not (path.parent / "config.json").is_file():
         return Layout()
     config = read_config(path.parent)
-    height, width, _ = config["dataset"].get("shape", [28, 28, 1])
+    height, width = config["dataset"].get("shape", [28, 28, 1])[:2]
     return {
         "book": Layout(cell=(28, 28), real=0.5),
         "note6": Layout(cell=(28, 28)),
@@ -252,6 +254,10 @@ def _cut(frame, difference, colour, layout):
     if (len(down), len(across)) != wanted:
         raise _NoGrid(f"it shows {len(down)}×{len(across)} cells (rows × columns), not {wanted[0]}×{wanted[1]}")
     height, width = _size(down, "rows"), _size(across, "columns")
+    for runs, profile in ((down, other.mean(axis=1)), (across, other.mean(axis=0))):
+        rims = np.concatenate([profile[runs[:, 0]], profile[runs[:, 1] - 1]])
+        if layout.cell != (height, width) and np.median(rims) < RIM * np.median(profile[profile > STRAY]):
+            raise _NoGrid("its pictures run into the gaps")
 
     filled = np.array([[other[top:bottom, left:right].mean() > STRAY for left, right in across]
                        for top, bottom in down]).ravel()

@@ -9,7 +9,7 @@ import io
 import json
 import re
 from collections import Counter
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
 from string import Template
@@ -73,9 +73,6 @@ class Run:
     def __init__(self, path, name, ended=False):
         self.path, self.name = path, name
         self.config = read_config(path)
-        for part in ("options", "dataset", "versions", "machine"):
-            if not isinstance(self.config, dict) or not isinstance(self.config[part], dict):
-                raise UserError(f"{path / 'config.json'} is not as a run writes it (no names in {part!r}); restore it")
         self.steps = read_lines(path / "metrics.jsonl")
         with understood(path / "metrics.jsonl"):
             self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # an epoch's, seen so far
@@ -114,14 +111,10 @@ def understood(path):
                         "restore it, or move it away") from error
 
 
-def read_lines(path, torn=False):
+def read_lines(path):
     """The dictionaries in a file of JSON lines, without `evaluations`; none if it is missing.
 
-    A last line that is being written is left out.
-
-    Args:
-        path: of the file.
-        torn: leave out other lines that are not whole, too, as a power cut makes them.
+    Lines that are not whole are left out: the last one while it is being written, others where the power failed.
 
     Raises:
         UserError: there is something else in it.
@@ -135,7 +128,7 @@ def read_lines(path, torn=False):
     found = []
     for number, line in enumerate(lines, 1):
         if line.endswith(b"\n") and not line.startswith(EVALUATION):
-            with suppress(UserError) if torn else nullcontext(), understood(f"line {number} of {path}"):
+            with understood(f"line {number} of {path}"), suppress(json.JSONDecodeError, UnicodeDecodeError):
                 found.append(dict(json.loads(line)))
     return found
 
@@ -150,7 +143,7 @@ def time_spent(run):
         UserError: the file is not as a run writes it.
     """
     path = run / "timing.jsonl"
-    lines = read_lines(path, torn=True)
+    lines = read_lines(path)
     elapsed, steps, parts = 0.0, 0, Counter()
     with understood(path):
         for before, after in zip(lines, lines[1:], strict=False):

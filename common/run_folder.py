@@ -192,9 +192,10 @@ def evaluations(path):
 def _evaluation(written):
     """The values of such a line; none of a damaged one, which can be measured anew."""
     try:
-        return json.loads(written)
+        values = json.loads(written)
     except ValueError:
         return {}
+    return values if "step" in values else {}
 
 
 def add_evaluation(path, step, epoch, batch, **values):
@@ -210,8 +211,10 @@ def add_evaluation(path, step, epoch, batch, **values):
     """
     written = line({"evaluation": True, "step": step, "epoch": epoch, "batch": batch, **values})
     try:
-        with open(Path(path) / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(written)
+        with open(Path(path) / "metrics.jsonl", "ab+") as file:
+            if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
+                written = "\n" + written  # behind a line that a crash has torn
+            file.write(written.encode())
     except OSError as error:
         raise UserError(f"cannot write into {path}: {error.strerror}; free some space, or copy the run to a place "
                         "that can be written") from error
@@ -261,7 +264,7 @@ def read_config(path):
         return config
     except FileNotFoundError:
         raise UserError(f"there is no run in {path}: {file.name} is missing; train one, or name its folder") from None
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
         raise _unreadable(file, error) from error
 
 

@@ -53,7 +53,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from common import comparison, figures
-    from common.report import read_lines
+    from common.report import read_lines, understood
 
     with tqdm(disable=None, leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
@@ -72,7 +72,8 @@ def main(argv=None):
         sets = comparison.Sets(generated, ours if args.ours else None, tutorial.real)
         if trained:
             at("drawing")
-            sets.ours = trained.sample(len(generated), args.seed, args.checkpoint)[0]
+            checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else None
+            sets.ours = trained.sample(len(generated), args.seed, checkpoint)[0]
             at("reading the data")
             most = max(2, MEMORY // sets.ours[0].nbytes)
             sets.real, sets.held_out, sets.train = real(trained, most, args.data_dir)
@@ -90,7 +91,8 @@ def main(argv=None):
             rows.append(row)
             at(row.name)
         if trained:
-            rows += comparison.loss_rows(trained.config, read_lines(args.run / "metrics.jsonl", torn=True))
+            with understood(args.run / "metrics.jsonl"):
+                rows += comparison.loss_rows(trained.config, read_lines(args.run / "metrics.jsonl"))
 
         panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", generated),
                   ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import command, runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
+from common.errors import run_command  # noqa: E402
 from static_mnist.generate import PICTURE_FIXES  # noqa: E402
 
 
@@ -36,7 +36,7 @@ def main(argv=None):
     from tools.trained import Trained
 
     run = Trained(args.run, args.data_dir, sorted({*args.fix}))
-    checkpoints = [chosen(run, args.checkpoint)] if args.checkpoint else run.checkpoints
+    checkpoints = [run.chosen(args.checkpoint)] if args.checkpoint else run.checkpoints
     runtime.prepare()
 
     from common import evaluation
@@ -47,19 +47,6 @@ def main(argv=None):
     measured.measure(checkpoints)
     evaluation.save_figure(run.path / "metrics.png", measured)
     show(measured)
-
-
-def chosen(run, path):
-    """One of the run's checkpoints, by path or by name.
-
-    Raises:
-        UserError: it is none of them.
-    """
-    for known in run.checkpoints:
-        if path.resolve() == known.resolve() or str(path) == known.name:
-            return known
-    raise UserError(f"{path} is none of the checkpoints of {run.path}; name one of "
-                    + ", ".join(known.name for known in run.checkpoints))
 
 
 def show(measured):

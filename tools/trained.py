@@ -63,6 +63,18 @@ class Trained:
             return "digits"
         return {"auto": "mnist"}.get(wanted, wanted if wanted in CHOICES else "folder")
 
+    def chosen(self, path):
+        """One of ``checkpoints``, by path or by name.
+
+        Raises:
+            UserError: it is none of them.
+        """
+        for known in self.checkpoints:
+            if Path(path).resolve() == known.resolve() or str(path) == known.name:
+                return known
+        raise UserError(f"{path} is none of the checkpoints of {self.path}; name one of "
+                        + ", ".join(known.name for known in self.checkpoints))
+
     # What it generates
 
     def sample(self, count, seed=1, checkpoint=None, labels=None):

@@ -59,6 +59,26 @@ def test_the_books_published_figure_comes_back_to_the_pixel(tmp_path):
     assert "28×28" in shown.note
 
 
+@pytest.mark.parametrize("grid", [{}, {"rows": 6, "columns": 6}])
+def test_black_margins_are_not_taken_for_gaps(tmp_path, grid):
+    """Black pictures in black gaps, as torchvision draws them: nobody can tell how large they are."""
+    random = np.random.RandomState(1)
+    pixels = np.zeros([6 * 30 + 2, 6 * 30 + 2, 3], "uint8")
+    for number in range(36):
+        top, left = (2 + 30 * place for place in divmod(number, 6))
+        y, x = np.mgrid[:28, :28]
+        places = random.uniform(9, 19, [4, 2])
+        blob = sum(np.exp(-((y - v) ** 2 + (x - h) ** 2) / 12) for v, h in places)
+        pixels[top:top + 28, left:left + 28] = (255 * np.minimum(1, blob) * (blob > 0.1))[..., None]
+    with pytest.raises(UserError, match="cannot be cut into its pictures"):
+        figures.read(save(tmp_path / "letters.png", pixels), **grid)
+
+
+def test_a_published_figures_own_layout_counts(tmp_path):
+    path = save(tmp_path / "dcgan_demo.png", repeated(digits(256), 616))
+    assert len(figures.read(path, rows=8, columns=8).generated) == 128
+
+
 def test_an_incomplete_last_row_leaves_empty_cells_out(tmp_path):
     pictures = digits(242)
     shown = figures.read(save(tmp_path / "conditionalGAN_demo.png", repeated(pictures, 616)))

@@ -483,6 +483,13 @@ def test_where_the_time_went(run):
     assert rows["all else"] == ["12.5% · 0.2500 s"]
 
 
+def test_a_torn_line_among_the_losses_is_left_out(run):
+    before = page_of(run).rows()
+    lines = (run / "metrics.jsonl").read_bytes()
+    (run / "metrics.jsonl").write_bytes(b'{"step": 0, "epo\n' + b"\0" * 40 + b"\n" + lines)
+    assert page_of(run).rows() == before
+
+
 def test_the_clock_of_a_resumed_run_begins_anew(run):
     with (run / "timing.jsonl").open("a") as file:
         file.write('{"time": 200, "ste')  # the power failed here
@@ -504,8 +511,9 @@ def test_the_clock_of_a_resumed_run_begins_anew(run):
     ("config.json", "[]", "config.json cannot be read"),
     ("config.json", '["recipe", "options", "dataset", "versions", "machine"]', "config.json"),
     ("config.json", '{"recipe": 1}', "'recipe'"),
+    ("config.json", "[" * 100_000, "config.json cannot be read"),
     ("config.json", '{"recipe": "book", "options": [], "dataset": {}, "versions": {}, "machine": {}}', "'options'"),
-    ("metrics.jsonl", "{}\nno json\n{}\n", "line 2 of .*metrics.jsonl is not as a run writes it"),
+    ("metrics.jsonl", '{"step": 0, "batch": 0}\nno json\n5\n', "line 3 of .*metrics.jsonl is not as a run writes it"),
     ("metrics.jsonl", "[" * 100_000 + "\n", "line 1 of .*RecursionError"),
     ("metrics.jsonl", "5\n", "line 1 of .*metrics.jsonl"),
     ("metrics.jsonl", '{"step": 1}\n', "metrics.jsonl is not as a run writes it .KeyError: 'batch'"),

@@ -215,6 +215,16 @@ def test_resume_keeps_the_evaluations_of_what_is_left(tmp_path):
     assert [each["fid"] for each in evaluations(tmp_path)] == [0, 2]
 
 
+def test_an_evaluation_behind_a_torn_line_is_whole(tmp_path):
+    started(tmp_path, 1)
+    with open(tmp_path / "metrics.jsonl", "a") as file:
+        file.write('{"step": 1, "lo')
+    add_evaluation(tmp_path, 1, 0, 1, fid=2)
+    assert evaluations(tmp_path) == [{"evaluation": True, "step": 1, "epoch": 0, "batch": 1, "fid": 2}]
+    (tmp_path / "metrics.jsonl").write_text('{"evaluation": true, "fid": 2}\n')  # and one that lacks its step
+    assert evaluations(tmp_path) == []
+
+
 def test_evaluations_do_not_stand_in_for_missing_steps(tmp_path):
     started(tmp_path, 5)
     add_evaluation(tmp_path, 5, 0, 5, fid=1)

@@ -155,6 +155,14 @@ def test_what_is_wrong_with_a_run(run, call, tmp_path):
     refused(call("--run", demo, "--reference", demo), "cannot be read")
     refused(call("--run", run, "--reference", demo, "--checkpoint", tmp_path / "none.safetensors"), "none.safetensors")
     [checkpoint] = (run / "checkpoints").glob("*.safetensors")
+    assert call("--run", run, "--reference", demo, "--checkpoint", checkpoint.name)[0] == 0
+    other = shutil.copy(checkpoint, tmp_path / checkpoint.name)  # whole, and of the same recipe
+    refused(call("--run", run, "--reference", demo, "--checkpoint", other), "none of the checkpoints", checkpoint.name)
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["name"] = "MNIST"  # whose losses are published
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "metrics.jsonl").write_text('{"step": 1}\n')
+    refused(call("--run", run, "--reference", demo), "metrics.jsonl is not as a run writes it")
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     refused(call("--run", run, "--reference", demo), checkpoint.name)
     checkpoint.unlink()

@@ -92,7 +92,6 @@ def test_shifts_move_pictures_and_lose_nothing_else():
     np.testing.assert_array_equal(number, np.arange(200))
     assert set(row) == set(range(8, 13))
     assert set(column) == set(range(18, 23))
-    assert (np.delete(moved.reshape(200, -1).T, 0) <= 1).all()
     assert (moved == -1).sum() == 200 * 783
 
 
