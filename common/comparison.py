@@ -232,7 +232,7 @@ class Sets:
 
     @property
     def single(self):
-        first = np.unique(self.groups, return_index=True)[1]
+        first = np.sort(np.unique(self.groups, return_index=True)[1])
         return replace(self, tutorial=self.tutorial[first], ours=self.ours[:len(first)], groups=None)
 
     @property
