@@ -20,6 +20,7 @@ from common.run_folder import read_config
 
 MOST_PIXELS = 1 << 24  # of a figure; the largest that the project draws has 1.4 million
 MOST_FILES = 2000  # pictures that are read from a folder
+MOST_BYTES = 100_000_000  # of them all, a byte a colour and pixel
 
 SMALLEST = 4  # pixels of a cell's height and width
 VISIBLE = 24  # levels of 255 by which something differs from the colour of the gaps
@@ -175,8 +176,9 @@ def _read_singles(folder):
     files = [file for file in files if file.name.startswith("generated_")] or files
     if not files:
         raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); name another folder")
-    if len(files) > MOST_FILES:
-        files = [files[i] for i in np.linspace(0, len(files) - 1, MOST_FILES).astype(int)]
+    most = min(MOST_FILES, max(2, MOST_BYTES // read_pixels(files[0]).nbytes))
+    if len(files) > most:
+        files = [files[i] for i in np.linspace(0, len(files) - 1, most).astype(int)]
     pictures = []
     for file in files:
         pixels = read_pixels(file)

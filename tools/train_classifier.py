@@ -27,7 +27,7 @@ def options(argv=None):
     parser = command.Parser(prog="train_classifier.py", description=__doc__.splitlines()[0].split(":")[0] + ".")
     add = parser.add_argument
     add("--dataset", choices=EPOCHS, required=True, help="what to train on")
-    add("--data_dir", type=Path, metavar="DIR", help="folder of the idx files")
+    add("--data_dir", type=Path, metavar="PATH", help="folder of the idx files, or one EMNIST part's file of images")
     add("--epochs", type=command.positive, metavar="N",
         help="default: " + ", ".join(f"{count} for {name}" for name, count in EPOCHS.items()))
     add("--seed", type=command.seed, default=0, metavar="N", help="of initial values, order, shifts and dropout")
@@ -47,7 +47,12 @@ def split(dataset, data_dir):
     train = datafiles.load(dataset, data_dir, "train")
     if train.labels is None:
         raise UserError(f"{train.name} in {train.source} has no labels; put their file beside the images")
-    test = datafiles.load(dataset, data_dir, "test")
+    try:
+        test = datafiles.load(dataset, data_dir, "test")
+    except datafiles.NotThere:  # of EMNIST one part's file was named
+        if not Path(data_dir or "").is_file():
+            raise
+        test = train
     if test.labels is not None and test.checksum != train.checksum and test.classes == train.classes:
         parts = (train.images, train.labels), (test.images, test.labels)
         return *parts, train.classes, f"trained on {train.name} train, tested on its test part"

@@ -162,6 +162,14 @@ def test_published_faces_real_and_generated(tmp_path):
     assert figures.read(tmp_path / "face_image1.jpeg").generated is None
 
 
+def test_of_many_large_pictures_some_are_read(tmp_path, monkeypatch):
+    for number in range(9):
+        Image.new("RGB", (8, 8), (10 * number, 0, 0)).save(tmp_path / f"{number}.png")
+    monkeypatch.setattr(figures, "MOST_BYTES", 3 * 8 * 8 * 3)
+    pictures = figures.read(tmp_path).generated
+    np.testing.assert_allclose((pictures[:, 0, 0, 0] + 1) * 127.5, [0, 40, 80], atol=1e-3)  # evenly spread
+
+
 def test_single_pictures_of_a_folder(tmp_path):
     pictures = digits(5)
     for number, picture in enumerate(pictures):

@@ -62,8 +62,9 @@ def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):
     assert output.read_bytes() == first
 
 
-def test_parts_of_emnist_without_a_test_part(emnist):
-    train, test, classes, protocol = train_classifier.split("emnist", emnist)
+@pytest.mark.parametrize("named", ["", "emnist-bymerge-test-images-idx3-ubyte"])  # the folder, or the part's file
+def test_parts_of_emnist_without_a_test_part(emnist, named):
+    train, test, classes, protocol = train_classifier.split("emnist", emnist / named)
     assert len(classes) == 47
     whole = datafiles.load("emnist", emnist)
     np.testing.assert_array_equal(test[0], whole.images[9::10])
