@@ -27,6 +27,8 @@ from paddle.base import core
 from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 
+from common import compat
+
 SOURCE = Path(__file__).with_name("fast_ops.cc")
 
 
@@ -133,8 +135,7 @@ def _convolution(layer, x, padding, size, transposed):
 
 def _call(name, inputs, outputs, attributes):
     """Run or record a custom operator; its first output. Dynamic graph, PIR and old static programs differ."""
-    in_pir = getattr(paddle.framework, "in_pir_mode", bool)()
-    if paddle.in_dynamic_mode() or in_pir:
+    if paddle.in_dynamic_mode() or compat.pir():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
         return run(name, *inputs.values(), *attributes.values())[0]
     helper = LayerHelper(name)
@@ -147,8 +148,10 @@ def _call(name, inputs, outputs, attributes):
 def available():
     """Whether the operators are loaded; builds and loads them at the first call, and says so if it cannot."""
     try:
-        library = _build()
-        names = core.load_op_meta_info_and_register_op(str(library))
+        try:
+            names = core.load_op_meta_info_and_register_op(str(_build()))
+        except (RuntimeError, ValueError):  # of another C library, or cut short by a power failure
+            names = core.load_op_meta_info_and_register_op(str(_build(anew=True)))
         refresh = OpProtoHolder.instance().update_op_proto
         refresh(names) if names else refresh()
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
@@ -159,8 +162,8 @@ def available():
     return True
 
 
-def _build():
-    """The path of the compiled operators; compiles them unless the cache holds them.
+def _build(anew=False):
+    """The path of the compiled operators; compiles them unless the cache holds them, or ``anew``.
 
     Raises:
         OSError: no compiler, or a folder that cannot be written.
@@ -176,14 +179,14 @@ def _build():
     digest = hashlib.sha256(source + " ".join(command).encode()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddle_gan_tutorials"
     library = cache / f"{paddle.__version__}-{sys.implementation.cache_tag}-{platform.machine()}-{digest}" / "fast.so"
-    if library.exists():
+    if library.exists() and not anew:
         return library
     compiler = shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise OSError("no C++ compiler: install g++")
     library.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(library.with_name("lock")):  # another process may be building it: wait for that one
-        if library.exists():
+        if library.exists() and not anew:
             return library
         start = time.monotonic()
         print("building fast CPU operators, once: about 10 s ...", end=" ", file=sys.stderr, flush=True)

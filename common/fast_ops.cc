@@ -103,7 +103,7 @@ static std::mutex mutex;
 
 // Working memory that only grows, so that large buffers are not given back and fetched again at each call.
 static float *buffer(int slot, size_t bytes) {
-  static struct { float *data; size_t bytes; } slots[5];
+  static struct { float *data; size_t bytes; } slots[4];
   auto &s = slots[slot];
   if (s.bytes < bytes) {
     free(s.data);
@@ -306,6 +306,10 @@ static void unfold(const Geometry &g, float *x, float *windows) {
 static void few_channels(Kind kind, const Geometry &g, const float *x, const float *w, const float *y, float *out) {
   const int64_t window = g.window(), pixels = g.oh * g.ow, weights = g.o * window;
   const int64_t picture = g.c * g.h * g.w, maps = g.o * pixels;
+  if (g.n == 0) {
+    if (kind == BACKWARD_WEIGHTS) std::fill(out, out + weights, 0.f);
+    return;
+  }
   const int threads = std::min<int64_t>(omp_get_max_threads(), g.n);
   float *all_windows = buffer(0, sizeof(float) * threads * window * pixels);
   float *all_sums = kind == BACKWARD_WEIGHTS ? buffer(1, sizeof(float) * threads * weights) : nullptr;
