@@ -25,9 +25,13 @@ def cpu_name():
     return platform.processor() or platform.machine()
 
 
-def cores():
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
+    """The processor cores that this process may use, a container's quota of them among what limits it."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+        share, period = map(int, quota.read_text().split())
+        count = min(count, max(1, share // period))
+    return count
 
 
 def fast_settings():
@@ -59,24 +63,25 @@ def prepare(use_gpu=False):
         UserError: as `place`.
     """
     if "paddle" not in sys.modules:
-        _keep_memory()
+        keep_memory()
         _import_paddle()
     place(use_gpu)
 
 
-def _keep_memory():
+def keep_memory():
     """Let the C library keep what Paddle frees for its next request of the same size.
 
     It would hand each large array back to the system and fault its pages in anew, dozens of times an
     iteration. All threads share one pool, lest each new one, such as a reader's of every epoch, keeps another.
-    Only glibc has the call; elsewhere nothing changes.
+    Only glibc has the call; elsewhere nothing changes, nor where an older glibc forbids so high a threshold: the
+    other two alone would make it worse.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
         trim_threshold, mmap_threshold, arena_max = -1, -3, -8  # malloc.h: M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, …
-        libc.mallopt(mmap_threshold, 1 << 30)
-        libc.mallopt(trim_threshold, 2 ** 31 - 1)
-        libc.mallopt(arena_max, 1)
+        if libc.mallopt(mmap_threshold, 1 << 30):
+            libc.mallopt(trim_threshold, 2 ** 31 - 1)
+            libc.mallopt(arena_max, 1)
 
 
 def _import_paddle():

@@ -15,6 +15,15 @@ from common.errors import UserError
 ROOT = Path(__file__).resolve().parents[2]
 
 
+@pytest.mark.parametrize(("quota", "count"), [
+    ("100000 100000\n", 1), ("50000 100000\n", 1), ("max 100000\n", None), ("", None), (None, None)])
+def test_a_containers_quota_counts(tmp_path, quota, count):
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    everything = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert runtime.cores(tmp_path / "cpu.max") == (count or everything)
+
+
 def prepared(**environment):
     """What `prepare` leaves in a fresh process: the settings, and what it prints."""
     program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
