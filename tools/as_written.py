@@ -8,9 +8,9 @@ from contextlib import nullcontext
 
 import paddle
 from paddle.nn import functional as F
-from paddle.static import Program, program_guard
 
-from common import compat, fast
+from common import fast
+from common.compat import scalar
 from dygraph_celeba import gan as faces
 from static_mnist import book, cgan, note6
 
@@ -30,17 +30,7 @@ class ThroughNumPy:
 
 
 class Book(ThroughNumPy, book.BookGAN):
-    """The book's, with gradients of D's weights in ``dg_program``."""
-
-    def build(self):
-        super().build()
-        self.dg_program = Program()
-        with program_guard(self.dg_program, self.startup):
-            noise = paddle.static.data("noise", [None, book.NOISE_SIZE], "float32")
-            dg_logit = book.D()(book.G()(noise))
-            self.dg_loss = book.loss(dg_logit, paddle.ones_like(dg_logit))
-            compat.minimize(paddle.optimizer.Adam(book.LEARNING_RATE), self.dg_loss, self.dg_program,
-                            self.trained["G"])
+    """The book's."""
 
 
 class Note6(ThroughNumPy, note6.Note6GAN):
@@ -62,6 +52,7 @@ class Faces(faces.FaceGAN):
     """CelebA's: G is recorded for D's step too, and then detached."""
 
     def train_discriminator(self, real, noise):
+        self.optimizerD.clear_grad()
         output = self.netD(real)
         errD_real = self.loss(output, paddle.full_like(output, faces.real_label))
         self.update(self.optimizerD, errD_real)
@@ -69,7 +60,7 @@ class Faces(faces.FaceGAN):
         output = self.netD(fake.detach())
         errD_fake = self.loss(output, paddle.full_like(output, faces.fake_label))
         self.update(self.optimizerD, errD_fake)
-        return faces.scalar(errD_real), faces.scalar(errD_fake)
+        return scalar(errD_real), scalar(errD_fake)
 
     @staticmethod
     def update(optimizer, loss):
@@ -81,7 +72,7 @@ class Faces(faces.FaceGAN):
 def undo():
     """Take the modules' own savings back, in this process."""
     fast.max_pool_leaky_relu = activation_then_pool
-    note6.frozen = cgan.frozen = lambda network: network
+    book.frozen = note6.frozen = lambda network: network  # the chapter's TensorFlow computes no such gradients
     cgan.Dropout = Dropout
     faces.frozen = lambda network: nullcontext()
 

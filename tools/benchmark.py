@@ -4,6 +4,7 @@ Each way runs in a process of its own. The processes take turns, one iteration e
 same moods of the machine; medians and ratios are of these. ``docs/performance.md`` explains the figures.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -19,10 +20,11 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
+from common import runtime
+from common.errors import UserError, run_command
 
 WRITTEN, OURS, TORCH, PRODUCT = "as written", "ours", "PyTorch", "product"
+TORCH_KEPT = "PyTorch, memory kept"  # with the C library told to keep what is freed, as it is for ours
 COLOURS = {WRITTEN: "tab:blue", TORCH: "tab:orange", OURS: "tab:green"}
 REST = 0.3  # seconds after a turn, in which the threads of its process cease to wait actively
 DISTURBED = 0.1  # cores that other processes take at most in a good turn
@@ -85,7 +87,9 @@ def answer(value):
 
 def prepare(row, way, batch, folder):
     """(facts to report, units of work in a run, the run)."""
-    if way == TORCH:
+    if way in (TORCH, TORCH_KEPT):
+        if way == TORCH_KEPT:
+            runtime.keep_memory()
         import torch
         import torch_reference
 
@@ -94,7 +98,7 @@ def prepare(row, way, batch, folder):
     if row == "crop":
         return {}, len(list((folder / "img_align_celeba").iterdir())), prepare_crop(way, folder)
     if way == MEMORY:
-        runtime._keep_memory = lambda: None
+        runtime.keep_memory = lambda: None
     if way == WRITTEN:
         import zlib  # noqa: F401  Paddle 2.6 crashes without it, see `common.runtime`
     else:
@@ -224,8 +228,9 @@ class Worker:
     def turn(self):
         """Run once: (seconds of a unit of work, cores that other processes took meanwhile)."""
         start, before = time.perf_counter(), self.others()
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+        with contextlib.suppress(BrokenPipeError):  # it has ended: `answer` says so
+            self.process.stdin.write("go\n")
+            self.process.stdin.flush()
         seconds = self.answer()
         return seconds, (self.others() - before) / (time.perf_counter() - start)
 
@@ -241,7 +246,8 @@ class Worker:
 
     def close(self):
         """End the process."""
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.stdin.close()
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -309,9 +315,10 @@ def note(text):
 def measure_gan(row, options, batch=None, threads=None, stock=True):
     """One recipe's iteration."""
     batch = batch or options.batch or GANS[row].batch
-    ways = [WRITTEN, OURS, TORCH, PRODUCT] if stock else [OURS, TORCH, PRODUCT]
-    workers = {way: Worker(row, way, batch, threads=threads, python=options.torch if way == TORCH else sys.executable)
-               for way in ways if way != TORCH or options.torch}
+    torch = [TORCH, *([TORCH_KEPT] if stock else [])] if options.torch else []
+    ways = [*([WRITTEN] if stock else []), OURS, *torch, PRODUCT]
+    workers = {way: Worker(row, way, batch, threads=threads, python=options.torch if way in torch else sys.executable)
+               for way in ways}
     threads = threads or runtime.cores()
     about, measured = measure(f"{row}, batch {batch}, {threads} threads", workers, options)
     return {"row": row, "batch": batch, "threads": threads, "gflop": about[OURS]["gflop"],
@@ -460,19 +467,20 @@ def share_of_product(result):
 def compared(result):
     """Cells of the ways beside ours: times, then ratios to ours."""
     seconds = result["seconds"]
-    ways = [way for way in (WRITTEN, TORCH) if way in seconds]
+    ways = [way for way in (WRITTEN, TORCH, TORCH_KEPT) if way in seconds]
     return {**{way: short(median(seconds[way])) for way in (*ways, OURS)},
             **{f"× {way}": times(ratio(seconds[way], seconds[OURS])) for way in ways}}
 
 
 def gan_table(results):
     """Training iterations."""
-    header = ["iteration", "batch", WRITTEN, OURS, TORCH, f"× {WRITTEN}", f"× {TORCH}", "GFLOP", "of the product"]
+    header = ["iteration", "batch", WRITTEN, OURS, TORCH, f"× {WRITTEN}", f"× {TORCH}", f"× {TORCH_KEPT}", "GFLOP",
+              "of the product"]
     lines = []
     for result in results:
         cells = compared(result)
         rate, share = share_of_product(result)
-        lines.append([GANS[result["row"]].title, result["batch"], *(cells.get(name, "–") for name in header[2:7]),
+        lines.append([GANS[result["row"]].title, result["batch"], *(cells.get(name, "–") for name in header[2:8]),
                       f"{result['gflop']:.1f}", f"{percent(share)} of {rate:.0f} GFLOP/s"])
     return table(header, lines)
 
@@ -544,12 +552,8 @@ def show(report):
 
 def plot(report, path):
     """Draw the speeds beside the loops as written, and how the book grows, if measured."""
-    import matplotlib
-
-    matplotlib.use("agg")
-    import matplotlib.pyplot as plt
-
     from common.files import replacing
+    from common.plotting import plt
 
     gans = [result for result in report["rows"] if result["row"] in GANS]
     panels = bool(gans) + len(report["growth"])

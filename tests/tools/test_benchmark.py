@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.errors import UserError
+
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "benchmark.py"
 
@@ -36,7 +38,7 @@ def test_a_training_row_measures_each_way_and_counts_the_work(tmp_path):
     assert {"as written", "ours", "product"} <= set(row["seconds"])
     assert all(len(values) == 1 and values[0] > 0 for values in row["seconds"].values())
     [line] = cells(result.stdout, "conditional")
-    assert line[1] == "4" and line[7] == "11.4" and "GFLOP/s" in line[8]
+    assert line[1] == "4" and line[8] == "11.4" and "GFLOP/s" in line[9]
     assert Image.open(tmp_path / "out.png").size[0] > 300
 
 
@@ -48,6 +50,20 @@ def test_crop_and_loader_rows(tmp_path):
     assert {"as written", "same pixels", "fast", "packed", "packed fast"} <= set(crop["seconds"])
     assert len(cells(result.stdout, "folder to folder")) == 2 and len(cells(result.stdout, "archive to packed")) == 2
     assert cells(result.stdout, "packed cache")
+
+
+def test_a_worker_that_ends_is_one_line_and_no_end_without_a_word(tmp_path, monkeypatch):
+    sys.path.insert(0, str(TOOL.parent))
+    try:
+        import benchmark
+    finally:
+        sys.path.remove(str(TOOL.parent))
+    worker = benchmark.Worker("loader", benchmark.OURS, 4, tmp_path)
+    worker.process.kill()
+    worker.process.wait()
+    with pytest.raises(UserError, match="has failed: .*leave its row out"):
+        worker.turn()
+    worker.close()
 
 
 def test_mistakes_are_one_line(tmp_path):
