@@ -1,6 +1,11 @@
 """A user's mistake is one line on stderr and exit code 2, never a traceback."""
 
+import contextlib
+import errno
 import sys
+
+# What the system says of a name that a user has typed, wherever it comes up
+REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS}
 
 
 class UserError(Exception):
@@ -20,7 +25,7 @@ class RunStopped(UserError):
 def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
-    A `UserError` becomes one line on stderr and its exit code, so does a file that the system refuses; Ctrl-C becomes
+    A `UserError` becomes one line on stderr and its exit code, so does a name that the system refuses; Ctrl-C becomes
     130, the shell's usual code.
     Characters that the terminal or file cannot take are written as escapes, not a reason to stop.
     """
@@ -30,18 +35,22 @@ def run_command(main):
     try:
         return main() or 0
     except UserError as error:
-        text = str(error).replace("\n", "\\n")  # a file's name may hold one
-        print(f"error: {text}" if error.exit_code == 2 else text, file=sys.stderr)
+        say(f"error: {error}" if error.exit_code == 2 else str(error))
         return error.exit_code
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted")
         return 130
     except BrokenPipeError:  # `… | head`: the reader has gone, which is no error of ours
         sys.stderr.close()
         return 0
-    except OSError as error:  # a name that is too long, a folder that may not be entered, anywhere
-        if error.filename is None:
+    except OSError as error:
+        if error.errno not in REFUSED or error.filename is None:
             raise
-        name = str(error.filename).replace("\n", "\\n")
-        print(f"error: cannot use {name}: {error.strerror}; check the name and its permissions", file=sys.stderr)
+        say(f"error: cannot use {error.filename}: {error.strerror}; check the name and its permissions")
         return 2
+
+
+def say(text):
+    """Print one line to stderr, where there is anybody to read it."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text.replace("\n", "\\n"), file=sys.stderr, flush=True)  # a file's name may hold a line's end

@@ -28,7 +28,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from common import checkpoint, plotting, report
 from common.errors import RunStopped, UserError
@@ -39,19 +39,13 @@ CHECKPOINT_SECONDS = 300
 
 
 class Signals:
-    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once.
-
-    So is SIGPIPE, when whoever read the output has gone, as in ``… | head``.
-    """
-
-    NAMES = ("SIGINT", "SIGTERM", "SIGPIPE")
+    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once."""
 
     def __init__(self):
         self.received = None
 
     def __enter__(self):
-        here = [getattr(signal, name) for name in self.NAMES if hasattr(signal, name)]  # Windows has no SIGPIPE
-        self.before = {number: signal.signal(number, self.note) for number in here}
+        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_):
@@ -62,8 +56,9 @@ class Signals:
         if self.received is not None:
             sys.exit(128 + number)
         self.received = number
-        print(f"\n{signal.Signals(number).name}: saving after this batch; once more to stop at once",
-              file=sys.stderr, flush=True)
+        with suppress(BrokenPipeError):  # the reader of both outputs may have gone
+            print(f"\n{signal.Signals(number).name}: saving after this batch; once more to stop at once",
+                  file=sys.stderr, flush=True)
 
 
 class Loop:
@@ -157,15 +152,21 @@ class Loop:
                     name: round(value, 4) for name, value in self.seconds.items()})
             if last and hasattr(self.gan, "end_epoch"):
                 self.gan.end_epoch(self.folder.path)
-            if last or self.signals.received or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            stop = self.stopped_by(progress)
+            if last or stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
                 with self.timed("checkpoints"):
                     path = self.save()
                 saved = time.monotonic()
-            if self.signals.received and self.step < self.steps:
-                name = signal.Signals(self.signals.received).name
-                raise RunStopped(f"stopped by {name} after epoch {epoch} batch {number}; "
-                                 f"saved {path}; go on with --resume",
-                                 exit_code=128 + self.signals.received)
+            if stop and self.step < self.steps:
+                why, code = stop
+                raise RunStopped(f"stopped by {why} after epoch {epoch} batch {number}; saved {path}; "
+                                 "go on with --resume", exit_code=code)
+
+    def stopped_by(self, progress):
+        """(why, exit code) when the run is to end after this batch, else None."""
+        if self.signals.received:
+            return signal.Signals(self.signals.received).name, 128 + self.signals.received
+        return ("its reader's end", 141) if progress.unread else None  # as in `… | head`; the shell's code for it
 
     @contextmanager
     def timed(self, part):

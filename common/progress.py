@@ -19,10 +19,14 @@ class Progress:
         total: batches of the whole run.
         done: batches done before, in a resumed run.
         batch_size: pictures in a batch.
+
+    Attributes:
+        unread: a line has found nobody to read it.
     """
 
     def __init__(self, total, done, batch_size):
         self.total, self.done, self.batch_size = total, done, batch_size
+        self.unread = False
         self.terminal = sys.stderr.isatty()
         self.bar = tqdm(total=total, initial=done, disable=not self.terminal, file=sys.stderr, leave=False,
                         dynamic_ncols=True, bar_format="{percentage:.0f}% |{bar}|")
@@ -52,14 +56,16 @@ class Progress:
             self.line(f"epoch {epoch} batch {batch + 1}/{batches}: {rates}")
 
     def line(self, text):
-        """Print a line, above the bar where there is one; nothing more when its reader has gone."""
+        """Print a line, above the bar where there is one; see ``unread`` for a reader that has gone."""
         try:
             if self.terminal:
                 self.bar.write(text, file=sys.stdout)
+                sys.stdout.flush()
             else:
                 print(text, flush=True)
-        except BrokenPipeError:  # the loop knows by SIGPIPE; what is still to be written goes nowhere
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        except BrokenPipeError:
+            self.unread = True
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
 
     def close(self):
         """Take the bar away."""

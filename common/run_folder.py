@@ -50,6 +50,10 @@ class RunFolder:
         self.metrics_path = self.path / "metrics.jsonl"
         self.timing_path = self.path / "timing.jsonl"
         self._metrics = None
+        records = (self.metrics_path, *checkpoint.listing(self.checkpoints))
+        if not self.config_path.is_file() and not overwrite and any(path.exists() for path in records):
+            raise UserError(f"{self.path} holds a run without its config.json; put that back, or --overwrite deletes "
+                            "the run")
         if resume and not self.config_path.is_file():
             raise UserError(f"--resume: there is no run in {self.path}; leave the flag out to start one")
         try:
@@ -65,8 +69,7 @@ class RunFolder:
         for folder in (self.path, self.checkpoints, self.frames):  # what was being written when a run was killed
             for half in folder.glob(UNFINISHED):
                 half.unlink(missing_ok=True)
-        there = (self.config_path, self.metrics_path, *checkpoint.listing(self.checkpoints))
-        if any(path.exists() for path in there) and not resume:
+        if not resume and any(path.exists() for path in (self.config_path, *records)):
             if not overwrite:
                 self.close()
                 raise UserError(f"{self.path} holds a run already; "

@@ -53,8 +53,9 @@ def test_a_run_is_not_started_twice(tmp_path):
 def test_a_run_without_its_config_is_not_written_over(tmp_path, left):
     (tmp_path / left).parent.mkdir(exist_ok=True)
     (tmp_path / left).write_text("x")
-    with pytest.raises(UserError, match="holds a run already"):
-        RunFolder(tmp_path)
+    for resume in (False, True):
+        with pytest.raises(UserError, match="a run without its config.json; put that back, or --overwrite"):
+            RunFolder(tmp_path, resume)
     assert (tmp_path / left).read_text() == "x"
     RunFolder(tmp_path, overwrite=True).close()
     assert content(tmp_path) == {}
