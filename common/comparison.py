@@ -15,7 +15,6 @@ RESAMPLES = 2000  # of the bootstrap
 LEVEL = 0.99
 TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
 TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
-AT_ONCE = 100  # pictures whose distances to all others are in memory
 FEWEST_BATCHES = 100  # whose losses tell how far one batch's may lie from another's
 SHOWN = 64  # pictures of each kind in the picture
 
@@ -97,15 +96,11 @@ def nearest(pictures, others, among_themselves=False):
         others: [m, H, W, C].
         among_themselves: the pictures are among the others, and not meant.
     """
-    flat, known = (np.ascontiguousarray(each.reshape(len(each), -1), "float32") for each in (pictures, others))
-    squares = np.einsum("nd,nd->n", known, known)
-    numbers = []
-    for start in range(0, len(flat), AT_ONCE):
-        distances = squares - 2 * flat[start:start + AT_ONCE] @ known.T  # but for the pictures' own squares
-        if among_themselves:  # the nearest is the picture itself
-            distances[np.arange(len(distances)), distances.argmin(axis=1)] = np.inf
-        numbers.append(distances.argmin(axis=1))
-    numbers = np.concatenate(numbers)
+    from sklearn.neighbors import NearestNeighbors
+
+    flat, known = (each.reshape(len(each), -1) for each in (pictures, others))
+    rank = int(among_themselves)  # the nearest is the picture itself
+    numbers = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, rank + 1, return_distance=False)[:, rank]
     return numbers, np.sqrt(((flat - known[numbers]) ** 2).mean(axis=1)) * 127.5
 
 
@@ -232,8 +227,11 @@ class Sets:
 
     @property
     def single(self):
+        if self.groups is None:
+            return self
         first = np.sort(np.unique(self.groups, return_index=True)[1])
-        return replace(self, tutorial=self.tutorial[first], ours=self.ours[:len(first)], groups=None)
+        spread = np.linspace(0, len(self.ours) - 1, len(first)).astype(int)
+        return replace(self, tutorial=self.tutorial[first], ours=self.ours[spread], groups=None)
 
     @property
     def reference(self):
@@ -327,10 +325,10 @@ def kernel_row(sets, features):
 
     notes = ["" if hasattr(features, "probabilities") else
              "these features see edges and coarse colours, not whether a face is one", without_twins(sets)]
-    sets = sets.single
+    reference, sets = sets.reference, sets.single
     found = {kind: features.features(pictures) for kind, pictures in sets.each()}
-    known = found[sets.reference]
-    if sets.reference == "tutorial":
+    known = found[reference]
+    if reference == "tutorial":
         value, low, high = kernel_distance(found["ours"], known, np.random.RandomState(0))
         notes.insert(0, f"95 % interval {low:.3g} … {high:.3g}")
         return Row(f"KID of ours to the tutorial's ({features.name})", None, value,
@@ -355,6 +353,8 @@ def twins_row(sets, limit):
     """
     def has_twin(pictures):
         pictures = small(pictures[:len(sets.tutorial)])  # the more there are, the nearer is the nearest
+        if len(pictures) == 1:
+            return np.zeros(1)
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
 
     values = {kind: has_twin(pictures) for kind, pictures in sets.each()}

@@ -25,7 +25,7 @@ MOST_BYTES = 100_000_000  # of them all, a byte a colour and pixel
 SMALLEST = 4  # pixels of a cell's height and width
 VISIBLE = 24  # levels of 255 by which something differs from the colour of the gaps
 NEAR = 0.4  # of the usual difference between cells and gaps: what is still a gap, blurred by scaling or JPEG
-RIM = 0.5  # of what differs from the gaps' colour within the cells: their outermost pixels have as much, 0.84 or more
+RIM = 0.5  # of what differs from the gaps' colour within the cells: at their rims it is more, 0.64 at the least seen
 STRAY = 0.02  # share of a gap's pixels that may differ from it all the same
 SMOOTH = 1.0  # level of 255 by which a smoothed figure may differ from its explanation, on average
 OFFSETS = np.arange(-8, 8) / 16  # parts of a pixel
@@ -166,7 +166,7 @@ def read_pixels(path):
 
 
 def _read_singles(folder):
-    """The pictures of a folder, one a file: float32 [n, H, W, C] in [-1, 1].
+    """The pictures of a folder, one a file, evenly spread ones of very many: float32 [n, H, W, C] in [-1, 1].
 
     Of a folder that ``generate.py`` has written, the single pictures and not their grid.
     """
@@ -192,7 +192,7 @@ def _read_singles(folder):
 # ---- cutting -----------------------------------------------------------------------------------------------
 
 
-def cut(figure, layout=Layout()):  # noqa: B008  it is frozen
+def cut(figure, layout=Layout()):
     """Cut a figure into its cells.
 
     Empty cells behind the last picture are left out.
@@ -257,7 +257,7 @@ def _cut(frame, difference, colour, layout):
         raise _NoGrid(f"it shows {len(down)}×{len(across)} cells (rows × columns), not {wanted[0]}×{wanted[1]}")
     height, width = _size(down, "rows"), _size(across, "columns")
     for runs, profile in ((down, other.mean(axis=1)), (across, other.mean(axis=0))):
-        rims = np.concatenate([profile[runs[:, 0]], profile[runs[:, 1] - 1]])
+        rims = np.concatenate([profile[runs[:, 0] + 1], profile[runs[:, 1] - 2]])  # the outermost may be smoothed
         if layout.cell != (height, width) and np.median(rims) < RIM * np.median(profile[profile > STRAY]):
             raise _NoGrid("its pictures run into the gaps")
 

@@ -173,4 +173,4 @@ def _enough(a, b, least, what):
                         "take an earlier one")
     if min(len(a), len(b)) < least:
         raise UserError(f"{what} wants {least} pictures or more of each kind, here are {len(a)} and {len(b)}; "
-                        "take more")
+                        "take more pictures")

@@ -74,6 +74,13 @@ def test_the_nearest_other_picture():
     assert numbers.tolist() == [1, 2] and not distances.any()
 
 
+def test_a_twin_is_not_taken_for_the_picture_itself():
+    pictures = noise(20, 0, 16)
+    pictures[1] = pictures[0] + 1e-4
+    numbers, distances = comparison.nearest(pictures, pictures, among_themselves=True)
+    assert list(numbers[:2]) == [1, 0] and 0 < distances[0] < 0.1
+
+
 def test_entropy():
     assert comparison.entropy(np.arange(8)) == pytest.approx(3)
     assert str(comparison.entropy(np.zeros(5, int))) == "0.0"  # and not -0.0
@@ -132,6 +139,14 @@ def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
     assert [row.verdict for row in found].count("differs") <= 1
     assert all("of the tutorial's 128 16 without their twins" in row.note for row in found)
 
+    ours = drawn(128, 7)
+    ours = ours[np.argsort(ours[:, :4].mean(axis=(1, 2, 3)))]  # sorted, as a folder or a grid of classes may be
+    sets = Sets(again, ours, groups=np.arange(128) % 16)
+    assert abs(sets.single.ours.mean() - ours.mean()) < 0.01 and len(sets.single.ours) == 16
+    assert Sets(again, ours).single.tutorial is again
+    copies = rows(Sets(noise(1, 0)[np.zeros(20, int)], noise(20, 1)))  # one picture only, and no real ones
+    assert copies["KID"].verdict.startswith("not measured")
+
 
 def test_no_twins_in_a_few_pictures_are_not_none_for_certain():
     row = rows(Sets(noise(16, 0), noise(16, 1), real=noise(64, 2)))["share of pictures with a twin"]
@@ -186,6 +201,7 @@ def test_learnt_by_heart():
     assert row.real > 10 and "from each other" in row.note
     single = rows(Sets(noise(20, 1), noise(20, 2), noise(20, 4), noise(1, 3), train, True))
     assert "as far from" in single["distance to the nearest training picture"].note
+    assert single["share of pictures with a twin"].real == 0
 
 
 def test_what_is_missing_is_left_out():

@@ -183,5 +183,5 @@ def test_label_agreement():
 def test_too_few_pictures(measure, enough):
     measure(normal(enough), normal(enough, seed=1))
     for few, many in ((enough - 1, 50), (50, enough - 1)):
-        with pytest.raises(UserError, match=rf"wants {enough} pictures or more of each kind.*take more"):
+        with pytest.raises(UserError, match=rf"wants {enough} pictures or more of each kind.*take more pictures"):
             measure(normal(few), normal(many))
