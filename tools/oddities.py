@@ -5,11 +5,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.command import Parser, positive  # noqa: E402
-from common.errors import run_command  # noqa: E402
-from dygraph_celeba import train as faces  # noqa: E402
-from static_mnist import train as static  # noqa: E402
-from tools import evaluate  # noqa: E402
+from common.command import Parser, positive
+from common.errors import UserError, run_command
+from dygraph_celeba import train as faces
+from static_mnist import train as static
+from tools import evaluate
 
 AS_IT_IS = "default"  # the tutorial, nothing mended
 UNSEEN = ("epochs", "colour_map", "own_range", "minus_one_layout")  # oddities that change nothing that is measured here
@@ -19,10 +19,10 @@ def options(argv=None):
     """The command's options, and those that go on to the recipe's train.py.
 
     Raises:
-        UserError: there is no such oddity.
+        UserError: there is no such oddity, or an option is one that this command decides itself.
     """
     parser = Parser(prog="oddities.py", description=(
-        "Train a tutorial's recipe as it is and with each of its oddities mended, from several seeds; measure the runs "
+        "Train a tutorial's recipe as it is and with single oddities mended, from several seeds; measure the runs "
         "as evaluate.py does, and print a table of means and standard deviations. What is done already is not done "
         "again: after Ctrl-C the same command goes on. Options that are not listed here go to the recipe's train.py."))
     add = parser.add_argument
@@ -66,10 +66,26 @@ def train(run, args, kind, seed, more):
     module, recipe = (faces, []) if args.recipe == "faces" else (static, ["--recipe", args.recipe])
     kept = checkpoint.listing(run / "checkpoints")
     argv = [*recipe, *([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
-            "--output", str(run), "--resume" if kept else "--overwrite", *more]
-    module.options(argv)  # one line where the run that is there was made with others
+            "--output", str(run), *more]
+    if kept:
+        check(run, vars(module.options(argv)))
     if not kept or position(kept[-1]) < (args.epoch, 0):
-        module.main(argv)
+        module.main([*argv, "--resume" if kept else "--overwrite"])
+
+
+def check(run, wanted):
+    """Refuse a run that is there already, but was made with other options than are wanted now.
+
+    Raises:
+        UserError: it was.
+    """
+    from common.command import FREE, jsonable
+    from common.run_folder import read_config
+
+    for name, value in read_config(run)["options"].items():
+        if name not in FREE - {"data_dir"} and jsonable(wanted[name]) != value:
+            raise UserError(f"{run} was made with {name} {value}, not {jsonable(wanted[name])}; "
+                            "give the same options again, or another --output")
 
 
 def table(runs, epoch, count):

@@ -47,8 +47,9 @@ def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
         assert line.startswith(f"| {kind} | {statistics.mean([a, b]):.3g} ± {statistics.stdev([a, b]):.2g} | ")
     assert len(set(fid)) == 4
 
-    code, _, err = call(*SMALL[:2], "--batch_size", "600", *SMALL[4:], "--fix", "max_pool")
-    assert code == 2 and "was started with batch_size 800, not 600" in err  # and goes into no table with others
+    for other, words in ((["--batch_size", "600"], "batch_size 800, not 600"), ([], "batch_size 800, not 128")):
+        code, _, err = call(*SMALL[:2], *other, *SMALL[4:], "--fix", "max_pool")
+        assert code == 2 and f"was made with {words}" in err  # such runs go into no table with others
 
     monkeypatch.setattr(book.BookGAN, "step", None)  # nothing is trained or measured again
     monkeypatch.setattr(evaluation.Evaluation, "compare", None)
