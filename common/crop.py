@@ -448,7 +448,9 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         UserError: the folder cannot be written, is the pictures' own, holds pictures of another box, or another process
             is cropping into it.
     """
-    output = Path(output).resolve()  # what lies beside it needs its name: "." has none
+    output = Path(output)
+    if output.name in ("", ".."):  # "." has no name, and what lies beside it needs one
+        output = output.resolve()
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is not a folder; choose another --output")
     if output.is_dir() and output.samefile(pictures.path):

@@ -73,7 +73,7 @@ def network_input(pictures):
     return np.divide(pictures.transpose(0, 3, 2, 1), 255, dtype=np.float32, order="C")
 
 
-def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=None):
+def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=None, overwrite=False):
     """Open the packed array of a source of pictures; build it first when it is missing or out of date.
 
     64×64 pictures go in as they are, others are cropped on the way. Each call compares the source's listing
@@ -87,6 +87,7 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
         progress: show a bar, or plain lines, while building.
         fast: crop with scaled decoding, see `common.crop.crop_fast`.
         threads: for building; the cores by default.
+        overwrite: build it anew, whatever is there.
 
     Returns:
         `PackedPictures`.
@@ -104,7 +105,7 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
         raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
     checksum = pictures.checksum(version=VERSION, y=y, fast=fast)
     why = ""
-    if cache.exists():
+    if cache.exists() and not overwrite:
         try:
             packed = PackedPictures(cache)
             if packed.checksum == checksum:

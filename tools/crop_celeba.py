@@ -67,10 +67,10 @@ def pack(args):
 
     if (args.x, args.size) != (0, 64):
         raise UserError("a packed array has 64×64 pictures from x=0 on; leave --x and --size out")
-    if args.overwrite:
-        for path in (args.output, args.output.with_suffix(".json")):
-            path.unlink(missing_ok=True)
-    packed = open_packed(args.input, args.output, args.y, fast=args.fast, threads=args.threads)
+    if args.input.suffix == ".npy":
+        raise UserError(f"{args.input} is packed already; name the folder of the pictures, or the archive")
+    packed = open_packed(args.input, args.output, args.y, fast=args.fast, threads=args.threads,
+                         overwrite=args.overwrite)
     print(f"{args.output}: {len(packed)} pictures, {len(packed.failed)} left out")
     return 1 if packed.failed else 0
 

@@ -99,7 +99,11 @@ def test_an_array_of_ones_own_is_not_written_over(tmp_path):
     result = crop(tmp_path, "--input", "in", "--output", "mine.npy")
     assert result.returncode == 2 and "--overwrite" in result.stderr
     assert (tmp_path / "mine.npy").read_bytes() == before
+    for wrong in ("nowhere", "mine.npy"):
+        assert crop(tmp_path, "--input", wrong, "--output", "mine.npy", "--overwrite").returncode == 2
+    assert (tmp_path / "mine.npy").read_bytes() == before
     assert crop(tmp_path, "--input", "in", "--output", "mine.npy", "--overwrite").returncode == 0
+    assert len(np.load(tmp_path / "mine.npy")) == 3
 
 
 def test_the_current_folder_as_output(tmp_path):
