@@ -111,6 +111,20 @@ def _digest(arrays, text):
     return digest.hexdigest()
 
 
+def taken(arrays, name, shape):
+    """``arrays[name]``, for a network that wants this shape.
+
+    Raises:
+        UserError: it is missing or has another shape.
+    """
+    if name not in arrays:
+        raise UserError(f"the checkpoint has no {name!r}: it belongs to another recipe or another --fix")
+    if list(arrays[name].shape) != list(shape):
+        raise UserError(f"the checkpoint's {name!r} has shape {list(arrays[name].shape)}, "
+                        f"this network's has {list(shape)}: it belongs to another network")
+    return arrays[name]
+
+
 def pack_random(random):
     """(array, record) of a ``numpy.random.RandomState``: its 624 words and its position in them."""
     state = random.get_state(legacy=False)

@@ -3,7 +3,10 @@
 Everything else in the project is written once for both versions.
 """
 
+import numpy as np
 import paddle
+
+ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")  # how Paddle's Adam calls its state
 
 
 def pir():
@@ -54,6 +57,11 @@ def parameter_name(name):
     There a name can be taken only once in a process.
     """
     return name if not paddle.in_dynamic_mode() else paddle.utils.unique_name.generate(name)
+
+
+def scalar(loss):
+    """A loss [] or [1], as Paddle's versions and modes give it, as float32."""
+    return np.float32(np.array(loss).reshape(()))
 
 
 def use_cudnn(wanted):

@@ -165,7 +165,8 @@ def title(each):
     """A row's name."""
     if each["step"] == 0:
         return "untrained generator"
-    return f"epoch {each['epoch']}" + (f" and {each['batch']} batches" if each["batch"] else "")
+    epochs = f"{each['epoch']} epoch{'s' * (each['epoch'] != 1)}"
+    return epochs + (f", {each['batch']} batches" if each["batch"] else "")
 
 
 def cell(name, values):

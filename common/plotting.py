@@ -1,16 +1,17 @@
 """Pictures: the tutorials' figures, loss curves, animations. Everything is drawn without a display."""
 
+import functools
 import math
 
 import matplotlib
 
 matplotlib.use("agg")
-import numpy as np  # noqa: E402
-from matplotlib import pyplot as plt  # noqa: E402
-from matplotlib.font_manager import FontProperties, findfont, get_font  # noqa: E402
-from PIL import Image  # noqa: E402
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from PIL import Image
 
-from common.files import replacing  # noqa: E402
+from common.files import replacing
 
 
 def grid(pictures, pad=1):
@@ -56,26 +57,13 @@ def printable(text):
                    for character in text)
 
 
-class TutorialFigure:
-    """A tutorial's figure: a grid under a title, without axes. The book's is 8×8 inches and grey.
-
-    One matplotlib figure serves all pictures of a run, because making one anew costs more than filling it.
-    """
-
-    def __init__(self, shape, inches=8, fontsize=None):
-        self.figure, axes = plt.subplots(figsize=(inches, inches))
-        axes.axis("off")
-        self.image = axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1)
-        self.title = axes.set_title(" ", fontsize=fontsize, parse_math=False)
-
-    def save(self, path, picture, title):
-        self.image.set_data(picture)
-        self.title.set_text(printable(title))
-        with replacing(path) as temporary:  # packing harder takes longer than drawing
-            self.figure.savefig(temporary, bbox_inches="tight", pil_kwargs={"compress_level": 1})
-
-
-_figures = {}
+@functools.cache
+def _figure(shape, inches, fontsize):
+    """(figure, image, title): one serves all pictures of a run, because making it costs more than filling it."""
+    figure, axes = plt.subplots(figsize=(inches, inches))
+    axes.axis("off")
+    return (figure, axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1),
+            axes.set_title(" ", fontsize=fontsize, parse_math=False))
 
 
 def save_tutorial_grid(path, pictures, title):
@@ -90,7 +78,7 @@ def save_tutorial_grid(path, pictures, title):
 
 
 def save_figure(path, picture, title, inches=8, fontsize=None):
-    """A picture under a title.
+    """A tutorial's figure: a picture under a title, without axes. The book's is 8×8 inches and grey.
 
     Args:
         path: of the PNG.
@@ -99,10 +87,11 @@ def save_figure(path, picture, title, inches=8, fontsize=None):
         inches: width and height of the figure.
         fontsize: of the title.
     """
-    key = picture.shape, inches, fontsize
-    if key not in _figures:
-        _figures[key] = TutorialFigure(*key)
-    _figures[key].save(path, picture, title)
+    figure, image, heading = _figure(picture.shape, inches, fontsize)
+    image.set_data(picture)
+    heading.set_text(printable(title))
+    with replacing(path) as temporary:  # packing harder takes longer than drawing
+        figure.savefig(temporary, bbox_inches="tight", pil_kwargs={"compress_level": 1})
 
 
 def save_losses(path, losses, title, xlabel="Batch"):

@@ -50,9 +50,10 @@ def read_run(run, path=None):
     return record["config"], arrays
 
 
-def interpolation(ends, steps=STEPS):
-    """Straight lines through the noise: [rows, 2, …] to [rows·steps, …]."""
-    weights = np.linspace(0, 1, steps, dtype="float32").reshape([1, steps] + [1] * (ends.ndim - 2))
+def interpolation(ends):
+    """Straight lines of `STEPS` points through the noise, each from one row to the next: [2·n, …] to [n·STEPS, …]."""
+    ends = ends.reshape([-1, 2, *ends.shape[1:]])
+    weights = np.linspace(0, 1, STEPS, dtype="float32").reshape([1, STEPS] + [1] * (ends.ndim - 2))
     return ((1 - weights) * ends[:, :1] + weights * ends[:, 1:]).reshape([-1, *ends.shape[2:]])
 
 

@@ -5,9 +5,7 @@ import paddle
 from paddle.static import Executor, Program, Scope, scope_guard
 
 from common import compat
-from common.errors import UserError
-
-ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
+from common.checkpoint import taken
 
 
 class StaticGAN:
@@ -29,7 +27,7 @@ class StaticGAN:
             self.executor.run(self.startup)
         parameters = {name: None for program in programs for name in compat.parameters(program)}
         # A weight that two optimisers move has two sets of moments: _0 and _1.
-        candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in ADAM for k in range(2)]
+        candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in compat.ADAM for k in range(2)]
         self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
 
     def __del__(self):
@@ -43,17 +41,13 @@ class StaticGAN:
         """One run of a program. The fetched tensors stay on the device, to be fed to the next program.
 
         They are live: the next run of the same program may overwrite them (Paddle 3 does), so read a loss
-        with `scalar` at once.
+        with `common.compat.scalar` at once.
         """
         with scope_guard(self.scope):
             return self.executor.run(program, feed=feed, fetch_list=fetch, return_numpy=False)
 
     def _tensor(self, name):
         return self.scope.find_var(name).get_tensor()
-
-    def shape(self, name):
-        """The shape of one array of the state."""
-        return list(self._tensor(name).shape())
 
     def state(self):
         """Every array that training changes, by name: a copy."""
@@ -70,17 +64,14 @@ class StaticGAN:
         Raises:
             UserError: an array is missing or has another shape.
         """
-        for name in self.names:
-            tensor = self._tensor(name)
-            if name not in state:
-                raise UserError(f"the checkpoint has no {name!r}: it belongs to another recipe or another --fix")
-            if list(state[name].shape) != list(tensor.shape()):
-                raise UserError(f"the checkpoint's {name!r} has shape {list(state[name].shape)}, "
-                                f"this network's has {list(tensor.shape())}: it belongs to another network")
-        for name in self.names:
-            self._tensor(name).set(state[name], self.place)
+        # All are looked at before any is set
+        fitting = {name: taken(state, name, self._tensor(name).shape()) for name in self.names}
+        for name, array in fitting.items():
+            self._tensor(name).set(array, self.place)
 
 
-def scalar(tensor):
-    """A fetched loss as float32, whether Paddle gives it no dimension or one."""
-    return np.float32(np.array(tensor).reshape(()))
+def frozen(network):
+    """The network, without gradients of its parameters: nobody uses them where another network is trained."""
+    for parameter in network.parameters():
+        parameter.stop_gradient = True
+    return network

@@ -12,7 +12,8 @@ import paddle.optimizer as optim
 from safetensors.numpy import save_file
 
 from common import cost, plotting
-from common.errors import UserError
+from common.checkpoint import taken
+from common.compat import ADAM, scalar
 from common.files import replacing
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
@@ -22,7 +23,6 @@ beta2 = 0.999
 real_label = 1.0
 fake_label = 0.0
 
-ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
 GRID = 100  # pictures in the tutorial's figure, ten by ten
 
 
@@ -234,20 +234,6 @@ def load_network(layer, name, arrays):
         parameter.set_value(taken(arrays, f"{name}.{key}", parameter.shape))
 
 
-def taken(arrays, name, shape):
-    """``arrays[name]``.
-
-    Raises:
-        UserError: it is missing or has another shape.
-    """
-    if name not in arrays:
-        raise UserError(f"the checkpoint has no {name!r}: it belongs to another recipe or another --fix")
-    if list(arrays[name].shape) != list(shape):
-        raise UserError(f"the checkpoint's {name!r} has shape {list(arrays[name].shape)}, "
-                        f"this network's has {list(shape)}: it belongs to another network")
-    return arrays[name]
-
-
 @contextlib.contextmanager
 def frozen(layer):
     """No gradients for the parameters of ``layer`` within this context; they still flow through it."""
@@ -264,8 +250,3 @@ def frozen(layer):
 def trained(layer):
     """The parameters of a layer that training changes: without moving averages."""
     return [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
-
-
-def scalar(loss):
-    """A loss as float32, whether Paddle gives it no dimension or one."""
-    return np.float32(loss.numpy().reshape(()))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
+from common import runtime
+from common.errors import UserError, run_command
 
 AT_ONCE = 100  # pictures that the tutorial generates, all in one batch
 
@@ -32,8 +32,7 @@ def main(argv=None):
     load_network(gan.netG, "G", arrays)
     random = np.random.RandomState(args.seed)
     if args.interpolate:
-        ends = gan.noise(2 * args.count, random)
-        noise = sampling.interpolation(ends.reshape([args.count, 2, *ends.shape[1:]]))
+        noise = sampling.interpolation(gan.noise(2 * args.count, random))
         pictures = sampling.in_batches(gan.sample, noise)
     else:
         pictures = draw(gan, args.count, random)

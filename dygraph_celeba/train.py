@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
+from common import command, runtime
+from common.errors import UserError, run_command
 
 WORKERS = 2  # processes of the tutorial's DataLoader
 FIXES = {

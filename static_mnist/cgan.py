@@ -18,9 +18,10 @@ from paddle.utils import unique_name
 
 from common import compat, cost, fast, plotting
 from common.batches import scale
+from common.compat import scalar
 from common.errors import UserError
-from common.static_graph import StaticGAN, scalar
-from static_mnist.note6 import frozen, get_params
+from common.static_graph import StaticGAN, frozen
+from static_mnist.note6 import get_params
 
 z_dim = 96
 alpha = 0.2  # slope of leaky ReLU
@@ -101,7 +102,7 @@ class Discriminator(nn.Layer):
         momentum: of batch normalisation.
     """
 
-    def __init__(self, shape, classes, dropout, momentum=MOMENTUM, name="discriminator"):
+    def __init__(self, shape, classes, dropout, momentum=MOMENTUM):
         super().__init__()
         height, width, channels = shape
         self.dropout = dropout
@@ -109,9 +110,9 @@ class Discriminator(nn.Layer):
         self.conv, self.norm = nn.LayerList(), nn.LayerList()
         for i, (inputs, filters, strides) in enumerate([(channels + classes, 32, 2), (32, 64, 2), (64, 128, 1)]):
             self.conv.append(fast.Conv2D(inputs, filters, 5, strides, SAME[strides],
-                                         **attributes(f"{name}/conv2d_{i}")))
-            self.norm.append(batch_normalization(filters, f"{name}/batch_normalization_{i}", momentum))
-        self.dense = dense(128 * height // 4 * width // 4, 1, f"{name}/dense")
+                                         **attributes(f"discriminator/conv2d_{i}")))
+            self.norm.append(batch_normalization(filters, f"discriminator/batch_normalization_{i}", momentum))
+        self.dense = dense(128 * height // 4 * width // 4, 1, "discriminator/dense")
 
     def forward(self, images, labels):
         labels = labels.unsqueeze([2, 3]).expand(self.labels)
@@ -129,15 +130,15 @@ class Discriminator(nn.Layer):
 class Generator(nn.Layer):
     """Noise and one-hot labels [B, 96 + classes] to pictures [B, C, H, W] in [-1, 1]; see `Discriminator`."""
 
-    def __init__(self, shape, classes, dropout, momentum=MOMENTUM, name="generator"):
+    def __init__(self, shape, classes, dropout, momentum=MOMENTUM):
         super().__init__()
         self.height, self.width, channels = shape
         self.dropout = dropout
-        self.dense = dense(z_dim + classes, 512 * self.height // 4 * self.width // 4, f"{name}/dense")
-        self.conv_1 = conv2d_transpose(512, 256, 2, f"{name}/conv2d_transpose_0")
-        self.conv_2 = conv2d_transpose(256, 128, 2, f"{name}/conv2d_transpose_1")
-        self.conv_3 = conv2d_transpose(128, channels, 1, f"{name}/conv2d_transpose_2")
-        self.norm = nn.LayerList([batch_normalization(filters, f"{name}/batch_normalization_{i}", momentum)
+        self.dense = dense(z_dim + classes, 512 * self.height // 4 * self.width // 4, "generator/dense")
+        self.conv_1 = conv2d_transpose(512, 256, 2, "generator/conv2d_transpose_0")
+        self.conv_2 = conv2d_transpose(256, 128, 2, "generator/conv2d_transpose_1")
+        self.conv_3 = conv2d_transpose(128, channels, 1, "generator/conv2d_transpose_2")
+        self.norm = nn.LayerList([batch_normalization(filters, f"generator/batch_normalization_{i}", momentum)
                                   for i, filters in enumerate([512, 256, 128])])
 
     def forward(self, z):

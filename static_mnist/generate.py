@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
+from common import runtime
+from common.errors import UserError, run_command
 
 PICTURE_FIXES = ("sampling_dropout", "generation_statistics")  # of cgan: each picture is another one
 DRAWING_FIXES = (*PICTURE_FIXES, "minus_one_layout")
@@ -88,7 +88,7 @@ def main(argv=None):
         wanted = args.classes or ["all"]
         if args.interpolate:
             labels = gan.labels(wanted, args.rows, 1, by_row=True)
-            ends = gan.joined(labels.repeat(2, axis=0), random).reshape([args.rows, 2, -1])
+            ends = gan.joined(labels.repeat(2, axis=0), random)
             pictures = gan.generate(sampling.interpolation(ends), random)
         else:
             columns = args.cols or gan.columns(wanted)
@@ -97,11 +97,8 @@ def main(argv=None):
         if wrong := typed & {"classes", "rows", "cols", "fix"}:
             option = min(wrong).replace("classes", "class")
             raise UserError(f"--{option} is for runs of cgan; {args.run} is one of {gan.name}, which --count suits")
-        if args.interpolate:
-            ends = gan.noise(2 * args.count, random)
-            noise = sampling.interpolation(ends.reshape([args.count, 2, *ends.shape[1:]]))
-        else:
-            noise = gan.noise(args.count, random)
+        noise = (sampling.interpolation(gan.noise(2 * args.count, random)) if args.interpolate
+                 else gan.noise(args.count, random))
         pictures = sampling.in_batches(gan.sample, noise)
     grid, raw = sampling.write(args.output, pictures, columns)
     print(f"{len(pictures)} pictures: {grid}, {raw}, {args.output / 'generated_1.png'} …")

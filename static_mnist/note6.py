@@ -15,8 +15,9 @@ from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
 from common import compat, cost, fast, plotting
+from common.compat import scalar
 from common.files import replacing
-from common.static_graph import StaticGAN, scalar
+from common.static_graph import StaticGAN, frozen
 from static_mnist.book import LEAKY, loss
 
 z_dim = 100
@@ -56,15 +57,15 @@ def batch_norm(channels, name):
 class Generator(nn.Layer):
     """Noise [B, 100, 1, 1] to pictures [B, 1, 28, 28] in [-1, 1]."""
 
-    def __init__(self, fix=(), name="G"):
+    def __init__(self, fix=()):
         super().__init__()
         self.activation = "bn_activation" in fix
-        self.fc_0 = fc(z_dim, 2048, f"{name}/fc_0")
-        self.batch_norm_0 = batch_norm(2048, f"{name}/batch_norm_0")
-        self.fc_1 = fc(2048, 128 * 7 * 7, f"{name}/fc_1")
-        self.batch_norm_1 = batch_norm(128 * 7 * 7, f"{name}/batch_norm_1")
-        self.deconv_0 = deconv(128, 128, f"{name}/conv2d_transpose_0")
-        self.deconv_1 = deconv(128, 1, f"{name}/conv2d_transpose_1")
+        self.fc_0 = fc(z_dim, 2048, "G/fc_0")
+        self.batch_norm_0 = batch_norm(2048, "G/batch_norm_0")
+        self.fc_1 = fc(2048, 128 * 7 * 7, "G/fc_1")
+        self.batch_norm_1 = batch_norm(128 * 7 * 7, "G/batch_norm_1")
+        self.deconv_0 = deconv(128, 128, "G/conv2d_transpose_0")
+        self.deconv_1 = deconv(128, 1, "G/conv2d_transpose_1")
 
     def forward(self, y):
         act = F.relu if self.activation else (lambda y: y)
@@ -79,15 +80,15 @@ class Generator(nn.Layer):
 class Discriminator(nn.Layer):
     """Pictures [B, 1, 28, 28] in [-1, 1] to the probability [B, 1] that each is real."""
 
-    def __init__(self, fix=(), name="D"):
+    def __init__(self, fix=()):
         super().__init__()
         self.sigmoid = "double_sigmoid" not in fix
-        self.conv2d_0 = conv2d(1, 64, f"{name}/conv2d_0")
-        self.conv2d_1 = conv2d(64, 128, f"{name}/conv2d_1")
-        self.batch_norm_0 = batch_norm(128, f"{name}/batch_norm_0")
-        self.fc_0 = fc(128 * 4 * 4, 1024, f"{name}/fc_0")
-        self.batch_norm_1 = batch_norm(1024, f"{name}/batch_norm_1")
-        self.fc_1 = fc(1024, 1, f"{name}/fc_1")
+        self.conv2d_0 = conv2d(1, 64, "D/conv2d_0")
+        self.conv2d_1 = conv2d(64, 128, "D/conv2d_1")
+        self.batch_norm_0 = batch_norm(128, "D/batch_norm_0")
+        self.fc_0 = fc(128 * 4 * 4, 1024, "D/fc_0")
+        self.batch_norm_1 = batch_norm(1024, "D/batch_norm_1")
+        self.fc_1 = fc(1024, 1, "D/fc_1")
 
     def forward(self, y):
         y = fast.max_pool_leaky_relu(self.conv2d_0(y), LEAKY)                # [B, 64, 12, 12]
@@ -104,13 +105,6 @@ def get_params(program, prefix):
     """The names of a program's parameters that begin with ``prefix``, but for moving statistics and `frozen` ones."""
     return [name for name, parameter in compat.parameters(program).items()
             if name.startswith(prefix) and not parameter.stop_gradient]
-
-
-def frozen(network):
-    """The network, without gradients of its parameters: nobody uses them where another network is trained."""
-    for parameter in network.parameters():
-        parameter.stop_gradient = True
-    return network
 
 
 # 保存图片

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, datafiles, runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
-from common.files import expanded  # noqa: E402
+from common import command, datafiles, runtime
+from common.errors import UserError, run_command
+from common.files import expanded
 
 
 class Recipe(NamedTuple):
@@ -83,8 +83,9 @@ def options(argv=None):
     if name == "note6":
         add("--follow", choices=["note", "repository"], default="note",
             help="repository: its script's uniform noise, the same at every step, 20 epochs, grey pictures")
-    add("--data_dir", type=Path, metavar="PATH",
-        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: Paddle's cache)")
+    add("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
+        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: Paddle's cache); "
+             "with --resume also where a FOLDER has moved to")
     add("--no_download", action="store_true", help="never ask the network for data")
 
     args = command.parse(parser, argv, recipe.fixes)

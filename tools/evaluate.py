@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, runtime  # noqa: E402
-from common.errors import run_command  # noqa: E402
-from static_mnist.generate import PICTURE_FIXES  # noqa: E402
+from common import command, runtime
+from common.errors import run_command
+from static_mnist.generate import PICTURE_FIXES
 
 
 def options(argv=None):

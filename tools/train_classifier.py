@@ -10,8 +10,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, datafiles, runtime  # noqa: E402
-from common.errors import UserError, run_command  # noqa: E402
+from common import command, datafiles, runtime
+from common.errors import UserError, run_command
+from common.files import expanded
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}
@@ -50,7 +51,7 @@ def split(dataset, data_dir):
     try:
         test = datafiles.load(dataset, data_dir, "test")
     except datafiles.NotThere:  # of EMNIST one part's file was named
-        if not Path(data_dir or "").is_file():
+        if not expanded(data_dir or "").is_file():
             raise
         test = train
     if test.labels is not None and test.checksum != train.checksum and test.classes == train.classes:

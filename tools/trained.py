@@ -158,7 +158,8 @@ class Trained:
             if split == "test":
                 raise datafiles.NotThere(f"{options['dataset']} has no test part")
             size = options.get("resize")
-            pictures = folders.load(self.data_dir or options["dataset"], (size, size) if size else None)
+            folder = self.data_dir or options["data_dir"] or options["dataset"]
+            pictures = folders.load(folder, (size, size) if size else None)
         else:
             folder = self.data_dir or (None if self.data == "digits" else self.config["dataset"]["source"])
             pictures = datafiles.load(self.data, folder, split, download=not options["no_download"])

@@ -74,6 +74,18 @@ def test_black_margins_are_not_taken_for_gaps(tmp_path, grid):
         figures.read(save(tmp_path / "letters.png", pixels), **grid)
 
 
+@pytest.mark.parametrize(("gap", "factor", "side"), [(255, 2.6, 166), (0, 1.37, 88), (0, 2.6, 166)])
+def test_enlarged_grids_blend_with_their_gaps_and_are_cut_all_the_same(tmp_path, gap, factor, side):
+    pixels = np.full([6 * 66 + 2, 6 * 66 + 2, 3], gap, "uint8")
+    for number, picture in enumerate(plotting.to_uint8(faces(36))):
+        top, left = (2 + 66 * place for place in divmod(number, 6))
+        pixels[top:top + 64, left:left + 64] = picture
+    size = round(len(pixels) * factor)
+    larger = np.asarray(Image.fromarray(pixels).resize((size, size), Image.BICUBIC))
+    found = figures.read(save(tmp_path / "faces.png", larger)).generated
+    assert len(found) == 36 and all(abs(pixels - side) <= 2 for pixels in found.shape[1:3])
+
+
 def test_a_published_figures_own_layout_counts(tmp_path):
     path = save(tmp_path / "dcgan_demo.png", repeated(digits(256), 616))
     assert len(figures.read(path, rows=8, columns=8).generated) == 128

@@ -1,6 +1,7 @@
 """Folders of one's own pictures: classes, colours, sizes, and everything that can be wrong with them."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -118,7 +119,7 @@ def test_a_folder_that_may_not_be_read(own, monkeypatch):
     def refuse(self):
         raise PermissionError(13, "Permission denied", str(self))
 
-    monkeypatch.setattr(folders.Path, "iterdir", refuse)
+    monkeypatch.setattr(Path, "iterdir", refuse)
     with pytest.raises(UserError, match=r"cannot read .*own: Permission denied"):
         folders.load(own)
 

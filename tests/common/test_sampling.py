@@ -44,14 +44,14 @@ def test_what_is_no_run(run, tmp_path):
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])
 def test_interpolation_goes_straight_from_end_to_end(shape):
-    ends = np.random.RandomState(0).normal(size=[4, 2, *shape]).astype("float32")
-    lines = sampling.interpolation(ends, 5)
-    assert lines.shape == (20, *shape)
+    ends = np.random.RandomState(0).normal(size=[8, *shape]).astype("float32")
+    lines = sampling.interpolation(ends)
+    assert lines.shape == (40, *shape)
     assert lines.dtype == np.float32
-    lines = lines.reshape([4, 5, *shape])
-    np.testing.assert_array_equal(lines[:, 0], ends[:, 0])
-    np.testing.assert_allclose(lines[:, 2], ends.mean(1), rtol=1e-5)
-    np.testing.assert_array_equal(lines[:, 4], ends[:, 1])
+    lines = lines.reshape([4, 10, *shape])
+    np.testing.assert_array_equal(lines[:, 0], ends[::2])
+    np.testing.assert_allclose(lines[:, 3], ends[::2] * 2 / 3 + ends[1::2] / 3, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(lines[:, 9], ends[1::2])
 
 
 def test_in_batches():

@@ -6,9 +6,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from common import plotting
+from common.compat import ADAM
 from common.errors import UserError
 from common.packed import network_input
-from dygraph_celeba import gan as module
 from dygraph_celeba.gan import FaceGAN
 from dygraph_celeba.train import FIXES
 
@@ -37,7 +37,7 @@ def statistics(arrays, network):
 
 
 def optimiser(arrays, network):
-    return {name for name in arrays if name.startswith(network + ".") and name.endswith(module.ADAM)}
+    return {name for name in arrays if name.startswith(network + ".") and name.endswith(ADAM)}
 
 
 def test_a_step_of_d_moves_d_and_of_g_its_moving_averages_alone():

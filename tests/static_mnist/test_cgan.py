@@ -10,6 +10,7 @@ import paddle
 import pytest
 from PIL import Image
 
+from common.compat import ADAM
 from common.datafiles import Pictures
 from common.errors import UserError, run_command
 from static_mnist import cgan, train
@@ -18,7 +19,6 @@ from static_mnist.cgan import CGAN
 SHAPE = (8, 12, 1)  # of a picture
 CLASSES = ("ant", "Bee", "7")
 BATCH = 4
-ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")
 
 
 @pytest.fixture(scope="module")
