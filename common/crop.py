@@ -241,7 +241,7 @@ def cropped_file(data, suffix, box, fast=False):
 # ---- many pictures -----------------------------------------------------------------------------------------
 
 
-class Pictures:
+class PictureFiles:
     """The pictures of a folder, or of a zip archive without unpacking it.
 
     Attributes:
@@ -437,7 +437,7 @@ class Summary:
 
 
 def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False, progress=True):
-    """Crop `Pictures` into a folder. What is there already is skipped, so that a run can be continued.
+    """Crop `PictureFiles` into a folder. What is there already is skipped, so that a run can be continued.
 
     ``<output>.crop.json`` beside the folder keeps the box, lest two boxes get mixed.
 

@@ -6,30 +6,22 @@
 The book's and note 6's ``paddle.dataset.mnist`` reads the same files from the same folder.
 """
 
-import contextlib
 import gzip
 import hashlib
-import http.client
-import queue
 import re
 import shutil
 import string
 import sys
-import threading
-import time
-import urllib.error
-import urllib.parse
-import urllib.request
 import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from common.download import Unavailable, fetch
 from common.errors import UserError
-from common.files import checksum, expanded, replacing
+from common.files import expanded, replacing
 
 CHOICES = ("auto", "mnist", "fashion", "emnist", "digits")
 DEFAULT_DIR = {  # Paddle's own cache: what `paddle.vision.datasets` has downloaded is found
@@ -38,9 +30,6 @@ DEFAULT_DIR = {  # Paddle's own cache: what `paddle.vision.datasets` has downloa
     "emnist": Path("~/.cache/paddle/dataset/emnist"),
 }
 
-CONNECT_SECONDS = 4  # for each mirror: name, connection and first answer together
-STALL_SECONDS = 10  # a running download that is silent for this long is taken up again
-ATTEMPTS = 8  # at one mirror, as long as each brings something
 LARGEST_IDX = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
 
 
@@ -135,10 +124,6 @@ PUBLISHED = {
         limit=700_000_000,
     ),
 }
-
-
-class Unavailable(Exception):
-    """A file is not there and could not be had from any mirror. The message is the reason."""
 
 
 class NotThere(UserError):
@@ -472,161 +457,3 @@ def _unpack(archive, names, limit):
                     shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         raise UserError(f"{archive} is damaged ({error}); delete it and run again") from None
-
-
-def fetch(name, mirrors, folder, md5, limit):
-    """Download one file into a folder, from the first mirror that has it right.
-
-    What has arrived is kept in ``NAME.part``: an interrupted download goes on where it stopped, also from
-    another mirror, also in the next run. The file gets its name only when its md5 is right.
-
-    Args:
-        mirrors: addresses to put the name behind, tried in turn.
-        limit: the most bytes that the file may have; a mirror that sends more is dropped.
-
-    Returns:
-        The mirror that served.
-
-    Raises:
-        Unavailable: with each mirror's reason.
-        UserError: another process is at it, or the disk is full.
-    """
-    lock = FileLock(folder / f".{name}.lock", timeout=0)
-    try:
-        return _from_mirrors(name, mirrors, folder, md5, limit, lock)
-    finally:
-        if lock.is_locked:
-            with contextlib.suppress(OSError):
-                Path(lock.lock_file).unlink()
-            lock.release(force=True)
-
-
-def _from_mirrors(name, mirrors, folder, md5, limit, lock):
-    part = folder / f"{name}.part"
-    reasons = []
-    for mirror in mirrors:
-        reason = "gave up"
-        for _ in range(ATTEMPTS):
-            before = part.stat().st_size if part.exists() else 0
-            try:
-                if not (before and checksum(part) == md5):  # else complete, but not renamed yet
-                    _receive(mirror + name, part, before, limit, lock)
-            except (OSError, http.client.HTTPException, ValueError) as error:
-                reason = _why(error)
-                if part.exists() and part.stat().st_size > before:
-                    continue  # cut, but further than before
-                break
-            if checksum(part) == md5:
-                part.replace(folder / name)
-                return mirror
-            part.unlink()
-            reason = "sent a file with the wrong md5"
-            if not before:
-                break
-        reasons.append(f"{urllib.parse.urlsplit(mirror).netloc}: {reason}")
-    raise Unavailable("; ".join(reasons))
-
-
-def _receive(url, part, start, limit, lock):
-    """Append to ``part`` what a server has behind byte ``start``; begin anew where it cannot do that.
-
-    The lock is taken as soon as there is something to write, and kept.
-    """
-    request = urllib.request.Request(url, headers={"User-Agent": "Mozilla/5.0 (paddle-gan)"})
-    if start:
-        request.add_header("Range", f"bytes={start}-")
-    try:
-        answer = _open(request)
-    except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # there is nothing behind `start`: the part is no part of this file
-            part.unlink()
-            return _receive(url, part, 0, limit, lock)
-        raise
-    with answer:
-        if answer.status != 206:
-            start = 0  # the whole file, Range or not
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        if (total or 0) > limit:
-            raise ValueError(f"sends {total} bytes, more than the {limit} allowed")
-        try:
-            part.parent.mkdir(parents=True, exist_ok=True)
-            if not lock.is_locked:
-                lock.acquire()
-            stream = part.open("ab" if start else "wb", buffering=0)
-        except Timeout:
-            raise UserError(f"another process is downloading {part.stem} into {part.parent}; "
-                            "run again when it has finished") from None
-        except OSError as error:
-            raise Unavailable(f"cannot write {part}: {error.strerror}") from None
-        with stream, _bar(url, start, total) as bar:
-            begun = time.monotonic()
-            received = start
-            while block := answer.read1(1 << 16):
-                received += len(block)
-                if received > limit:
-                    stream.close()
-                    part.unlink()
-                    raise ValueError(f"sends more than the {limit} bytes allowed")
-                _write(stream, block, part)
-                bar.update(len(block))
-                waited = time.monotonic() - begun
-                if waited > 2 * STALL_SECONDS and received - start < 1000 * waited:
-                    raise TimeoutError("sends less than 1 kB a second")
-        if total is not None and received < total:
-            raise ConnectionError(f"connection cut after {received} of {total} bytes")
-
-
-def _write(stream, block, path):
-    """All of a block; a full disk is the user's to mend, and no fault of the server."""
-    rest = memoryview(block)
-    try:
-        while rest:
-            rest = rest[stream.write(rest):]
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}; make room there, "
-                        "or name another folder with --data_dir") from None
-
-
-def _open(request):
-    """`urllib.request.urlopen`, given up after `CONNECT_SECONDS`.
-
-    In a thread, because no timeout of the socket reaches the look-up of the name, which can take a minute.
-    """
-    answers = queue.SimpleQueue()
-
-    def open_():
-        try:
-            answers.put((urllib.request.urlopen(request, timeout=STALL_SECONDS), None))
-        except Exception as error:
-            answers.put((None, error))
-
-    threading.Thread(target=open_, daemon=True).start()
-    try:
-        answer, error = answers.get(timeout=CONNECT_SECONDS)
-    except queue.Empty:
-        raise TimeoutError(f"no answer within {CONNECT_SECONDS} seconds") from None
-    if error is not None:
-        raise error
-    return answer
-
-
-def _bar(url, start, total):
-    """A progress bar on a terminal; one plain line elsewhere."""
-    from tqdm import tqdm
-
-    address = urllib.parse.urlsplit(url)
-    name = Path(address.path).name
-    if not sys.stderr.isatty():
-        size = f", {total / 1e6:.1f} MB" if total else ""
-        going_on = f", going on at {start / 1e6:.1f} MB" if start else ""
-        print(f"downloading {name} from {address.netloc}{size}{going_on}", file=sys.stderr, flush=True)
-    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None)
-
-
-def _why(error):
-    """A few words on why a download failed."""
-    if isinstance(error, urllib.error.HTTPError):
-        return f"answers {error.code} {error.reason}"
-    reason = getattr(error, "reason", error)  # URLError wraps the socket's own error
-    return str(getattr(reason, "strerror", None) or reason or type(reason).__name__)

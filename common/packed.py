@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from common.crop import Box, Pictures, crop, crop_fast, in_threads, read_image
+from common.crop import Box, PictureFiles, crop, crop_fast, in_threads, read_image
 from common.errors import UserError
 from common.files import replacing
 
@@ -98,7 +98,7 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
     source = Path(source)
     if source.suffix == ".npy":
         return PackedPictures(source)
-    pictures = Pictures(source)
+    pictures = PictureFiles(source)
     named = cache is not None
     cache = Path(cache) if named else default_cache(source, y, fast)
     if cache.suffix != ".npy":
@@ -131,7 +131,7 @@ def default_cache(source, y=Box.y, fast=False):
 
 
 def build(pictures, cache, box, checksum, why="", progress=True, fast=False, threads=None):
-    """Build the array of `Pictures` aside, and give it its name when all is done."""
+    """Build the array of `PictureFiles` aside, and give it its name when all is done."""
     total = len(pictures.names)
     size = pictures.first_size()
     if progress or why:

@@ -5,7 +5,7 @@ The figures are not part of the project. They are downloaded at commits that hol
 
 from pathlib import Path
 
-from common import datafiles
+from common.download import Unavailable, fetch
 from common.errors import UserError
 from common.files import expanded
 
@@ -92,8 +92,8 @@ def download(recipe, folder=CACHE):
         if (folder / name).is_file():
             continue
         try:
-            good = datafiles.fetch(name, mirrors, folder, md5, LARGEST)
-        except datafiles.Unavailable as error:
+            good = fetch(name, mirrors, folder, md5, LARGEST)
+        except Unavailable as error:
             reasons = "; ".join(dict.fromkeys(str(error).split("; ")))
             raise UserError(f"the tutorial's {name} is not in {folder} and cannot be downloaded ({reasons}); "
                             "name the figure, or its folder, with --reference") from None

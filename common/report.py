@@ -8,8 +8,6 @@ import base64
 import io
 import json
 import re
-from collections import Counter
-from contextlib import contextmanager, suppress
 from html import escape
 from pathlib import Path
 from string import Template
@@ -20,9 +18,8 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from PIL import Image
 
 from common import checkpoint
-from common.errors import UserError
 from common.files import numbered, replacing
-from common.run_folder import EVALUATION, evaluations, read_config
+from common.run_folder import evaluations, read_config, read_lines, time_spent, understood
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 FRAMES = 60  # of a run on the slider; half as many where several runs share it
@@ -99,63 +96,6 @@ class Run:
 
 
 # ---- reading ------------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def understood(path):
-    """Raises UserError where the block finds something else in the file than a run writes."""
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-        raise UserError(f"{path} is not as a run writes it ({type(error).__name__}: {error}); "
-                        "restore it, or move it away") from error
-
-
-def read_lines(path):
-    """The dictionaries in a file of JSON lines, without `evaluations`; none if it is missing.
-
-    Lines that are not whole are left out: the last one while it is being written, others where the power failed.
-
-    Raises:
-        UserError: there is something else in it.
-    """
-    try:
-        lines = path.read_bytes().splitlines(keepends=True)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
-    found = []
-    for number, line in enumerate(lines, 1):
-        if line.endswith(b"\n") and not line.startswith(EVALUATION):
-            with understood(f"line {number} of {path}"), suppress(json.JSONDecodeError, UnicodeDecodeError):
-                found.append(dict(json.loads(line)))
-    return found
-
-
-def time_spent(run):
-    """Where the time of the run in a folder went, by its ``timing.jsonl``.
-
-    Returns:
-        (seconds, iterations, seconds by part), or None: too short to tell.
-
-    Raises:
-        UserError: the file is not as a run writes it.
-    """
-    path = run / "timing.jsonl"
-    lines = read_lines(path)
-    elapsed, steps, parts = 0.0, 0, Counter()
-    with understood(path):
-        for before, after in zip(lines, lines[1:], strict=False):
-            if after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]:
-                continue  # the run was resumed between the two: its clock began anew
-            elapsed += after["time"] - before["time"]
-            steps += after["step"] - before["step"]
-            parts.update({name: value - before["seconds"].get(name, 0) for name, value in after["seconds"].items()})
-    if elapsed <= 0:
-        return None
-    parts["all else"] = max(0.0, elapsed - sum(parts.values()))
-    return elapsed, steps, parts
 
 
 def is_number(value):

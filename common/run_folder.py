@@ -13,6 +13,7 @@ import json
 import math
 import os
 import time
+from collections import Counter
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from common import checkpoint
 from common.errors import UserError
-from common.files import UNFINISHED, numbered, replacing
+from common.files import UNFINISHED, numbered, replacing, write_json
 
 # Files of every run: of its training and of what the tools make of it
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
@@ -98,8 +99,7 @@ class RunFolder:
 
     def write_config(self, config):
         """Keep ``config`` as ``config.json``."""
-        with replacing(self.config_path) as temporary:
-            temporary.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(self.config_path, config)
 
     def read_config(self):
         """The run's ``config.json``.
@@ -161,8 +161,7 @@ class RunFolder:
 
     def metrics(self):
         """The lines of ``metrics.jsonl`` as dictionaries, without `evaluations`."""
-        with open(self.metrics_path, "rb") as file:
-            return [json.loads(line) for line in file if not line.startswith(EVALUATION)]
+        return read_lines(self.metrics_path)
 
     def latest(self):
         """The newest checkpoint's path.
@@ -171,6 +170,63 @@ class RunFolder:
             UserError: there is none.
         """
         return latest_checkpoint(self.path)
+
+
+@contextmanager
+def understood(path):
+    """Raises UserError where the block finds something else in the file than a run writes."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
+        raise UserError(f"{path} is not as a run writes it ({type(error).__name__}: {error}); "
+                        "restore it, or move it away") from error
+
+
+def read_lines(path):
+    """The dictionaries in a file of JSON lines, without `evaluations`; none if it is missing.
+
+    Lines that are not whole are left out: the last one while it is being written, others where the power failed.
+
+    Raises:
+        UserError: there is something else in it.
+    """
+    try:
+        lines = path.read_bytes().splitlines(keepends=True)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    found = []
+    for number, line in enumerate(lines, 1):
+        if line.endswith(b"\n") and not line.startswith(EVALUATION):
+            with understood(f"line {number} of {path}"), suppress(json.JSONDecodeError, UnicodeDecodeError):
+                found.append(dict(json.loads(line)))
+    return found
+
+
+def time_spent(run):
+    """Where the time of the run in a folder went, by its ``timing.jsonl``.
+
+    Returns:
+        (seconds, iterations, seconds by part), or None: too short to tell.
+
+    Raises:
+        UserError: the file is not as a run writes it.
+    """
+    path = run / "timing.jsonl"
+    lines = read_lines(path)
+    elapsed, steps, parts = 0.0, 0, Counter()
+    with understood(path):
+        for before, after in zip(lines, lines[1:], strict=False):
+            if after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]:
+                continue  # the run was resumed between the two: its clock began anew
+            elapsed += after["time"] - before["time"]
+            steps += after["step"] - before["step"]
+            parts.update({name: value - before["seconds"].get(name, 0) for name, value in after["seconds"].items()})
+    if elapsed <= 0:
+        return None
+    parts["all else"] = max(0.0, elapsed - sum(parts.values()))
+    return elapsed, steps, parts
 
 
 def evaluations(path):

@@ -15,7 +15,7 @@ from PIL import Image
 
 from common import datafiles
 from common.batches import Batches
-from common.crop import Box, Pictures, crop_folder
+from common.crop import Box, PictureFiles, crop_folder
 from common.errors import UserError
 from common.packed import network_input, open_packed
 
@@ -44,7 +44,7 @@ class DataGenerater(Dataset):
 
         self.imread, self.resize = io.imread, transform.resize
         self.dir = Path(path)
-        self.datalist = Pictures(path).files  # sorted: the listing's os.listdir has no order
+        self.datalist = PictureFiles(path).files  # sorted: the listing's os.listdir has no order
         self.image_size = (img_dim, img_dim)
 
     def __getitem__(self, idx):
@@ -218,7 +218,7 @@ def skimage_dataset(source):
     Raises:
         UserError: it is no folder, or its pictures are of another size.
     """
-    size = Pictures(source).first_size() if source.is_dir() else None
+    size = PictureFiles(source).first_size() if source.is_dir() else None
     if source.suffix == ".npy" or source.is_file() or size not in (None, (img_dim, img_dim)):
         raise UserError(f"--reader skimage wants a folder of cropped pictures, and {source} is "
                         + ("a file" if size is None else f"not cropped ({size[0]}×{size[1]})")
@@ -271,7 +271,7 @@ def embedded_faces():
             whole.mkdir()
             for number, picture in enumerate(celeba_like(), 1):
                 Image.fromarray(picture).save(whole / f"{number:06d}.jpg", quality=95)
-            if crop_folder(Pictures(whole), Path(temporary) / "imgs", Box(), progress=False).left:
+            if crop_folder(PictureFiles(whole), Path(temporary) / "imgs", Box(), progress=False).left:
                 raise KeyboardInterrupt  # which the crop tool answers by a shorter summary
             with suppress(OSError):  # another process was faster: its folder is not empty
                 (Path(temporary) / "imgs").rename(ready)

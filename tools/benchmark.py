@@ -154,7 +154,7 @@ def prepare_crop(way, folder):
     from common import crop, packed
 
     outputs = (Path(tempfile.mkdtemp(dir=folder)) / "imgs.npy" for _ in iter(int, 1))
-    source, archive = crop.Pictures(folder / "img_align_celeba"), folder / "img_align_celeba.zip"
+    source, archive = crop.PictureFiles(folder / "img_align_celeba"), folder / "img_align_celeba.zip"
 
     def decode(flag):
         crop.in_threads(lambda name: cv2.imdecode(np.frombuffer(source.read(name), np.uint8), flag),
@@ -355,10 +355,10 @@ def measure_crop(options, folder):
 
 def measure_loader(options, folder):
     """CelebA's loader."""
-    from common.crop import Box, Pictures, crop_folder
+    from common.crop import Box, PictureFiles, crop_folder
 
     if not (folder / "imgs").exists():
-        crop_folder(Pictures(folder / "img_align_celeba"), folder / "imgs", Box(), progress=False)
+        crop_folder(PictureFiles(folder / "img_align_celeba"), folder / "imgs", Box(), progress=False)
     batch = options.batch or GANS["celeba"].batch
     workers = {way: Worker("loader", way, batch, folder) for way in (WRITTEN, OURS)}
     return {"row": "loader", "batch": batch, "pictures": options.count,
@@ -382,9 +382,9 @@ def make_pictures(folder, count, source=None):
     pictures = folder / "img_align_celeba"
     pictures.mkdir()
     if source:
-        from common.crop import Pictures
+        from common.crop import PictureFiles
 
-        whole = Pictures(source)
+        whole = PictureFiles(source)
         if len(whole.names) < count:
             raise UserError(f"{source} has {len(whole.names)} pictures only; choose a smaller --count")
         for name in whole.names[:count]:
@@ -597,7 +597,7 @@ def show_run(folder):
     Raises:
         UserError: there is none, or too little in it.
     """
-    from common.report import time_spent
+    from common.run_folder import time_spent
 
     if not (spent := time_spent(folder)):
         raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "
@@ -692,10 +692,9 @@ def main(argv=None):
             report["machine"][package] = report["machine"][package] or result.get(package)
     show(report)
     if options.json:
-        from common.files import replacing
+        from common.files import write_json
 
-        with replacing(options.json) as temporary:
-            temporary.write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_json(options.json, report)
     if options.plot:
         plot(report, options.plot)
 

@@ -6,7 +6,6 @@
 Prints a table, and writes comparison.png and comparison.json into the run's folder.
 """
 
-import json
 import sys
 from pathlib import Path
 
@@ -53,7 +52,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from common import comparison, figures
-    from common.report import read_lines, understood
+    from common.run_folder import read_lines, understood
 
     with tqdm(disable=None, leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
@@ -159,7 +158,7 @@ def real(trained, most, data_dir):
 def suitable(sets, classifier):
     """What describes pictures that no run tells about."""
     if all(pictures.shape[3] == 3 for _, pictures in sets.each()):
-        from common.face_features import HogColour
+        from common.features import HogColour
 
         return HogColour()
     from common import runtime
@@ -174,12 +173,10 @@ def suitable(sets, classifier):
 def save(output, rows, panels):
     """Write ``comparison.png`` and ``comparison.json``."""
     from common import comparison
-    from common.files import replacing
+    from common.files import write_json
 
     comparison.save_picture(output / "comparison.png", panels)
-    with replacing(output / "comparison.json") as temporary:
-        temporary.write_text(json.dumps(comparison.as_json(rows), indent=2, ensure_ascii=False) + "\n",
-                             encoding="utf-8")
+    write_json(output / "comparison.json", comparison.as_json(rows))
 
 
 if __name__ == "__main__":

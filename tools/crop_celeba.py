@@ -36,7 +36,7 @@ def main(argv=None):
         help="decode at half size: 1.5 to 1.8 times as fast, pixels differ by 1 of 255 on average")
     args = parser.parse_args(argv)
 
-    from common.crop import Box, Pictures, crop_folder  # after --help: NumPy and Pillow take a moment
+    from common.crop import Box, PictureFiles, crop_folder  # after --help: NumPy and Pillow take a moment
 
     if args.fast:
         check_opencv()
@@ -46,7 +46,7 @@ def main(argv=None):
             print(f"there is no {INPUT}: reading {args.input}")
     if args.output.suffix == ".npy":
         return pack(args)
-    pictures = Pictures(args.input)
+    pictures = PictureFiles(args.input)
     box = Box(args.x, args.y, args.size)
     warn(pictures, box)
     summary = crop_folder(pictures, args.output, box, args.threads, args.overwrite, args.fast)

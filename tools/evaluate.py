@@ -40,7 +40,7 @@ def main(argv=None):
     runtime.prepare()
 
     from common import evaluation
-    from common.face_features import Inception
+    from common.features import Inception
 
     features = Inception(args.inception) if args.inception else run.features
     measured = evaluation.Evaluation(run, features, args.count, args.seed)

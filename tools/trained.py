@@ -213,7 +213,7 @@ class Trained:
             from common.classifier import Classifier
 
             return Classifier.load(CLASSIFIERS[self.data])
-        from common.face_features import HogColour
+        from common.features import HogColour
 
         return HogColour()
 

@@ -312,7 +312,7 @@ def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
         (folder / name).write_text(md5)
         return next((mirror for mirror in mirrors if "@263d" in mirror), mirrors[0])
 
-    monkeypatch.setattr(published.datafiles, "fetch", fetch)
+    monkeypatch.setattr(published, "fetch", fetch)
     for recipe, count in (("book", 1), ("note6", 64), ("cgan", 1), ("dcgan_face", 2)):
         folder = published.download(recipe, tmp_path)
         assert len(list(folder.iterdir())) == count
@@ -326,9 +326,9 @@ def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
 
 def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
     def fetch(name, mirrors, *_):
-        raise published.datafiles.Unavailable("; ".join(f"{mirror.split('/')[2]}: no answer" for mirror in mirrors))
+        raise published.Unavailable("; ".join(f"{mirror.split('/')[2]}: no answer" for mirror in mirrors))
 
-    monkeypatch.setattr(published.datafiles, "fetch", fetch)
+    monkeypatch.setattr(published, "fetch", fetch)
     with pytest.raises(UserError) as error:
         published.download("note6", tmp_path)
     assert str(error.value).count("no answer") == 2 and "\n" not in str(error.value)

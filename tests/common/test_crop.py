@@ -19,7 +19,7 @@ from common import crop
 from common.crop import (
     BadPicture,
     Box,
-    Pictures,
+    PictureFiles,
     crop_fast,
     crop_folder,
     crop_like_the_tutorial,
@@ -59,7 +59,7 @@ def folder(tmp_path):
 
 
 def run(source, output, box=Box(), **options):  # noqa: B008
-    return crop_folder(Pictures(source), output, box, progress=False, **options)
+    return crop_folder(PictureFiles(source), output, box, progress=False, **options)
 
 
 def pixels(path):
@@ -295,11 +295,11 @@ def test_a_damaged_member_costs_only_itself(tmp_path):
 def test_no_archive_and_damaged_archive(tmp_path):
     (tmp_path / "a.zip").write_bytes(b"PK no archive")
     with pytest.raises(UserError, match="not a zip archive"):
-        Pictures(tmp_path / "a.zip")
+        PictureFiles(tmp_path / "a.zip")
     whole = archive(tmp_path / "b.zip", [("1.jpg", encoded(face()))]).read_bytes()
     (tmp_path / "b.zip").write_bytes(whole[:-30])
     with pytest.raises(UserError, match="damaged"):
-        Pictures(tmp_path / "b.zip")
+        PictureFiles(tmp_path / "b.zip")
 
 
 # ---- running again, boxes, names

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from common import datafiles
+from common import datafiles, download
 from common.datafiles import load, read_idx
 from common.errors import UserError
 
-LONGEST_WAIT = datafiles.CONNECT_SECONDS * max(len(each.mirrors) for each in datafiles.PUBLISHED.values())
+LONGEST_WAIT = download.CONNECT_SECONDS * max(len(each.mirrors) for each in datafiles.PUBLISHED.values())
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
@@ -491,7 +491,7 @@ def test_all_mirrors_down(tmp_path, mirror, capsys):
 
 
 def test_a_silent_mirror_is_not_waited_for(tmp_path, mirror, monkeypatch):
-    monkeypatch.setattr(datafiles, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(download, "CONNECT_SECONDS", 0.2)
     silent, quick = mirror(delay=1.5), mirror()
     load("mnist", tmp_path / "data")
     assert good(tmp_path / "data") and (len(silent.asked), len(quick.asked)) == (1, 2)

@@ -114,13 +114,13 @@ def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_pa
         shutil.copy(served, folder / name)
         return mirrors[0]
 
-    monkeypatch.setattr(published.datafiles, "fetch", fetch)
+    monkeypatch.setattr(published, "fetch", fetch)
     assert call("--run", run)[0] == 0
 
     def gone(*_):
-        raise published.datafiles.Unavailable("raw.githubusercontent.com: no answer within 4 seconds")
+        raise published.Unavailable("raw.githubusercontent.com: no answer within 4 seconds")
 
-    monkeypatch.setattr(published.datafiles, "fetch", gone)
+    monkeypatch.setattr(published, "fetch", gone)
     assert call("--run", run)[0] == 0  # it is there now
     shutil.rmtree(tmp_path / "cache")
     refused(call("--run", run), "cannot be downloaded", "no answer", "--reference")

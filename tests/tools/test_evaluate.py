@@ -15,7 +15,7 @@ from common import metrics
 from common.classifier import Classifier
 from common.errors import UserError, run_command
 from common.evaluation import Evaluation, short
-from common.face_features import HogColour
+from common.features import HogColour
 from common.run_folder import evaluations
 from static_mnist import train
 from tools import evaluate

@@ -1,4 +1,4 @@
-"""Features of faces, and of any pictures that no classifier of ours knows: nothing is downloaded for them."""
+"""Features of pictures that no classifier of ours knows: faces, one's own. Nothing is downloaded for them."""
 
 from pathlib import Path
 

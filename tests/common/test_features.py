@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from common.errors import UserError
-from common.face_features import HogColour, Inception
+from common.features import HogColour, Inception
 
 
 def pictures(count=6, height=64, width=64, channels=3):
