@@ -24,6 +24,7 @@ import threading
 import time
 import zipfile
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 
@@ -378,51 +379,40 @@ def in_threads(work, todo, bad, threads=None, progress=True):
     Raises:
         Exception: whatever else ``work`` raises; the first such exception ends the run. So does Ctrl-C.
     """
-    fatal, stop, over = [], threading.Event(), threading.Event()
+    stop = threading.Event()
 
     def run():
         while not stop.is_set():
             try:
                 item = todo.popleft()
             except IndexError:
-                break
+                return
             try:
                 work(item)
             except BadPicture as error:
                 bad.append((item, str(error)))
-            except BaseException as error:
-                fatal.append(error)
+            except BaseException:
                 stop.set()
-        running.pop()
-        if not running:
-            over.set()
+                raise
 
     total, start = len(todo), time.perf_counter()
-    workers = [threading.Thread(target=run, daemon=True) for _ in range(min(threads or cores(), total))]
-    running = list(workers)
-    terminal = sys.stderr.isatty()
-    try:
-        with tqdm(total=total, unit=" pictures", disable=not progress or not terminal, leave=False,
-                  dynamic_ncols=True) as bar:
-            for worker in workers:
-                worker.start()
-            line = start + PLAIN_LINES_EVERY
-            # Not join(timeout): before Python 3.13 an interrupted join takes the thread for ended.
-            while running:
-                over.wait(0.1)
+    threads, terminal = min(threads or cores(), max(1, total)), sys.stderr.isatty()
+    with ThreadPoolExecutor(threads) as pool, \
+            tqdm(total=total, unit=" pictures", disable=not progress or not terminal, leave=False,
+                 dynamic_ncols=True) as bar:
+        running, line = [pool.submit(run) for _ in range(threads)], start + PLAIN_LINES_EVERY
+        try:
+            while wait(running, 0.1).not_done:
                 done = total - len(todo)
                 bar.update(done - bar.n)
                 if progress and not terminal and time.perf_counter() > line:
                     line += PLAIN_LINES_EVERY
                     rate = done / (time.perf_counter() - start)
                     print(f"{done} of {total} pictures, {rate:.0f} pictures/s", file=sys.stderr)
-    finally:
-        stop.set()
-        for worker in workers:
-            if worker.ident:
-                worker.join()
-    if fatal:
-        raise fatal[0]
+        finally:
+            stop.set()
+    for ended in running:
+        ended.result()
 
 
 @dataclass

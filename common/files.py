@@ -61,7 +61,7 @@ def numbered(folder, suffix):
         [(path, epoch, batch)].
     """
     found = [(path, *map(int, match.groups())) for path in Path(folder).glob(f"*{suffix}")
-             if (match := re.fullmatch(r"(\d{4,9})_(\d{4,9})", path.stem))]
+             if (match := re.fullmatch(r"(\d{4,6})_(\d{4,6})", path.stem))]
     return sorted(found, key=lambda item: item[1:])
 
 

@@ -65,8 +65,8 @@ def test_overwrite_deletes_a_runs_own_files_only(tmp_path):
     started(tmp_path, 3)
     own = ["0000_0010.png", "12345_0000.png", "losses.png", "animation.gif", "timing.jsonl", "metrics.png",
            "checkpoints/0001_0000.safetensors", "constant_noise/0000_0000.png"]
-    others = ["mine.txt", "photo.png", "2024_05_holiday_1.png", "visualdl/log", "checkpoints/folder/mine",
-              "checkpoints/best.safetensors", "constant_noise/favourite.png"]
+    others = ["mine.txt", "photo.png", "20240512_123456.png", "2024_05_holiday_1.png", "visualdl/log",
+              "checkpoints/folder/mine", "checkpoints/best.safetensors", "constant_noise/favourite.png"]
     for name in own + others:
         (tmp_path / name).parent.mkdir(exist_ok=True, parents=True)
         (tmp_path / name).write_text("x")
