@@ -4,7 +4,6 @@ import gzip
 import hashlib
 import http.server
 import io
-import struct
 import threading
 import time
 import zipfile
@@ -18,13 +17,10 @@ from filelock import FileLock
 from common import datafiles, download
 from common.datafiles import load, read_idx
 from common.errors import UserError
+from tests.helpers import idx
 
 LONGEST_WAIT = download.CONNECT_SECONDS * max(len(each.mirrors) for each in datafiles.PUBLISHED.values())
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-
-
-def idx(array):
-    return struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
 
 
 def pictures(count=12):

@@ -1,6 +1,5 @@
 """The packed array: the same pixels as cropping, rebuilt when the source changes, never half there."""
 
-import io
 import json
 import os
 import pickle
@@ -19,15 +18,9 @@ from common import packed
 from common.crop import Box, crop, read_image
 from common.errors import UserError
 from common.packed import PackedPictures, default_cache, network_input, open_packed
+from tests.helpers import jpeg
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def jpeg(seed, width=178, height=218):
-    noise = np.random.RandomState(seed).randint(60, 256, (height // 8, width // 8, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((width, height), Image.BICUBIC).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from common import run_folder
 from common.errors import UserError
 from common.files import replacing
 from common.run_folder import RunFolder, add_evaluation, evaluations, latest_checkpoint, read_config
+from tests.helpers import content
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = {"recipe": "fake", "options": {"seed": 1}, "dataset": {"name": "日本"}, "versions": {}, "machine": {}}
@@ -27,11 +28,6 @@ def started(path, steps=0):
         folder.write_metrics(step=step, loss=np.float32(step) / 10)
     folder.close()
     return path
-
-
-def content(path):
-    """Everything in a folder, but for the lock."""
-    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
 
 
 def test_config_comes_back(tmp_path):

@@ -15,6 +15,7 @@ from common.datafiles import Pictures
 from common.errors import UserError, run_command
 from static_mnist import cgan, train
 from static_mnist.cgan import CGAN
+from tests.helpers import moved
 
 SHAPE = (8, 12, 1)  # of a picture
 CLASSES = ("ant", "Bee", "7")
@@ -48,10 +49,6 @@ def batch(count=BATCH):
     random = np.random.RandomState(0)
     return (random.uniform(-1, 1, [count, int(np.prod(SHAPE))]).astype("float32"),
             np.arange(count) % len(CLASSES))
-
-
-def moved(before, after):
-    return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
 # -- TensorFlow's arithmetic, in NumPy -----------------------------------------------------------------

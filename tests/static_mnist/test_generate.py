@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError, run_command
+from common.errors import UserError
 from static_mnist import generate, train
+from tests.helpers import caller
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATE = ROOT / "static_mnist" / "generate.py"
@@ -35,12 +36,7 @@ def plain(tmp_path, narrow):
 @pytest.fixture
 def call(capsys):
     """The command in this process: exit code, stdout, stderr."""
-    def call(*args):
-        capsys.readouterr()
-        code = run_command(lambda: generate.main([str(arg) for arg in args]))
-        return code, *capsys.readouterr()
-
-    return call
+    return caller(generate.main, capsys)
 
 
 def raw(path):

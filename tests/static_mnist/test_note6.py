@@ -17,6 +17,7 @@ from common.run_folder import RunFolder
 from static_mnist import note6, train
 from static_mnist.book import BookGAN
 from static_mnist.note6 import Note6GAN
+from tests.helpers import idx, moved
 
 BATCH = 4
 NETWORKS = {
@@ -58,10 +59,6 @@ def pictures(count=BATCH):
 
 def noise(count=BATCH):
     return np.random.RandomState(1).normal(size=[count, 100, 1, 1]).astype("float32")
-
-
-def moved(before, after):
-    return {name for name in before if not np.array_equal(before[name], after[name])}
 
 
 def weights(network):
@@ -257,11 +254,6 @@ def test_64_single_pictures(tmp_path, fix):
 
 
 # -- the command ---------------------------------------------------------------------------------------
-
-
-def idx(array):
-    return (0x800 + array.ndim).to_bytes(4, "big") + b"".join(n.to_bytes(4, "big") for n in array.shape) \
-        + array.tobytes()
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import signal
-import struct
 import subprocess
 import sys
 import time
@@ -19,8 +18,8 @@ import pytest
 from PIL import Image
 
 from common import checkpoint, plotting
-from common.errors import run_command
 from static_mnist import book, train
+from tests.helpers import caller, content, idx
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ROOT / "static_mnist" / "train.py"
@@ -36,10 +35,6 @@ sys.exit(run_command(train.main))
 """
 PICTURES, BATCH, EPOCHS = 40, 3, 6
 BATCHES = PICTURES // BATCH  # 13 an epoch; the last picture is left out
-
-
-def idx(array):
-    return struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape) + array.tobytes()
 
 
 def write_pictures(folder, seed=0, size=28):
@@ -94,12 +89,7 @@ def run(reference, tmp_path):
 @pytest.fixture
 def call(narrow, capfd):
     """The narrow command in this process: exit code, stdout, stderr."""
-    def call(*args):
-        capfd.readouterr()
-        code = run_command(lambda: train.main([str(arg) for arg in args]))
-        return code, *capfd.readouterr()
-
-    return call
+    return caller(train.main, capfd)
 
 
 @pytest.fixture
@@ -115,11 +105,6 @@ def refused(call):
         assert all(word in lines[0] for word in words), lines[0]
 
     return refused
-
-
-def content(path):
-    """Everything in a folder, but for the lock."""
-    return {file: file.read_bytes() for file in path.rglob("*") if file.is_file() and file.name != ".lock"}
 
 
 def metrics(path):

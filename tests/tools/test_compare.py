@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from common import comparison, figures, plotting, published
-from common.errors import run_command
 from static_mnist import train
+from tests.helpers import caller
 from tools import compare
 
 TOOL = Path(compare.__file__)
@@ -56,12 +56,7 @@ def call(capsys, monkeypatch):
     """The command in this process: exit code, stdout, stderr."""
     monkeypatch.setattr(comparison, "RESAMPLES", 200)
 
-    def call(*args):
-        capsys.readouterr()
-        code = run_command(lambda: compare.main([str(arg) for arg in args]))
-        return code, *capsys.readouterr()
-
-    return call
+    return caller(compare.main, capsys)
 
 
 def refused(result, *reasons):

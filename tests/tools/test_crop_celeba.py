@@ -12,14 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers import jpeg
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "crop_celeba.py"
-
-
-def jpeg(seed=0, width=178, height=218):
-    noise = np.random.RandomState(seed).randint(60, 256, (height // 8, width // 8, 3), np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).resize((width, height), Image.BICUBIC).save(stream, "JPEG")
-    return stream.getvalue()
 
 
 def crop(folder, *options):

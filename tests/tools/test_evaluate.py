@@ -18,6 +18,7 @@ from common.evaluation import Evaluation, short
 from common.features import HogColour
 from common.run_folder import evaluations
 from static_mnist import train
+from tests.helpers import caller
 from tools import evaluate
 from tools.trained import Trained
 
@@ -41,12 +42,7 @@ def copy(measured, tmp_path):
 @pytest.fixture
 def call(capsys):
     """The command in this process: exit code, stdout, stderr."""
-    def call(*args):
-        capsys.readouterr()
-        code = run_command(lambda: evaluate.main([str(arg) for arg in args]))
-        return code, *capsys.readouterr()
-
-    return call
+    return caller(evaluate.main, capsys)
 
 
 def protocol(count=COUNT):

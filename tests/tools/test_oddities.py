@@ -1,13 +1,15 @@
 """tools/oddities.py with narrow networks on the embedded digits, an epoch of two steps."""
 
 import statistics
+from functools import partial
 
 import pytest
 
 from common import evaluation, plotting, report
-from common.errors import RunStopped, run_command
+from common.errors import RunStopped
 from common.run_folder import evaluations, read_config
 from static_mnist import book, train
+from tests.helpers import caller
 from tools import oddities
 
 COUNT = 140  # more than the features have numbers
@@ -22,12 +24,7 @@ def call(narrow, tmp_path, capsys, monkeypatch):
         monkeypatch.setattr(plotting, name, lambda *_: None)
     monkeypatch.setattr(report, "write", lambda *_, **__: None)
 
-    def call(*args):
-        capsys.readouterr()
-        code = run_command(lambda: oddities.main(["--output", str(tmp_path / "runs"), *args]))
-        return code, *capsys.readouterr()
-
-    return call
+    return partial(caller(oddities.main, capsys), "--output", tmp_path / "runs")
 
 
 def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):

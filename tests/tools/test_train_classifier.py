@@ -12,15 +12,15 @@ from common import datafiles
 from common.batches import scale
 from common.classifier import Classifier
 from common.errors import run_command
+from tests.helpers import idx
 from tools import train_classifier
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def write_idx(path, array):
-    header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(header + array.tobytes())
+    path.write_bytes(idx(array))
 
 
 @pytest.fixture
