@@ -32,6 +32,9 @@ def save(folder, epoch, batch, arrays, record):
 
     Returns:
         The path.
+
+    Raises:
+        UserError: it cannot be written, or the disk is full.
     """
     path = Path(folder) / f"{epoch:04d}_{batch:04d}.safetensors"
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}

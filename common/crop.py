@@ -162,6 +162,9 @@ def crop_fast(data, box):
     Returns:
         uint8 array [size, size, 3], **BGR**; None when the file needs `read_image` and `crop`: not a plain
         whole JPEG, too small, of odd size, or with parts outside.
+
+    Raises:
+        BadPicture: as `Box.scaled`.
     """
     import cv2
 
@@ -430,6 +433,15 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
     """Crop `PictureFiles` into a folder. What is there already is skipped, so that a run can be continued.
 
     ``<output>.crop.json`` beside the folder keeps the box, lest two boxes get mixed.
+
+    Args:
+        pictures: `PictureFiles`.
+        output: the folder.
+        box: `Box`.
+        threads: how many; by default one for each core.
+        overwrite: crop again what is there already.
+        fast: decode at half size, see `crop_fast`.
+        progress: show a bar, or plain lines.
 
     Returns:
         A `Summary`. Ctrl-C ends the run early, with some left.

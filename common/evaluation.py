@@ -70,7 +70,12 @@ class Evaluation:
                 bar.update()
 
     def described(self, pictures, labels):
-        """(features, the classes' recognised numbers or None, labels or None)."""
+        """(features [n, d], the numbers of the classes recognised [n] or None, labels [n] or None).
+
+        Args:
+            pictures: [n, H, W, C] in [-1, 1].
+            labels: [n], the run's own numbers of its classes, or None.
+        """
         classes = self.run.classes
         if not (classes and labels is not None and hasattr(self.features, "outputs")):
             return self.features.features(pictures), None, None
@@ -84,7 +89,13 @@ class Evaluation:
         return features, found[probabilities.argmax(1)], labels
 
     def compare(self, real, generated, found, labels):
-        """All metrics of generated features, by their short names."""
+        """All metrics of generated features, by their short names.
+
+        Args:
+            real, generated: features [n, d] and [m, d].
+            found, labels: the numbers of the classes recognised in the generated ones [m], −1 for none of the run's,
+                and of those asked for; or None.
+        """
         kid, low, high = metrics.kernel_distance(real, generated, np.random.RandomState(0))
         precision, recall = metrics.precision_recall(real, generated)
         density, coverage = metrics.density_coverage(real, generated)

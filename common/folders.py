@@ -77,7 +77,7 @@ def pictures_in(folder):
 
 
 def read(file, size):
-    """One picture, upright, as uint8 [H, W, 3]."""
+    """One picture, upright, as uint8 [H, W, 3]; raises `UserError` where it cannot be read."""
     try:
         image = read_image(read_file(file))
     except (BadPicture, OSError) as error:

@@ -131,7 +131,19 @@ def default_cache(source, y=Box.y, fast=False):
 
 
 def build(pictures, cache, box, checksum, why="", progress=True, fast=False, threads=None):
-    """Build the array of `PictureFiles` aside, and give it its name when all is done."""
+    """Build the array of `PictureFiles` aside, and give it its name when all is done.
+
+    Args:
+        pictures: `PictureFiles`.
+        cache: path of the ``.npy``.
+        box: `Box`, for pictures that are not 64×64 already.
+        checksum: of the pictures' listing and the way of cropping, to be kept beside the array.
+        why: a first half of a line that tells why it is built anew.
+        progress, fast, threads: as `open_packed` has them.
+
+    Raises:
+        UserError: it cannot be written, there is too little room, or none of the pictures can be used.
+    """
     total = len(pictures.names)
     size = pictures.first_size()
     if progress or why:

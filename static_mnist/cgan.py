@@ -59,6 +59,7 @@ class Dropout:
 
     @staticmethod
     def mask(shape, random):
+        """uint8 of this shape."""
         size = int(np.prod(shape))
         bits = np.unpackbits(np.frombuffer(random.bytes(-(-size // 8)), np.uint8), count=size)
         bits *= int(1 / KEEP_PROB)
