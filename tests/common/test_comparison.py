@@ -130,12 +130,12 @@ def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
         return pictures
 
     found = []
-    for seed in range(0, 50, 10):
+    for seed in range(0, 30, 10):
         again = drawn(16, seed)[np.arange(128) % 16] + noise(128, seed + 1, scale=0.001)
         table = rows(Sets(again, drawn(128, seed + 2), real=drawn(300, seed + 3)))
         found += [row for name, row in table.items() if name.startswith(("entropy", "pictures a class", "KID"))]
         assert table["share of pictures with a twin"].verdict == "differs"
-    assert len(found) == 15
+    assert len(found) == 9
     assert [row.verdict for row in found].count("differs") <= 1
     assert all("of the tutorial's 128 16 without their twins" in row.note for row in found)
 

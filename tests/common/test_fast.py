@@ -353,9 +353,9 @@ def test_a_library_that_does_not_load_is_one_line_and_no_crash(tmp_path):
 
 @needs_operators
 def test_a_damaged_library_in_the_cache_is_built_anew(tmp_path):
-    assert finish(script(XDG_CACHE_HOME=str(tmp_path)))[0][0] == "True"
-    [library] = tmp_path.rglob("*.so")
-    library.write_bytes(b"")
+    library = tmp_path / "paddle_gan_tutorials" / fast._build().parent.name / "fast.so"
+    library.parent.mkdir(parents=True)
+    library.touch()
     (ready, _), notes = finish(script(XDG_CACHE_HOME=str(tmp_path)))
     assert ready == "True" and sum("building" in note for note in notes) == 1
 

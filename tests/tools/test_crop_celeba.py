@@ -138,7 +138,7 @@ def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, options, words):
 
 
 def test_ctrl_c_says_how_many_are_done_and_the_next_run_continues(tmp_path):
-    count = 150  # of pictures that take long: seconds in one thread, whatever else the machine does
+    count = 90  # of pictures that take long: seconds in one thread, whatever else the machine does
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "000001.jpg").write_bytes(jpeg(width=1780, height=2180))
     for number in range(2, count + 1):
