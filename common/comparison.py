@@ -208,8 +208,6 @@ class Sets:
         held_out: whether ``real`` were kept from the training.
         groups: of twins among ``tutorial``, see `twin_groups`: a figure may show a picture twice. Of ours each is a
             draw of its own, however alike they are.
-        single: the same sets with one picture of each group, and as many of ours: for numbers that depend on how many
-            different pictures there are.
     """
 
     tutorial: np.ndarray
@@ -226,12 +224,20 @@ class Sets:
                 if getattr(self, name) is not None]
 
     @property
+    def picks(self):
+        """Kind → the numbers of its pictures that make `single`: one of each of the tutorial's groups, and as many of
+        ours, evenly spread.
+        """
+        first = np.arange(len(self.tutorial)) if self.groups is None else (
+            np.sort(np.unique(self.groups, return_index=True)[1]))
+        return {"tutorial": first, "ours": np.linspace(0, len(self.ours) - 1, len(first)).astype(int)}
+
+    @property
     def single(self):
+        """The sets without the tutorial's twins: for numbers that depend on how many different pictures there are."""
         if self.groups is None:
             return self
-        first = np.sort(np.unique(self.groups, return_index=True)[1])
-        spread = np.linspace(0, len(self.ours) - 1, len(first)).astype(int)
-        return replace(self, tutorial=self.tutorial[first], ours=self.ours[spread], groups=None)
+        return replace(self, **{kind: getattr(self, kind)[chosen] for kind, chosen in self.picks.items()}, groups=None)
 
     @property
     def reference(self):
@@ -291,9 +297,9 @@ def class_rows(sets, classifier):
     yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
                         sets.groups)
 
-    single = sets.single
-    count = len(single.tutorial)
-    found = {kind: classifier.probabilities(pictures[:count]).argmax(axis=1) for kind, pictures in single.each()}
+    picks = sets.picks
+    count = len(picks["tutorial"])
+    found = {kind: each[picks.get(kind, slice(count))].argmax(axis=1) for kind, each in seen.items()}
     bounds = interval(found["tutorial"], found["ours"], entropy)
     yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
               **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
@@ -307,12 +313,17 @@ def class_rows(sets, classifier):
     yield Row("pictures a class, " + " ".join(classifier.labels),
               **{kind: " ".join(map(str, each)) for kind, each in counts.items()},
               verdict="differs" if chance < 1 - LEVEL else _nothing(count),
-              note="; ".join(filter(None, [f"χ² test: by chance in {chance:.2g} of all cases", without_twins(sets)])))
+              note=joined(f"χ² test: by chance in {chance:.2g} of all cases", without_twins(sets)))
+
+
+def joined(*notes):
+    """Notes as one; empty ones are left out."""
+    return "; ".join(filter(None, notes))
 
 
 def without_twins(sets):
     """The note of a row about `Sets.single`, where that leaves some out."""
-    count = len(sets.single.tutorial)
+    count = len(sets.picks["tutorial"])
     return f"of the tutorial's {len(sets.tutorial)} {count} without their twins" if count < len(sets.tutorial) else ""
 
 
@@ -323,26 +334,26 @@ def kernel_row(sets, features):
     """
     from common.metrics import kernel_distance
 
-    notes = ["" if hasattr(features, "probabilities") else
-             "these features see edges and coarse colours, not whether a face is one", without_twins(sets)]
+    notes = ("" if hasattr(features, "probabilities") else
+             "these features see edges and coarse colours, not whether a face is one", without_twins(sets))
     reference, sets = sets.reference, sets.single
     found = {kind: features.features(pictures) for kind, pictures in sets.each()}
     known = found[reference]
     if reference == "tutorial":
         value, low, high = kernel_distance(found["ours"], known, np.random.RandomState(0))
-        notes.insert(0, f"95 % interval {low:.3g} … {high:.3g}")
         return Row(f"KID of ours to the tutorial's ({features.name})", None, value,
-                   verdict="differs" if low > 0 else _nothing(len(sets.tutorial)), note="; ".join(filter(None, notes)))
+                   verdict="differs" if low > 0 else _nothing(len(sets.tutorial)),
+                   note=joined(f"95 % interval {low:.3g} … {high:.3g}", *notes))
     kid = {kind: kernel_distance(each, known, np.random.RandomState(0)) for kind, each in found.items()
            if each is not known}
     (_, *tutorial), (_, *ours) = kid["tutorial"], kid["ours"]
     apart = tutorial[1] < ours[0] or ours[1] < tutorial[0]
-    notes.insert(0, "95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours))
     return Row(f"KID to {len(known)} real pictures ({features.name})",
                **{kind: each[0] for kind, each in kid.items()},
                interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
                verdict="differs" if apart else _nothing(len(sets.tutorial)),
-               note="; ".join(filter(None, notes)))
+               note=joined("95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours),
+                           *notes))
 
 
 def twins_row(sets, limit):
@@ -454,8 +465,10 @@ def _book_rows(metrics, published):
     shown, around = at[-1], at[-1 - published.BOOK_BATCH:]
     for name, value in published.BOOK_LOSSES.items():
         low, high = np.quantile([line[name] for line in around], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value
-        said = ("differs" if low > 0 or high < 0 else f"within what the last {len(around)} batches show"
-                ) if len(around) >= FEWEST_BATCHES else f"{len(around)} batches are too few to tell"
+        if len(around) < FEWEST_BATCHES:
+            said = f"{len(around)} batches are too few to tell"
+        else:
+            said = "differs" if low > 0 or high < 0 else f"within what the last {len(around)} batches show"
         yield Row(f"{name} of one batch", value, shown[name], (float(low), float(high)), said,
                   note=f"tutorial: epoch {published.BOOK_EPOCH}, batch {published.BOOK_BATCH}; "
                        f"ours: epoch {shown['epoch']}, batch {shown['batch']}")
@@ -464,12 +477,13 @@ def _book_rows(metrics, published):
 def _faces_rows(metrics, published):
     g = np.array([line["G-Loss"] for line in metrics])
     above = np.flatnonzero(g >= published.FACES_FIRST)
-    settling = next((start for start in range(above[0], len(g) - 9)
-                     if np.median(g[start:start + 10]) < published.FACES_FIRST), None) if above.size else None
+    settling = "never above it" if not above.size else next(
+        (start for start in range(above[0], len(g) - 9) if np.median(g[start:start + 10]) < published.FACES_FIRST),
+        f"not in {len(g)}")
     one = "one curve each: no interval"
     yield Row("G-Loss, highest", published.FACES_HIGHEST, float(g.max()), verdict=one)
     yield Row(f"batches until G-Loss falls below {published.FACES_FIRST:g}", published.FACES_SETTLED,
-              settling if settling is not None else f"not in {len(g)}" if above.size else "never above it", verdict=one,
+              settling, verdict=one,
               note="the median of ten batches; D wins outright before")
     settled = metrics[published.FACES_SETTLED:]
     for name, value in published.FACES_LOSSES.items():

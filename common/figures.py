@@ -176,13 +176,13 @@ def _read_singles(folder):
     files = [file for file in files if file.name.startswith("generated_")] or files
     if not files:
         raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); name another folder")
-    most = min(MOST_FILES, max(2, MOST_BYTES // read_pixels(files[0]).nbytes))
+    pictures = [read_pixels(files[0])]
+    most = min(MOST_FILES, max(2, MOST_BYTES // pictures[0].nbytes))
     if len(files) > most:
         files = [files[i] for i in np.linspace(0, len(files) - 1, most).astype(int)]
-    pictures = []
-    for file in files:
+    for file in files[1:]:
         pixels = read_pixels(file)
-        if pixels.shape != (pictures or [pixels])[0].shape:
+        if pixels.shape != pictures[0].shape:
             raise UserError(f"pictures of several sizes in {folder}: {files[0].name} and {file.name}; "
                             "leave those of one size, or name one figure")
         pictures.append(pixels)

@@ -48,12 +48,8 @@ def split(dataset, data_dir):
     train = datafiles.load(dataset, data_dir, "train")
     if train.labels is None:
         raise UserError(f"{train.name} in {train.source} has no labels; put their file beside the images")
-    try:
-        test = datafiles.load(dataset, data_dir, "test")
-    except datafiles.NotThere:  # of EMNIST one part's file was named
-        if not expanded(data_dir or "").is_file():
-            raise
-        test = train
+    one_file = expanded(data_dir or "").is_file()  # one part of EMNIST, all of it in ``train``
+    test = train if one_file else datafiles.load(dataset, data_dir, "test")
     if test.labels is not None and test.checksum != train.checksum and test.classes == train.classes:
         parts = (train.images, train.labels), (test.images, test.labels)
         return *parts, train.classes, f"trained on {train.name} train, tested on its test part"

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from tools import benchmark
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = ROOT / "tools" / "benchmark.py"
@@ -52,12 +53,7 @@ def test_crop_and_loader_rows(tmp_path):
     assert cells(result.stdout, "packed cache")
 
 
-def test_a_worker_that_ends_is_one_line_and_no_end_without_a_word(tmp_path, monkeypatch):
-    sys.path.insert(0, str(TOOL.parent))
-    try:
-        import benchmark
-    finally:
-        sys.path.remove(str(TOOL.parent))
+def test_a_worker_that_ends_is_one_line_and_no_end_without_a_word(tmp_path):
     worker = benchmark.Worker("loader", benchmark.OURS, 4, tmp_path)
     worker.process.kill()
     worker.process.wait()
