@@ -79,7 +79,7 @@ class Loop:
         self.gan, self.data, self.folder, self.random = gan, data, folder, random
         self.steps = min(epochs * len(data), max_steps or sys.maxsize)
         self.note, self.writer = note, writer
-        self.seconds = Counter()
+        self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
         self.step = 0
         # Before all other noise, as the book draws it.
         self.constant_noise = gan.noise(math.prod(gan.preview) if hasattr(gan, "preview") else data.batch_size, random)
@@ -112,6 +112,7 @@ class Loop:
             RunStopped: a signal came, or a loss is not a number.
         """
         self.folder.open_metrics(self.step)
+        self.write_timing()  # so that what comes before the first picture is counted, too
         progress = Progress(self.steps, self.step, self.data.batch_size)
         try:
             with Signals() as self.signals:
@@ -148,8 +149,7 @@ class Loop:
             if self.gan.due(self.step, last) if hasattr(self.gan, "due") else number % self.gan.record_every == 0:
                 with self.timed("records"):
                     self.record(epoch, number, batch, losses, progress)
-                self.folder.write_timing(step=self.step, seconds={
-                    name: round(value, 4) for name, value in self.seconds.items()})
+                self.write_timing()
             if last and hasattr(self.gan, "end_epoch"):
                 self.gan.end_epoch(self.folder.path)
             stop = self.stopped_by(progress)
@@ -167,6 +167,11 @@ class Loop:
         if self.signals.received:
             return signal.Signals(self.signals.received).name, 128 + self.signals.received
         return ("its reader's end", 141) if progress.unread else None  # as in `… | head`; the shell's code for it
+
+    def write_timing(self):
+        """Note how long the parts of the work have taken in this process so far."""
+        self.folder.write_timing(step=self.step,
+                                 seconds={name: round(value, 4) for name, value in self.seconds.items()})
 
     @contextmanager
     def timed(self, part):

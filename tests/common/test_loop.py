@@ -126,7 +126,7 @@ def test_a_run_leaves_its_records(new, capsys):
     assert len(run.gan.drawn) == 9
     assert all(title.endswith("data: fake") for title in run.gan.drawn)
     timing = [json.loads(line) for line in run.folder.timing_path.read_text().splitlines()]
-    assert [line["step"] for line in timing] == [1, 3, 5, 6, 8, 10, 11, 13, 15]
+    assert [line["step"] for line in timing] == [0, 1, 3, 5, 6, 8, 10, 11, 13, 15]
     assert (run.folder.path / "animation.gif").exists()
 
 

@@ -492,15 +492,16 @@ def test_a_torn_line_among_the_losses_is_left_out(run):
 
 def test_the_clock_of_a_resumed_run_begins_anew(run):
     with (run / "timing.jsonl").open("a") as file:
-        file.write('{"time": 200, "ste')  # the power failed here
-        for step, time, seconds in ((15, 5000, 1), (20, 5010, 8.5)):
+        file.write('{"time": 200, "ste')  # the power failed here, which costs the next line, too
+        # Resumed three times; the second run was stopped before it had anything to note.
+        for step, time, seconds in ((16, 3000, 0), (17, 4000, 0), (18, 5000, 0), (20, 5010, 8.5)):
             file.write(json.dumps({"time": time, "step": step, "seconds": {"step": seconds, "reader": 0}}) + "\n")
         file.write('{"time": 6000')
     page = page_of(run)
-    assert page.rows()["Iterations"] == ["15 in 30.0 s"]  # the torn line took one with it
+    assert page.rows()["Iterations"] == ["17 in 40.0 s"]
     with (run / "timing.jsonl").open("a") as file:
         file.write("\n" + json.dumps({"time": 5020, "step": 25, "seconds": {"step": 16, "reader": 0}}) + "\n")
-    assert page_of(run).rows()["Iterations"] == ["20 in 40.0 s"]
+    assert page_of(run).rows()["Iterations"] == ["22 in 50.0 s"]
 
 
 # ---- bad input ----------------------------------------------------------------------------------------------------
