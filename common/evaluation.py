@@ -5,6 +5,7 @@ A metric's name carries its protocol: ``fid mnist-cnn-3f2a91bc 10000/10000 train
 """
 
 import sys
+from decimal import Decimal
 
 import numpy as np
 from tqdm import tqdm
@@ -191,8 +192,8 @@ def cell(name, values):
 
 
 def digits(value, count):
-    """A number with so many significant digits, zeros among them."""
-    return f"{value:#.{count}g}".rstrip(".")
+    """A number with so many significant digits, zeros among them, without an exponent."""
+    return f"{Decimal(f'{value:#.{count}g}'):f}"
 
 
 def best(evaluation):

@@ -101,7 +101,7 @@ def table(runs, epoch, count):
     """
     import numpy as np
 
-    from common.evaluation import COLUMNS, Evaluation
+    from common.evaluation import COLUMNS, Evaluation, digits
     from tools.trained import Trained
 
     measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]
@@ -114,11 +114,11 @@ def table(runs, epoch, count):
              "| | " + " | ".join(COLUMNS[name].removesuffix(" (95 %)") for name in columns) + " |",
              "|---" * (len(columns) + 1) + "|"]
     if real := first.known_real():
-        cells = [f"{real[1][name]:.3g}" if name in real[1] else "" for name in columns]
+        cells = [digits(real[1][name], 3) if name in real[1] else "" for name in columns]
         lines += ["| real pictures | " + " | ".join(cells) + " |"]
     for kind, of_kind in values.items():
         numbers = [[each[name] for each in of_kind] for name in columns]
-        cells = [f"{np.mean(each):.3g} ± {np.std(each, ddof=1):.2g}" if len(each) > 1 else f"{each[0]:.3g}"
+        cells = [digits(np.mean(each), 3) + (f" ± {digits(np.std(each, ddof=1), 2)}" if len(each) > 1 else "")
                  for each in numbers]
         lines += [f"| {kind} | " + " | ".join(cells) + " |"]
     return lines

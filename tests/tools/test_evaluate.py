@@ -14,7 +14,7 @@ from PIL import Image
 from common import metrics
 from common.classifier import Classifier
 from common.errors import UserError, run_command
-from common.evaluation import Evaluation, short
+from common.evaluation import Evaluation, digits, short
 from common.features import HogColour
 from common.run_folder import evaluations
 from static_mnist import train
@@ -224,3 +224,9 @@ def test_help_does_not_import_paddle():
     code = "import sys; from tools import evaluate\ntry: evaluate.main(['--help'])\nexcept SystemExit: pass\n" \
            "assert not {'paddle', 'matplotlib'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, env=dict(os.environ))
+
+
+@pytest.mark.parametrize(("value", "count", "text"), [
+    (8612.3, 3, "8610"), (0.991, 4, "0.9910"), (497.0, 3, "497"), (-0.00575, 2, "-0.0057"), (0.0, 2, "0.0")])
+def test_numbers_have_no_exponent(value, count, text):
+    assert digits(value, count) == text
