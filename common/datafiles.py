@@ -6,7 +6,6 @@
 The book's and note 6's ``paddle.dataset.mnist`` reads the same files from the same folder.
 """
 
-import functools
 import gzip
 import hashlib
 import re
@@ -401,31 +400,25 @@ def _emnist_classes(folder, prefix, labels):
 
 
 def _digits(split, fallback=False):
-    """scikit-learn's 1797 handwritten digits."""
-    if split == "test":
-        raise NotThere("the embedded digits have no test part; name a folder with MNIST's "
-                       f"{' and '.join(_wanted('mnist', 'test'))} with --data_dir")
-    return _pictures("digits", *_enlarged(), tuple(string.digits), "embedded in scikit-learn", fallback)
-
-
-@functools.cache  # half a second, and tools/oddities.py loads them three times for each run
-def _enlarged():
-    """The digits, 8×8 with values 0 to 16, made to look like MNIST's; and their labels. Not to be written to.
+    """scikit-learn's 1797 handwritten digits, 8×8 with values 0 to 16, made to look like MNIST.
 
     As in MNIST the digit fills about 20×20 pixels in the middle of a black 28×28. A cubic spline enlarges
     it; the contrast is then raised until black, white and edges have about MNIST's shares.
     """
+    if split == "test":
+        raise NotThere("the embedded digits have no test part; name a folder with MNIST's "
+                       f"{' and '.join(_wanted('mnist', 'test'))} with --data_dir")
     from scipy import ndimage
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    large = ndimage.zoom(digits.images / 16, (1, 2.5, 2.5), order=3, mode="grid-constant", grid_mode=True)
+    # A spline is linear: this matrix enlarges rows and columns, far faster than `zoom` of all pictures.
+    spline = ndimage.zoom(np.eye(8), (2.5, 1), order=3, mode="grid-constant", grid_mode=True)  # [20, 8]
+    large = spline @ (digits.images / 16) @ spline.T  # [1797, 20, 20]
     large = np.clip((large - 0.2) / 0.65, 0, 1)
     images = np.pad(np.round(large * 255).astype(np.uint8), ((0, 0), (4, 4), (4, 4)))
-    labels = digits.target.astype(np.uint8)
-    for array in (images, labels):
-        array.flags.writeable = False  # all who load them share them
-    return images, labels
+    return _pictures("digits", images, digits.target.astype(np.uint8), tuple(string.digits),
+                     "embedded in scikit-learn", fallback)
 
 
 # -- download ------------------------------------------------------------------------------------------
