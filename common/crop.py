@@ -33,9 +33,9 @@ from filelock import FileLock, Timeout
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 
+from common.backend.runtime import cores
 from common.errors import UserError
 from common.files import replacing
-from common.runtime import cores
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # EPS, for one, would start Ghostscript
 SUFFIXES = (".jpg", ".jpeg", ".png")  # of the pictures that we write

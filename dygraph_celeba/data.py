@@ -13,11 +13,11 @@ import numpy as np
 from paddle.io import DataLoader, Dataset
 from PIL import Image
 
-from common import datafiles
-from common.batches import Batches
 from common.crop import Box, PictureFiles, crop_folder
+from common.data import datafiles
+from common.data.batches import Batches
+from common.data.packed import network_input, open_packed
 from common.errors import UserError
-from common.packed import network_input, open_packed
 
 img_dim = 64
 PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
@@ -80,7 +80,7 @@ class PackedDataset(Dataset):
     """The same items from the packed array, without decoding anything.
 
     Args:
-        packed: `common.packed.PackedPictures`.
+        packed: `common.data.packed.PackedPictures`.
     """
 
     def __init__(self, packed):
@@ -179,7 +179,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         reader: ``packed``, or ``skimage`` for the tutorial's own way, which wants cropped pictures.
 
     Returns:
-        (dataset, description): the Dataset, and what `common.command.train` wants to know of it.
+        (dataset, description): the Dataset, and what `common.training.command.train` wants to know of it.
 
     Raises:
         UserError: there are no pictures, or they cannot be used.

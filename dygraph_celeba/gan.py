@@ -1,4 +1,4 @@
-"""The tutorial's training step, section 4 of dcgan_face, as a GAN for `common.loop`.
+"""The tutorial's training step, section 4 of dcgan_face, as a GAN for `common.training.loop`.
 
 Read it beside the listing: names, numbers and order are its own. `docs/fidelity.md` lists what is odd about them and
 what each ``--fix`` changes.
@@ -11,10 +11,11 @@ import paddle
 import paddle.optimizer as optim
 from safetensors.numpy import save_file
 
-from common import cost, plotting
-from common.checkpoint import taken
-from common.compat import ADAM, scalar
+from common import plotting
+from common.backend import cost
+from common.backend.compat import ADAM, scalar
 from common.files import replacing
+from common.training.checkpoint import taken
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
 lr = 0.0002

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import runtime
+from common.backend import runtime
 from common.errors import UserError, run_command
 
 AT_ONCE = 100  # pictures that the tutorial generates, all in one batch
@@ -13,7 +13,7 @@ AT_ONCE = 100  # pictures that the tutorial generates, all in one batch
 
 def main(argv=None):
     """Run the command; raises `UserError`."""
-    from common import sampling
+    from common.training import sampling
 
     parser = sampling.parser(run="work/Output", output="work/Generate")
     parser.set_defaults(count=AT_ONCE)
@@ -45,7 +45,7 @@ def draw(gan, count, random):
 
     With the fix ``fixed_noise`` by moving averages, so that a picture depends on its own noise alone.
     """
-    from common import sampling
+    from common.training import sampling
 
     if "fixed_noise" in gan.fix:
         return sampling.in_batches(gan.sample, gan.noise(count, random), AT_ONCE)

@@ -9,7 +9,7 @@ from paddle import ParamAttr, nn
 from paddle.nn import functional as F
 from paddle.nn.initializer import Normal
 
-from common import compat, fast
+from common.backend import compat, fast
 
 conv_initializer = Normal(mean=0.0, std=0.02)
 bn_initializer = Normal(mean=1.0, std=0.02)

@@ -5,8 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, runtime
+from common.backend import runtime
 from common.errors import UserError, run_command
+from common.training import command
 
 WORKERS = 2  # processes of the tutorial's DataLoader
 FIXES = {

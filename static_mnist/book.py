@@ -16,10 +16,12 @@ from paddle.nn import functional as F
 from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 
-from common import compat, cost, fast, fluid_random, plotting
-from common.compat import scalar
+from common import plotting
+from common.backend import compat, cost, fast
+from common.backend.compat import scalar
 from common.errors import UserError
-from common.static_graph import StaticGAN, frozen
+from static_mnist import fluid_random
+from static_mnist.static_gan import StaticGAN, frozen
 
 # Hyper-parameters
 gf_dim = 64  # channels of the generator's feature maps are multiples of this
@@ -136,7 +138,7 @@ class BookGAN(StaticGAN):
         fix: names of the oddities to mend, see `D`.
         seed: of Paddle's random numbers, which the initial values come from.
         one_seed: fill every weight from the one sequence of random numbers that fluid took from a program's
-            ``random_seed``, see `common.fluid_random`; the published baseline depends on it.
+            ``random_seed``, see `static_mnist.fluid_random`; the published baseline depends on it.
         use_cudnn: the tutorial's switch; it matters on CUDA only.
     """
 

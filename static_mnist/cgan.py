@@ -16,12 +16,13 @@ from paddle.nn.initializer import XavierUniform
 from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
-from common import compat, cost, fast, plotting
-from common.batches import scale
-from common.compat import scalar
+from common import plotting
+from common.backend import compat, cost, fast
+from common.backend.compat import scalar
+from common.data.batches import scale
 from common.errors import UserError
-from common.static_graph import StaticGAN, frozen
 from static_mnist.note6 import get_params
+from static_mnist.static_gan import StaticGAN, frozen
 
 z_dim = 96
 alpha = 0.2  # slope of leaky ReLU

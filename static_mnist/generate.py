@@ -12,7 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import runtime
+from common.backend import runtime
 from common.errors import UserError, run_command
 
 PICTURE_FIXES = ("sampling_dropout", "generation_statistics")  # of cgan: each picture is another one
@@ -21,7 +21,7 @@ DRAWING_FIXES = (*PICTURE_FIXES, "minus_one_layout")
 
 def options(argv=None):
     """The command's options, and the names of those that were typed."""
-    from common import command, sampling
+    from common.training import command, sampling
 
     parser = sampling.parser(run="./output_dcgan", output="./generated")
     add = parser.add_argument
@@ -50,7 +50,7 @@ def load(run, checkpoint=None, fix=(), use_gpu=False):
     Raises:
         UserError: there is no run, no checkpoint, or a damaged one; or it is another command's.
     """
-    from common import sampling
+    from common.training import sampling
 
     config, arrays = sampling.read_run(run, checkpoint)
     runtime.prepare(use_gpu)
@@ -76,7 +76,7 @@ def main(argv=None):
 
     import numpy as np
 
-    from common import sampling
+    from common.training import sampling
 
     random = np.random.RandomState(args.seed)
     columns = sampling.STEPS if args.interpolate else None

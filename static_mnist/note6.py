@@ -14,11 +14,12 @@ from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
-from common import compat, cost, fast, plotting
-from common.compat import scalar
+from common import plotting
+from common.backend import compat, cost, fast
+from common.backend.compat import scalar
 from common.files import replacing
-from common.static_graph import StaticGAN, frozen
 from static_mnist.book import LEAKY, loss
+from static_mnist.static_gan import StaticGAN, frozen
 
 z_dim = 100
 LEARNING_RATE = 2e-4

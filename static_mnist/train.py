@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, datafiles, runtime
+from common.backend import runtime
+from common.data import datafiles
 from common.errors import UserError, run_command
 from common.files import expanded
+from common.training import command
 
 
 class Recipe(NamedTuple):
@@ -105,7 +107,7 @@ def chosen_recipe(argv):
     parser.add_argument("--resume", action="store_true")
     args = parser.parse_known_args(argv)[0]
     if args.recipe is None and args.resume and args.output and (args.output / "config.json").is_file():
-        from common.run_folder import read_config
+        from common.training.run_folder import read_config
 
         args.recipe = read_config(args.output)["recipe"]
     return args.recipe if args.recipe in RECIPES else "book"
@@ -141,8 +143,8 @@ def main(argv=None):
     args = options(argv)
     runtime.prepare(args.use_gpu)
 
-    from common import folders
-    from common.batches import Batches
+    from common.data import folders
+    from common.data.batches import Batches
 
     if args.dataset in datafiles.CHOICES:
         pictures = datafiles.load(args.dataset, args.data_dir, download=not args.no_download)

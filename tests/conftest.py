@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import runtime
+from common.backend import runtime
 
 runtime.prepare()
 

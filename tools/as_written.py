@@ -9,8 +9,8 @@ from contextlib import nullcontext
 import paddle
 from paddle.nn import functional as F
 
-from common import fast
-from common.compat import scalar
+from common.backend import fast
+from common.backend.compat import scalar
 from dygraph_celeba import gan as faces
 from static_mnist import book, cgan, note6
 

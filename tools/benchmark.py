@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import runtime
+from common.backend import runtime
 from common.errors import UserError, run_command
 
 WRITTEN, OURS, TORCH, PRODUCT = "as written", "ours", "PyTorch", "product"
@@ -100,7 +100,7 @@ def prepare(row, way, batch, folder):
     if way == MEMORY:
         runtime.keep_memory = lambda: None
     if way == WRITTEN:
-        import zlib  # noqa: F401  Paddle 2.6 crashes without it, see `common.runtime`
+        import zlib  # noqa: F401  Paddle 2.6 crashes without it, see `common.backend.runtime`
     else:
         runtime.prepare()
     import paddle
@@ -119,7 +119,7 @@ def prepare_gan(row, as_written, batch, about):
     import numpy as np
     import paddle
 
-    from common import fast
+    from common.backend import fast
     from dygraph_celeba.gan import FaceGAN
     from static_mnist.book import BookGAN
     from static_mnist.cgan import CGAN
@@ -151,7 +151,8 @@ def prepare_crop(way, folder):
     import cv2
     import numpy as np
 
-    from common import crop, packed
+    from common import crop
+    from common.data import packed
 
     outputs = (Path(tempfile.mkdtemp(dir=folder)) / "imgs.npy" for _ in iter(int, 1))
     source, archive = crop.PictureFiles(folder / "img_align_celeba"), folder / "img_align_celeba.zip"
@@ -179,7 +180,7 @@ def prepare_loader(way, folder, batch):
 
         batches = loader(folder / "imgs", batch)
         return len(batches), lambda: [None for _ in batches]
-    from common.packed import open_packed
+    from common.data.packed import open_packed
     from dygraph_celeba.data import Faces, PackedDataset
 
     faces = Faces(PackedDataset(open_packed(folder / "imgs", progress=False)), batch)
@@ -597,7 +598,7 @@ def show_run(folder):
     Raises:
         UserError: there is none, or too little in it.
     """
-    from common.run_folder import time_spent
+    from common.training.run_folder import time_spent
 
     if not (spent := time_spent(folder)):
         raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "
@@ -616,7 +617,7 @@ def show_run(folder):
 
 def parse(argv):
     """The command's options."""
-    from common.command import Parser, positive
+    from common.training.command import Parser, positive
 
     parser = Parser(prog="benchmark.py", description=__doc__.split("\n", 1)[0])
     add = parser.add_argument

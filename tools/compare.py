@@ -11,8 +11,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.command import Parser, positive, seed
 from common.errors import UserError, run_command
+from common.training.command import Parser, positive, seed
 
 CLASSIFIERS = ("mnist", "fashion", "emnist")
 REAL = 1000  # real pictures that the others are compared with
@@ -51,8 +51,8 @@ def main(argv=None):
 
     from tqdm import tqdm
 
-    from common import comparison, figures
-    from common.run_folder import read_lines, understood
+    from common.evaluation import comparison, figures
+    from common.training.run_folder import read_lines, understood
 
     with tqdm(disable=None, leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
@@ -103,7 +103,8 @@ def main(argv=None):
 
 def open_run(run, data_dir):
     """`tools.trained.Trained`, with Paddle at hand."""
-    from common import run_folder, runtime
+    from common.backend import runtime
+    from common.training import run_folder
 
     run_folder.read_config(run)  # before Paddle is imported, which takes a while
     run_folder.latest_checkpoint(run)
@@ -116,7 +117,7 @@ def open_run(run, data_dir):
 
 def download(trained):
     """The folder of the published figures of a run's tutorial."""
-    from common import published
+    from common.evaluation import published
 
     if trained.data not in ("mnist", "digits", "celeba"):
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
@@ -136,7 +137,7 @@ def real(trained, most, data_dir):
 
     Nothing of these, and a note, when the data are gone.
     """
-    from common.datafiles import NotThere
+    from common.data.datafiles import NotThere
 
     pictures = trained.config["dataset"]["pictures"]
     if most < pictures:
@@ -158,21 +159,21 @@ def real(trained, most, data_dir):
 def suitable(sets, classifier):
     """What describes pictures that no run tells about."""
     if all(pictures.shape[3] == 3 for _, pictures in sets.each()):
-        from common.features import HogColour
+        from common.evaluation.features import HogColour
 
         return HogColour()
-    from common import runtime
+    from common.backend import runtime
 
     runtime.prepare()
 
-    from common.classifier import Classifier
+    from common.evaluation.classifier import Classifier
 
     return Classifier.load(classifier)
 
 
 def save(output, rows, panels):
     """Write ``comparison.png`` and ``comparison.json``."""
-    from common import comparison
+    from common.evaluation import comparison
     from common.files import write_json
 
     comparison.save_picture(output / "comparison.png", panels)

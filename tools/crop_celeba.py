@@ -5,9 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.command import Parser, positive
+from common.backend.runtime import cores
 from common.errors import UserError, run_command
-from common.runtime import cores
+from common.training.command import Parser, positive
 
 INPUT = Path("work/img_align_celeba")
 ARCHIVES = (Path("work/img_align_celeba.zip"), Path("img_align_celeba.zip"))
@@ -63,7 +63,7 @@ def check_opencv():
 
 def pack(args):
     """Straight into the packed array that training reads, with no JPEG in between."""
-    from common.packed import open_packed
+    from common.data.packed import open_packed
 
     if (args.x, args.size) != (0, 64):
         raise UserError("a packed array has 64×64 pictures from x=0 on; leave --x and --size out")

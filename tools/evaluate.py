@@ -5,8 +5,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, runtime
+from common.backend import runtime
 from common.errors import run_command
+from common.training import command
 from static_mnist.generate import PICTURE_FIXES
 
 
@@ -39,8 +40,8 @@ def main(argv=None):
     checkpoints = [run.chosen(args.checkpoint)] if args.checkpoint else run.checkpoints
     runtime.prepare()
 
-    from common import evaluation
-    from common.features import Inception
+    from common.evaluation import evaluation
+    from common.evaluation.features import Inception
 
     features = Inception(args.inception) if args.inception else run.features
     measured = evaluation.Evaluation(run, features, args.count, args.seed)
@@ -51,7 +52,7 @@ def main(argv=None):
 
 def show(measured):
     """Print the table and the best checkpoint."""
-    from common import evaluation
+    from common.evaluation import evaluation
 
     run, known = measured.run, measured.known()
     print(f"{run.recipe}, {run.config['dataset']['name']}: {measured.protocol}")

@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.command import Parser, positive
 from common.errors import UserError, run_command
+from common.training.command import Parser, positive
 from dygraph_celeba import train as faces
 from static_mnist import train as static
 from tools import evaluate
@@ -61,8 +61,8 @@ def main(argv=None):
 
 def train(run, args, kind, seed, more):
     """Train one run to its end, from where it stands."""
-    from common import checkpoint
-    from common.evaluation import position
+    from common.evaluation.evaluation import position
+    from common.training import checkpoint
 
     module, recipe = (faces, []) if args.recipe == "faces" else (static, ["--recipe", args.recipe])
     kept = checkpoint.listing(run / "checkpoints")
@@ -80,8 +80,8 @@ def check(run, wanted):
     Raises:
         UserError: it was.
     """
-    from common.command import FREE, jsonable
-    from common.run_folder import read_config
+    from common.training.command import FREE, jsonable
+    from common.training.run_folder import read_config
 
     for name, value in read_config(run)["options"].items():
         if name not in FREE - {"data_dir"} and jsonable(wanted[name]) != value:
@@ -102,7 +102,7 @@ def table(runs, epoch, count):
     """
     import numpy as np
 
-    from common.evaluation import COLUMNS, Evaluation, digits
+    from common.evaluation.evaluation import COLUMNS, Evaluation, digits
     from tools.trained import Trained
 
     measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]

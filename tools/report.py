@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.command import Parser
 from common.errors import run_command
+from common.training.command import Parser
 
 
 def main(argv=None):
@@ -17,7 +17,7 @@ def main(argv=None):
         help="the HTML file (default: report.html in the run's folder, or here for several runs)")
     args = parser.parse_args(argv)
 
-    from common import report  # after --help: NumPy and Pillow take a moment
+    from common.report import page as report  # after --help: NumPy and Pillow take a moment
 
     output = args.output or (args.runs[0] if len(args.runs) == 1 else Path()) / "report.html"
     report.write(args.runs, output)

@@ -10,9 +10,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common import command, datafiles, runtime
+from common.backend import runtime
+from common.data import datafiles
 from common.errors import UserError, run_command
 from common.files import expanded
+from common.training import command
 
 ROOT = Path(__file__).resolve().parents[1]
 EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}
@@ -32,7 +34,8 @@ def options(argv=None):
     add("--epochs", type=command.positive, metavar="N",
         help="default: " + ", ".join(f"{count} for {name}" for name, count in EPOCHS.items()))
     add("--seed", type=command.seed, default=0, metavar="N", help="of initial values, order, shifts and dropout")
-    add("--output", type=Path, metavar="FILE", help="of the weights (default: common/weights/DATASET.safetensors)")
+    add("--output", type=Path, metavar="FILE",
+        help="of the weights (default: common/evaluation/weights/DATASET.safetensors)")
     args = parser.parse_args(argv)
     args.epochs = args.epochs or EPOCHS[args.dataset]
     args.output = args.output or ROOT / "common" / "weights" / f"{args.dataset}.safetensors"
@@ -69,9 +72,9 @@ def main(argv=None):
 
     import numpy as np
 
-    from common.batches import scale
-    from common.classifier import Classifier
-    from common.metrics import label_agreement
+    from common.data.batches import scale
+    from common.evaluation.classifier import Classifier
+    from common.evaluation.metrics import label_agreement
 
     network = fit(train, len(classes), args.epochs, args.seed)
     arrays = {name: value.numpy().astype("float16") for name, value in network.state_dict().items()}
@@ -105,14 +108,14 @@ def fit(pictures, classes, epochs, seed):
         epochs, seed: the same seed makes the same weights, on one machine with one number of threads.
 
     Returns:
-        `common.classifier.Network`.
+        `common.evaluation.classifier.Network`.
     """
     import numpy as np
     import paddle
     from tqdm import tqdm
 
-    from common.batches import Batches
-    from common.classifier import SIDE, Network
+    from common.data.batches import Batches
+    from common.evaluation.classifier import SIDE, Network
 
     paddle.seed(seed)
     random = np.random.RandomState(seed)

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from common import checkpoint, runtime
+from common.backend import runtime
 from common.errors import UserError
-from common.run_folder import latest_checkpoint, read_config
+from common.training import checkpoint
+from common.training.run_folder import latest_checkpoint, read_config
 
 FACES = "dcgan_face"  # the recipe of `dygraph_celeba`
 CLASSIFIERS = {"mnist": "mnist", "fashion": "fashion", "emnist": "emnist", "digits": "mnist"}
@@ -56,7 +57,7 @@ class Trained:
         self.data = "celeba" if self.recipe == FACES else self._pictures_name()
 
     def _pictures_name(self):
-        from common.datafiles import CHOICES
+        from common.data.datafiles import CHOICES
 
         wanted = self.config["options"]["dataset"]
         if self.config["dataset"]["fallback"]:
@@ -92,7 +93,7 @@ class Trained:
         Raises:
             UserError: the checkpoint is damaged, or another recipe's.
         """
-        from common import sampling
+        from common.training import sampling
 
         config, arrays = sampling.read_run(self.path, checkpoint)
         if config["recipe"] != self.recipe:
@@ -138,20 +139,20 @@ class Trained:
 
         Raises:
             UserError: the data are gone or others than the run's.
-            common.datafiles.NotThere: there is no such split.
+            common.data.datafiles.NotThere: there is no such split.
         """
         images, labels = self._faces(split) if self.recipe == FACES else self._pictures(split)
         if count is not None:
             chosen = np.random.RandomState(0).permutation(len(images))[:count]
             images, labels = images[chosen], None if labels is None else labels[chosen]
-        from common.batches import scale
+        from common.data.batches import scale
 
         pictures = scale(np.asarray(images[:]))
         return pictures if pictures.ndim == 4 else pictures[..., None], labels
 
     def _pictures(self, split):
         """uint8 [N, H, W] or [N, H, W, 3], and labels."""
-        from common import datafiles, folders
+        from common.data import datafiles, folders
 
         options = self.config["options"]
         if self.data == "folder":
@@ -177,13 +178,13 @@ class Trained:
 
     def _faces(self, split):
         """uint8 [N, 64, 64, 3], and None."""
-        from common.datafiles import NotThere
+        from common.data.datafiles import NotThere
 
         if split == "test":
             raise NotThere("the faces have no test part")
         runtime.prepare()
 
-        from common.packed import open_packed
+        from common.data.packed import open_packed
         from dygraph_celeba.data import checksum, embedded_faces
 
         dataset = self.config["dataset"]
@@ -210,10 +211,10 @@ class Trained:
         """
         shape = self.config["dataset"].get("shape", [28, 28, 1])
         if self.data in CLASSIFIERS and shape == [28, 28, 1]:
-            from common.classifier import Classifier
+            from common.evaluation.classifier import Classifier
 
             return Classifier.load(CLASSIFIERS[self.data])
-        from common.features import HogColour
+        from common.evaluation.features import HogColour
 
         return HogColour()
 
@@ -222,7 +223,7 @@ def _draw(gan, count, seed, labels):
     """(pictures [count, H, W, C], labels) of a GAN, in the way of its own ``generate.py``."""
     import paddle
 
-    from common import sampling
+    from common.training import sampling
 
     random = np.random.RandomState(seed)
     try:

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.data.packed import open_packed
 from common.errors import UserError
-from common.packed import open_packed
 from dygraph_celeba import data
 from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, open_faces
 

@@ -6,9 +6,9 @@ import pytest
 from safetensors.numpy import load_file
 
 from common import plotting
-from common.compat import ADAM
+from common.backend.compat import ADAM
+from common.data.packed import network_input
 from common.errors import UserError
-from common.packed import network_input
 from dygraph_celeba.gan import FaceGAN
 from dygraph_celeba.train import FIXES
 

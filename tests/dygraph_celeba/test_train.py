@@ -13,8 +13,9 @@ import pytest
 from PIL import Image
 from safetensors.numpy import load_file
 
-from common import checkpoint, plotting
+from common import plotting
 from common.errors import UserError, run_command
+from common.training import checkpoint
 from dygraph_celeba import data, generate, train
 
 TRAIN = Path(train.__file__)
@@ -259,7 +260,7 @@ def test_overwrite_takes_away_what_the_last_run_left(faces, tmp_path):
     (output / "mine.txt").write_text("mine")
     with pytest.raises(UserError):
         train.main(arguments(faces, output, "--overwrite", "--epoch", "1", "--use_gpu", "--batch_size", "1000"))
-    from common.run_folder import RunFolder
+    from common.training.run_folder import RunFolder
 
     RunFolder(output, overwrite=True).close()
     left = {path.name for path in output.iterdir() if path.is_file()}
@@ -279,7 +280,7 @@ def test_the_fix_epochs_is_the_proses_eight_unless_told_otherwise():
 
 
 def test_dry_run_trains_nothing(faces, tmp_path, capsys, monkeypatch):
-    from common import command
+    from common.training import command
 
     monkeypatch.setattr(command, "product_rate", lambda: 1e11)
     train.main(arguments(faces, tmp_path / "run", "--dry_run"))

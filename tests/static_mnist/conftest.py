@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import checkpoint
+from common.training import checkpoint
 from static_mnist import train
 
 TRAIN = Path(train.__file__)

@@ -12,7 +12,7 @@ import pytest
 from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
-from common import compat
+from common.backend import compat
 from common.errors import UserError
 from static_mnist import book
 from static_mnist.book import BookGAN, display_image

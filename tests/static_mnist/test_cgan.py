@@ -10,8 +10,8 @@ import paddle
 import pytest
 from PIL import Image
 
-from common.compat import ADAM
-from common.datafiles import Pictures
+from common.backend.compat import ADAM
+from common.data.datafiles import Pictures
 from common.errors import UserError, run_command
 from static_mnist import cgan, train
 from static_mnist.cgan import CGAN

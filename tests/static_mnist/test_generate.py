@@ -152,6 +152,6 @@ def test_help_does_not_import_paddle():
 
 
 def test_a_run_of_another_command(run, monkeypatch):
-    monkeypatch.setattr("common.sampling.read_run", lambda *_: ({"recipe": "dcgan_face"}, {}))
+    monkeypatch.setattr("common.training.sampling.read_run", lambda *_: ({"recipe": "dcgan_face"}, {}))
     with pytest.raises(UserError, match=r"dcgan_face.*its own generate\.py"):
         generate.load(run)

@@ -11,9 +11,9 @@ import pytest
 from matplotlib import cm
 from PIL import Image
 
-from common import compat
+from common.backend import compat
 from common.errors import UserError, run_command
-from common.run_folder import RunFolder
+from common.training.run_folder import RunFolder
 from static_mnist import note6, train
 from static_mnist.book import BookGAN
 from static_mnist.note6 import Note6GAN

@@ -17,7 +17,8 @@ import paddle
 import pytest
 from PIL import Image
 
-from common import checkpoint, plotting
+from common import plotting
+from common.training import checkpoint
 from static_mnist import book, train
 from tests.helpers import caller, content, idx
 
@@ -26,7 +27,7 @@ TRAIN = ROOT / "static_mnist" / "train.py"
 DRIVER = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-from common import runtime
+from common.backend import runtime
 runtime.prepare()
 from common.errors import run_command
 from static_mnist import book, train

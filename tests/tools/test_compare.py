@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import comparison, figures, plotting, published
+from common import plotting
+from common.evaluation import comparison, figures, published
 from static_mnist import train
 from tests.helpers import caller
 from tools import compare

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import metrics
-from common.classifier import Classifier
 from common.errors import UserError, run_command
-from common.evaluation import Evaluation, digits, short
-from common.features import HogColour
-from common.run_folder import evaluations
+from common.evaluation import metrics
+from common.evaluation.classifier import Classifier
+from common.evaluation.evaluation import Evaluation, digits, short
+from common.evaluation.features import HogColour
+from common.training.run_folder import evaluations
 from static_mnist import train
 from tests.helpers import caller
 from tools import evaluate

@@ -5,10 +5,12 @@ from functools import partial
 
 import pytest
 
-from common import evaluation, plotting, report
+from common import plotting
 from common.errors import RunStopped
-from common.evaluation import digits
-from common.run_folder import evaluations, read_config
+from common.evaluation import evaluation
+from common.evaluation.evaluation import digits
+from common.report import page as report
+from common.training.run_folder import evaluations, read_config
 from static_mnist import book, train
 from tests.helpers import caller
 from tools import oddities

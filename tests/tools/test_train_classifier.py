@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common import datafiles
-from common.batches import scale
-from common.classifier import Classifier
+from common.data import datafiles
+from common.data.batches import scale
 from common.errors import run_command
+from common.evaluation.classifier import Classifier
 from tests.helpers import idx
 from tools import train_classifier
 

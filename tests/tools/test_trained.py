@@ -8,9 +8,10 @@ import paddle
 import pytest
 from PIL import Image
 
-from common import checkpoint, datafiles
-from common.batches import scale
+from common.data import datafiles
+from common.data.batches import scale
 from common.errors import UserError
+from common.training import checkpoint
 from dygraph_celeba import generate as faces_generate
 from static_mnist import generate
 from tools.trained import Trained

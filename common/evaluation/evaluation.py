@@ -1,0 +1,242 @@
+"""How good a run's checkpoints are: measured, kept in its ``metrics.jsonl``, shown as a table and a figure.
+
+A metric's name carries its protocol: ``fid mnist-cnn-3f2a91bc 10000/10000 train`` is FID by those features, of
+10,000 generated pictures against 10,000 of the training set.
+"""
+
+import sys
+from decimal import Decimal
+
+import numpy as np
+from tqdm import tqdm
+
+from common.data.datafiles import NotThere
+from common.errors import UserError
+from common.evaluation import metrics
+from common.training import checkpoint
+from common.training.run_folder import add_evaluation, evaluations
+
+SEED = 1  # that names do not mention
+COLUMNS = {"fid": "FID", "kid": "KID (95 %)", "precision": "precision", "recall": "recall", "density": "density",
+           "coverage": "coverage", "label agreement": "label agreement"}
+
+
+class Evaluation:
+    """One protocol on one run.
+
+    Args:
+        run: `tools.trained.Trained`.
+        features: as ``run.features``.
+        count: how many pictures to draw; they are held against as many real ones, or all where there are fewer.
+        seed: of the noise.
+    """
+
+    def __init__(self, run, features, count, seed=SEED):
+        self.run, self.features, self.count, self.seed = run, features, count, seed
+        real = min(count, run.config["dataset"]["pictures"])
+        data = f"{real} digits" if run.data == "digits" else str(real)  # that are judged by MNIST's classifier
+        self.protocol = " ".join([f"{features.name} {count}/{data} train", *[f"seed {seed}"] * (seed != SEED),
+                                  *(f"fix {name}" for name in run.fix)])
+        self.real = f"/{data} real"  # behind how many others these are held against
+
+    def measure(self, checkpoints):
+        """Measure what was not measured before, and keep it: checkpoints, the untrained generator, real pictures.
+
+        Raises:
+            UserError: a checkpoint or the data cannot be used, or there are too few pictures.
+        """
+        known = {(each["epoch"], each["batch"]): each for each in self.known()}
+        todo = [path for path in (None, *checkpoints) if position(path) not in known]
+        if not todo:
+            return
+        # Half a checkpoint is seen before the work begins
+        steps = {path: checkpoint.read_record(path)["step"] if path else 0 for path in todo}
+        # On a terminal only: each row takes seconds, and the table comes at the end
+        with tqdm(total=len(todo) + 1, disable=not sys.stderr.isatty(), leave=False, unit="row") as bar:
+            bar.set_description("real pictures")
+            real, *_ = self.described(*self.run.real("train", self.count))
+            if min(len(real), self.count) <= real.shape[1]:  # said before anything is drawn
+                raise UserError(f"a Fréchet distance of {real.shape[1]} features wants {real.shape[1] + 1} pictures or "
+                                f"more of each kind, here are {len(real)} real ones and {self.count} to draw; "
+                                "raise --count, or take a run on a larger data set")
+            if not self.known_real() and (values := self.measure_real(real)):
+                add_evaluation(self.run.path, 0, 0, 0, **values)
+            bar.update()
+            for path in todo:
+                bar.set_description(path.name if path else "untrained generator")
+                drawn = (self.run.sample(self.count, self.seed, path) if path
+                         else self.run.untrained(self.count, self.seed))
+                values = named(self.protocol, self.compare(real, *self.described(*drawn)))
+                epoch, batch = position(path)
+                add_evaluation(self.run.path, steps[path], epoch, batch, **values)
+                bar.update()
+
+    def described(self, pictures, labels):
+        """(features [n, d], the numbers of the classes recognised [n] or None, labels [n] or None).
+
+        Args:
+            pictures: [n, H, W, C] in [-1, 1].
+            labels: [n], the run's own numbers of its classes, or None.
+        """
+        classes = self.run.classes
+        if not (classes and labels is not None and hasattr(self.features, "outputs")):
+            return self.features.features(pictures), None, None
+        features, probabilities = self.features.outputs(pictures)
+        # Of EMNIST's letters both cases are one class
+        plain = str.casefold if len({name.casefold() for name in classes}) == len(classes) else str
+        numbers = {plain(name): number for number, name in enumerate(classes)}
+        found = np.array([numbers.get(plain(name), -1) for name in self.features.labels])
+        if set(numbers.values()) - set(found.tolist()):  # a class that the classifier has never seen
+            return features, None, None
+        return features, found[probabilities.argmax(1)], labels
+
+    def compare(self, real, generated, found, labels):
+        """All metrics of generated features, by their short names.
+
+        Args:
+            real, generated: features [n, d] and [m, d].
+            found, labels: the numbers of the classes recognised in the generated ones [m], −1 for none of the run's,
+                and of those asked for; or None.
+        """
+        kid, low, high = metrics.kernel_distance(real, generated, np.random.RandomState(0))
+        precision, recall = metrics.precision_recall(real, generated)
+        density, coverage = metrics.density_coverage(real, generated)
+        values = {"fid": metrics.frechet_distance(real, generated), "kid": kid, "kid low": low, "kid high": high,
+                  "precision": precision, "recall": recall, "density": density, "coverage": coverage}
+        if labels is not None:
+            values["label agreement"], of_each = metrics.label_agreement(labels, found, len(self.run.classes))
+            values["class recall"] = {name: round(float(share), 4) for name, share in
+                                      zip(self.run.classes, of_each, strict=True) if not np.isnan(share)}
+        return values
+
+    def measure_real(self, real):
+        """What real pictures reach: those of the test set where there is one, else one half against the other."""
+        try:
+            test = self.run.real("test", self.count)
+        except NotThere:
+            half = len(real) // 2
+            if half <= real.shape[1]:  # too few
+                return {}
+            return named(f"{self.features.name} half{self.real} halves",
+                         self.compare(real[:half], real[half:], None, None))
+        return named(f"{self.features.name} {len(test[0])}{self.real} test", self.compare(real, *self.described(*test)))
+
+    # What is known
+
+    def known(self):
+        """The evaluations of this protocol, each with short names; the untrained generator first."""
+        return [{**each, **values} for each in evaluations(self.run.path) if (values := short(self.protocol, each))]
+
+    def known_real(self):
+        """(what was held against the training set, values) of real pictures, or None."""
+        kinds = tuple(f"{self.real} {what}" for what in ("test", "halves"))
+        for each in evaluations(self.run.path):
+            for name in each:
+                if name.startswith(f"fid {self.features.name} ") and name.endswith(kinds):
+                    return name.rsplit(" ", 1)[1], short(name.removeprefix("fid "), each)
+        return None
+
+    def epochs(self, each):
+        """How many epochs an evaluated checkpoint has behind it."""
+        pictures = self.run.config["dataset"]["pictures"]
+        return each["epoch"] + each["batch"] * self.run.config["options"]["batch_size"] / pictures
+
+
+def named(protocol, values):
+    """Values under their full names."""
+    return {f"{name} {protocol}": value for name, value in values.items()}
+
+
+def short(protocol, values):
+    """The values of one protocol by their short names."""
+    end = f" {protocol}"
+    return {name.removesuffix(end): value for name, value in values.items() if name.endswith(end)}
+
+
+def position(path):
+    """(epoch, batch) of a checkpoint, by its name; (0, 0) for None, the untrained generator."""
+    return tuple(map(int, path.stem.split("_"))) if path else (0, 0)
+
+
+# Shown
+
+
+def table(evaluation):
+    """The lines of a table: real pictures, the untrained generator, each checkpoint."""
+    real, known = evaluation.known_real(), evaluation.known()
+    rows = [({"test": "real: test pictures", "halves": "real: half against half"}[real[0]], real[1])] if real else []
+    rows += [(title(each), each) for each in known]
+    columns = [name for name in COLUMNS if any(name in values for _, values in rows)]
+    cells = [["", *(COLUMNS[name] for name in columns)]]
+    cells += [[text, *(cell(name, values) for name in columns)] for text, values in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *(text.rjust(width) for text, width in
+                                                  zip(row[1:], widths[1:], strict=True))]) for row in cells]
+
+
+def title(each):
+    """A row's name."""
+    if each["step"] == 0:
+        return "untrained generator"
+    epochs = f"{each['epoch']} epoch{'s' * (each['epoch'] != 1)}"
+    return epochs + (f", {each['batch']} batches" if each["batch"] else "")
+
+
+def cell(name, values):
+    """A number as people read it."""
+    if name not in values:
+        return ""
+    if name in ("fid", "kid"):
+        text = digits(values[name], 4)
+        return text if name == "fid" else f"{text} ({digits(values['kid low'], 3)} … {digits(values['kid high'], 3)})"
+    return f"{values[name]:.1%}" if name == "label agreement" else f"{values[name]:.3f}"
+
+
+def digits(value, count):
+    """A number with so many significant digits, zeros among them, without an exponent."""
+    return f"{Decimal(f'{value:#.{count}g}'):f}"
+
+
+def best(evaluation):
+    """The path of the checkpoint with the lowest FID, of those that are still there."""
+    distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
+    kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
+    return min(kept, key=lambda path: distances[position(path)])
+
+
+def save_figure(path, evaluation):
+    """Draw all metrics over the epochs.
+
+    Args:
+        path: of the PNG.
+        evaluation: `Evaluation`, measured.
+    """
+    from common.files import replacing
+    from common.plotting import plt, printable
+
+    known, real = evaluation.known(), evaluation.known_real()
+    panels = [["fid"], ["kid"], ["precision", "recall"], ["density", "coverage"]]
+    panels += [["label agreement"]] * any("label agreement" in each for each in known)
+    epochs = [evaluation.epochs(each) for each in known]
+    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 4.5), layout="constrained")
+    for axis, names in zip(axes, panels, strict=True):
+        for number, name in enumerate(names):
+            axis.plot(epochs, [each.get(name, np.nan) for each in known], "o-", color=f"C{number}",
+                      label=COLUMNS[name])
+            if real and name in real[1]:
+                label = "the same of real pictures" if number == len(names) - 1 else None
+                axis.axhline(real[1][name], color=f"C{number}", linestyle="--", linewidth=0.8, label=label)
+        if names == ["kid"]:
+            axis.fill_between(epochs, *([each[f"kid {end}"] for each in known] for end in ("low", "high")), alpha=0.3)
+        if names in (["fid"], ["kid"]) and any(each[names[0]] > 0 for each in known):
+            axis.set_yscale("log")
+        else:
+            axis.set_ylim(0, None)
+        axis.set_xlabel("Epoch (0: untrained)")
+        axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
+        axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
+    figure.suptitle(printable(f"{evaluation.run.recipe}, {evaluation.run.config['dataset']['name']}: "
+                              f"{evaluation.protocol}"), parse_math=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary)
+    plt.close(figure)

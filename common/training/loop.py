@@ -1,0 +1,234 @@
+"""The training loop of all recipes: epochs, progress, records, checkpoints, resume, signals.
+
+It knows nothing of Paddle's two modes. A GAN gives it:
+
+    name                        of the recipe
+    losses                      names of the losses that messages and titles show
+    record_every                batches between two pictures and messages, see `due`
+    noise(count, random)        noise for `sample`, drawn from a numpy.random.RandomState
+    step(batch, random)         one training step: the losses by name
+    sample(noise)               pictures in [-1, 1]
+    message(epoch, batch, losses)       the tutorial's line about a batch
+    draw(path, title, real, generated)  the tutorial's picture of a batch
+    state(), load_state(arrays)         every array that training changes
+
+and, where the tutorial has it:
+
+    due(step, last)     in place of record_every: whether this step, counted from 1, has its picture and message;
+                        last: it is an epoch's or the run's last
+    preview             (rows, columns) of the constant noise's pictures, if not a square of as many as a batch has
+    end_epoch(folder)   called after an epoch's last batch, and after the run's last
+    curves              file, title, xlabel and labels of the figure of the losses; by_epoch: a point for the last
+                        batch of each epoch, not for each batch
+    files               names of the files that it leaves in the folder
+"""
+
+import math
+import signal
+import sys
+import time
+from collections import Counter
+from contextlib import closing, contextmanager, suppress
+
+from common import plotting
+from common.errors import RunStopped, UserError
+from common.files import numbered
+from common.report import page as report
+from common.training import checkpoint
+from common.training.progress import Progress
+
+CHECKPOINT_SECONDS = 300
+
+
+class Signals:
+    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once."""
+
+    def __init__(self):
+        self.received = None
+
+    def __enter__(self):
+        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def note(self, number, _frame):
+        if self.received is not None:
+            sys.exit(128 + number)
+        self.received = number
+        with suppress(BrokenPipeError):  # the reader of both outputs may have gone
+            print(f"\n{signal.Signals(number).name}: saving after this batch; once more to stop at once",
+                  file=sys.stderr, flush=True)
+
+
+class Loop:
+    """One run.
+
+    Args:
+        gan: see above.
+        data: has ``len()``, batches in an epoch, ``batch_size``, and ``epoch(number, first)``.
+        folder: `common.training.run_folder.RunFolder`.
+        random: ``numpy.random.RandomState`` of the noise.
+        epochs: how many.
+        max_steps: stop after so many iterations, counted over resumed runs.
+        note: added to every title, such as a data set that is not the tutorial's.
+        writer: VisualDL's ``LogWriter`` or None.
+    """
+
+    def __init__(self, gan, data, folder, random, epochs, max_steps=None, note="", writer=None):
+        self.gan, self.data, self.folder, self.random = gan, data, folder, random
+        self.steps = min(epochs * len(data), max_steps or sys.maxsize)
+        self.note, self.writer = note, writer
+        self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
+        self.step = 0
+        # Before all other noise, as the book draws it.
+        self.constant_noise = gan.noise(math.prod(gan.preview) if hasattr(gan, "preview") else data.batch_size, random)
+
+    def resume(self):
+        """Take up the run where its newest checkpoint stands; return that checkpoint's path.
+
+        Raises:
+            UserError: there is none, it is damaged, or it belongs to another recipe or network.
+        """
+        path = self.folder.latest()
+        arrays, record = checkpoint.load(path)
+        recipe = record["config"]["recipe"]
+        if recipe != self.gan.name:
+            raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {self.gan.name}; "
+                            "name its own recipe, or another --output")
+        try:
+            self.gan.load_state(arrays)
+        except UserError as error:
+            raise UserError(f"{path}: {error}; {checkpoint.another(path)}") from error
+        self.random = checkpoint.unpack_random(arrays["random"], record["random"])
+        self.constant_noise = arrays["constant_noise"]
+        self.step = record["step"]
+        return path
+
+    def run(self):
+        """Train to the end and draw the loss curves and the animation.
+
+        Raises:
+            RunStopped: a signal came, or a loss is not a number.
+        """
+        self.folder.open_metrics(self.step)
+        self.write_timing()  # so that what comes before the first picture is counted, too
+        progress = Progress(self.steps, self.step, self.data.batch_size)
+        try:
+            with Signals() as self.signals:
+                while self.step < self.steps:
+                    self.epoch(*divmod(self.step, len(self.data)), progress)
+        finally:
+            progress.close()
+        self.finish()
+
+    def epoch(self, epoch, first, progress):
+        """The batches of one epoch from number ``first`` on, until the run's last step."""
+        # Closed at once however the epoch ends: there may be worker processes behind it.
+        with closing(self.data.epoch(epoch, first)) as batches:
+            self.train_on(batches, epoch, first, progress)
+
+    def train_on(self, batches, epoch, first, progress):
+        """`epoch`, with its batches at hand."""
+        saved = time.monotonic()
+        for number in range(first, min(len(self.data), first + self.steps - self.step)):
+            with self.timed("reader"):
+                batch = next(batches)
+            with self.timed("step"):
+                losses = self.gan.step(batch, self.random)
+            self.refuse_nan(losses)
+            self.folder.write_metrics(step=self.step, epoch=epoch, batch=number, **losses)
+            if self.writer:
+                for name, value in losses.items():
+                    self.writer.add_scalar(name, float(value), self.step)
+            self.step += 1
+            shown = {name: losses[name] for name in self.gan.losses}
+            progress.update(epoch, number, len(self.data), shown,
+                            self.seconds["reader"] / sum(self.seconds.values()))
+            last = number == len(self.data) - 1 or self.step == self.steps
+            if self.gan.due(self.step, last) if hasattr(self.gan, "due") else number % self.gan.record_every == 0:
+                with self.timed("records"):
+                    self.record(epoch, number, batch, losses, progress)
+                self.write_timing()
+            if last and hasattr(self.gan, "end_epoch"):
+                self.gan.end_epoch(self.folder.path)
+            stop = self.stopped_by(progress)
+            if last or stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
+                with self.timed("checkpoints"):
+                    path = self.save()
+                saved = time.monotonic()
+            if stop and self.step < self.steps:
+                why, code = stop
+                raise RunStopped(f"stopped by {why} after epoch {epoch} batch {number}; saved {path}; "
+                                 "go on with --resume", exit_code=code)
+
+    def stopped_by(self, progress):
+        """(why, exit code) when the run is to end after this batch, else None."""
+        if self.signals.received:
+            return signal.Signals(self.signals.received).name, 128 + self.signals.received
+        return ("its reader's end", 141) if progress.unread else None  # as in `… | head`; the shell's code for it
+
+    def write_timing(self):
+        """Note how long the parts of the work have taken in this process so far."""
+        self.folder.write_timing(step=self.step,
+                                 seconds={name: round(value, 4) for name, value in self.seconds.items()})
+
+    @contextmanager
+    def timed(self, part):
+        """Add the time of the block to one part of the run's time."""
+        start = time.perf_counter()
+        yield
+        self.seconds[part] += time.perf_counter() - start
+
+    def record(self, epoch, batch, real, losses, progress):
+        """The tutorial's message and picture, and the constant noise's pictures alone."""
+        name = f"{epoch:04d}_{batch:04d}.png"
+        gan = self.gan
+        message = gan.message(epoch, batch, losses)
+        generated = gan.sample(self.constant_noise)
+        title = f"{message.rstrip()}\n {self.note}" if self.note else message
+        gan.draw(self.folder.path / name, title, real, generated)
+        frame = plotting.tile(generated, *gan.preview) if hasattr(gan, "preview") else plotting.grid(generated)
+        plotting.save_png(self.folder.frames / name, frame)
+        progress.line(" ".join(message.split()))
+
+    def refuse_nan(self, numbers):
+        """Raise `RunStopped` when a number is not finite; the last checkpoint is from before."""
+        bad = [name for name, value in numbers.items() if not math.isfinite(value)]
+        if bad:
+            found = checkpoint.listing(self.folder.checkpoints)
+            good = f"the last good checkpoint is {found[-1]}" if found else "no checkpoint was saved before"
+            raise RunStopped(f"{bad[0]} is {numbers[bad[0]]} after {self.step} steps; {good}")
+
+    def save(self):
+        """Write a checkpoint of everything that `resume` needs; return its path."""
+        self.folder.sync_metrics()
+        key, position = checkpoint.pack_random(self.random)
+        arrays = {**self.gan.state(), "random": key, "constant_noise": self.constant_noise}
+        self.refuse_nan({name: array.sum(dtype="float64") for name, array in arrays.items()})
+        epoch, batch = divmod(self.step, len(self.data))
+        record = {"step": self.step, "random": position, "config": self.folder.read_config()}
+        return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record)
+
+    def finish(self):
+        """Loss curves, animation, report, and a line that says where everything is."""
+        metrics = self.folder.metrics()
+        curves = {"file": "losses.png", "title": f"{self.gan.name}: losses", "xlabel": "Batch",
+                  "labels": self.gan.losses, "by_epoch": False, **getattr(self.gan, "curves", {})}
+        if curves["by_epoch"]:
+            metrics = {line["epoch"]: line for line in metrics}.values()
+        plotting.save_losses(self.folder.path / curves["file"],
+                             {label: [line[name] for line in metrics]
+                              for label, name in zip(curves["labels"], self.gan.losses, strict=True)},
+                             curves["title"] + (self.note and " · " + self.note), curves["xlabel"])
+        frames = [path for path, *_ in numbered(self.folder.frames, ".png")]
+        if frames:
+            plotting.save_animation(self.folder.path / "animation.gif", frames)
+        report.write([self.folder.path], self.folder.path / "report.html", ended=True)
+        total = sum(self.seconds.values())
+        if total:
+            print("time: " + ", ".join(f"{name} {value / total:.1%}" for name, value in self.seconds.items()))
+        print(f"done: {self.step} steps; report.html, pictures, {curves['file']}, animation.gif, metrics.jsonl and "
+              f"checkpoints/ are in {self.folder.path.resolve()}")

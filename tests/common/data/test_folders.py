@@ -1,0 +1,138 @@
+"""Folders of one's own pictures: classes, colours, sizes, and everything that can be wrong with them."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.data import folders
+from common.errors import UserError
+
+
+def save(path, colour, size=(6, 4), mode="L"):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(path)
+
+
+@pytest.fixture
+def own(tmp_path):
+    """Two classes of grey pictures, six pixels wide and four high."""
+    save(tmp_path / "own" / "cat" / "b.png", 20)
+    save(tmp_path / "own" / "cat" / "a.png", 10)
+    save(tmp_path / "own" / "Dog" / "1.PNG", 30)
+    (tmp_path / "own" / ".hidden").mkdir()
+    (tmp_path / "own" / "cat" / ".a.png").write_text("no picture")
+    (tmp_path / "own" / "cat" / "notes.txt").write_text("no picture")
+    (tmp_path / "own" / "list.txt").write_text("no picture")
+    return tmp_path / "own"
+
+
+def test_sub_folders_are_classes(own):
+    pictures = folders.load(own)
+    assert pictures.name == "own"
+    assert pictures.classes == ("Dog", "cat")
+    assert pictures.labels.tolist() == [0, 1, 1]
+    assert pictures.images.shape == (3, 4, 6)
+    assert pictures.images.dtype == np.uint8
+    assert pictures.images[:, 0, 0].tolist() == [30, 10, 20]
+
+
+def test_pictures_alone_have_no_labels(own):
+    pictures = folders.load(own / "cat")
+    assert (pictures.labels, pictures.classes) == (None, ())
+    assert len(pictures.images) == 2
+
+
+def test_one_picture_with_colours_gives_all_three_channels(own):
+    save(own / "cat" / "c.png", (1, 2, 3), mode="RGB")
+    pictures = folders.load(own)
+    assert pictures.images.shape == (4, 4, 6, 3)
+    assert pictures.images[0, 0, 0].tolist() == [30, 30, 30]
+    assert pictures.images[3, 0, 0].tolist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(("mode", "colour", "shape"), [
+    ("1", 1, ()), ("LA", (9, 9), ()), ("P", 3, ()), ("I;16", 9, ()), ("RGB", (3, 3, 3), ()),
+    ("RGBA", (1, 2, 3, 255), (3,)),
+])
+def test_kinds_of_pixels(tmp_path, mode, colour, shape):
+    save(tmp_path / "x" / "a.png", colour, mode=mode)
+    assert folders.load(tmp_path / "x").images.shape[3:] == shape
+
+
+def test_pictures_are_upright_and_transparent_is_white(tmp_path):
+    turned = Image.new("L", (4, 6), 50)
+    exif = turned.getexif()
+    exif[0x112] = 6
+    (tmp_path / "x").mkdir()
+    turned.save(tmp_path / "x" / "a.jpg", exif=exif)
+    save(tmp_path / "x" / "b.png", (10, 0), mode="LA")
+    images = folders.load(tmp_path / "x").images
+    assert images.shape == (2, 4, 6)
+    assert (images[1] == 255).all()
+
+
+def test_the_checksum_knows_pixels_and_labels(own):
+    first = folders.load(own).checksum
+    assert folders.load(own).checksum == first
+    (own / "cat" / "b.png").rename(own / "Dog" / "b.png")
+    moved = folders.load(own).checksum
+    save(own / "Dog" / "b.png", 21)
+    assert len({first, moved, folders.load(own).checksum}) == 3
+
+
+def test_resize_takes_the_nearest_pixel(tmp_path):
+    pixels = np.arange(16, dtype="uint8").reshape(4, 4) * 10
+    (tmp_path / "x").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "x" / "a.png")
+    Image.new("L", (9, 5), 7).save(tmp_path / "x" / "b.png")
+    images = folders.load(tmp_path / "x", (8, 2)).images
+    assert images.shape == (2, 8, 2)
+    np.testing.assert_array_equal(images[0], pixels.repeat(2, axis=0)[:, 1::2])
+    assert (images[1] == 7).all()
+
+
+@pytest.mark.parametrize(("change", "words"), [
+    (lambda own: save(own / "cat" / "c.png", 0, (4, 6)), ["several sizes", "6×4", "4×6", "c.png", "--resize"]),
+    (lambda own: (own / "bird").mkdir(), ["bird", "holds no pictures"]),
+    (lambda own: save(own / "top.png", 1), ["top.png", "beside the folders of the classes"]),
+    (lambda own: os.rename(own / "cat", os.fsencode(own) + b"/caf\xe9"), ["caf", "UTF-8", "rename"]),  # noqa: PTH104
+    (lambda own: (own / "cat" / "c.png").write_bytes(b""), ["c.png", "empty file"]),
+    (lambda own: (own / "cat" / "c.jpg").write_text("<html>"), ["c.jpg", "not a picture"]),
+    (lambda own: (own / "cat" / "a.png").write_bytes((own / "cat" / "a.png").read_bytes()[:50]), ["a.png", "cannot"]),
+    (lambda own: Image.new("RGB", (6, 4)).save(own / "cat" / "c.png", "EPS"), ["c.png", "not a picture"]),
+    (lambda own: (own / "cat" / "c.png").mkdir(), ["c.png", "cannot read"]),
+    (lambda own: os.mkfifo(own / "cat" / "c.png"), ["c.png", "cannot read", "not a file"]),  # and is not waited for
+    (lambda own: os.truncate(own / "cat" / "a.png", 300 << 20), ["a.png", "cannot read", "too many"]),
+])
+def test_what_is_wrong_is_named(own, change, words):
+    change(own)
+    with pytest.raises(UserError) as caught:
+        folders.load(own)
+    assert "\n" not in str(caught.value)
+    assert all(word in str(caught.value) for word in words), caught.value
+
+
+def test_a_folder_that_may_not_be_read(own, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(UserError, match=r"cannot read .*own: Permission denied"):
+        folders.load(own)
+
+
+def test_a_huge_picture_is_refused(own, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 5)
+    with pytest.raises(UserError, match="cannot read"):
+        folders.load(own)
+
+
+@pytest.mark.parametrize(("name", "words"), [
+    ("nothing", "no data set and no folder"), ("list.txt", "no data set and no folder"), (".hidden", "no pictures"),
+])
+def test_no_folder(own, name, words):
+    with pytest.raises(UserError, match=words):
+        folders.load(own / name)

@@ -1,0 +1,265 @@
+"""The packed array: the same pixels as cropping, rebuilt when the source changes, never half there."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.crop import Box, crop, read_image
+from common.data import packed
+from common.data.packed import PackedPictures, default_cache, network_input, open_packed
+from common.errors import UserError
+from tests.helpers import jpeg
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    path = tmp_path / "faces"
+    path.mkdir()
+    for number in (3, 1, 7, 5):
+        (path / f"{number:06}.jpg").write_bytes(jpeg(number))
+    return path
+
+
+def archive(path, folder):
+    with zipfile.ZipFile(path, "w") as stream:
+        for each in sorted(folder.iterdir(), reverse=True):
+            stream.write(each, f"img_align_celeba/{each.name}")
+    return path
+
+
+def expected(y=10):
+    return np.array([crop(read_image(jpeg(number)), Box(y=y)) for number in (1, 3, 5, 7)])
+
+
+@pytest.mark.parametrize("y", [10, 0, 20])
+def test_packed_is_cropped_from_memory_in_the_order_of_the_names(folder, y):
+    pictures = open_packed(folder, y=y, progress=False)
+    assert pictures.names == ["000001.jpg", "000003.jpg", "000005.jpg", "000007.jpg"]
+    assert np.array_equal(pictures.array, expected(y))
+    assert isinstance(pictures.array, np.memmap) and pictures.array.dtype == np.uint8
+    assert (len(pictures), pictures.source, pictures.failed) == (4, folder.resolve(), [])
+
+
+def test_an_archive_gives_the_same_array(folder, tmp_path):
+    path = archive(tmp_path / "a.zip", folder)
+    assert np.array_equal(open_packed(path, progress=False).array, expected())
+    assert (tmp_path / "a.packed.npy").is_file() and (tmp_path / "a.packed.json").is_file()
+
+
+def test_cropped_pictures_go_in_as_they_are(tmp_path, capsys):
+    folder = tmp_path / "imgs"
+    folder.mkdir()
+    (folder / "1.jpg").write_bytes(jpeg(1, 64, 64))
+    pictures = open_packed(folder)
+    assert np.array_equal(pictures.array[0], Image.open(folder / "1.jpg"))
+    assert "cropping" not in capsys.readouterr().err
+
+
+def test_cropping_on_the_way_is_announced(folder, capsys):
+    open_packed(folder)
+    assert "cropping to (0, 10)-(64, 74)" in capsys.readouterr().err
+
+
+def test_indices_give_arrays_in_memory(folder):
+    pictures = open_packed(folder, progress=False)
+    for indices, shape in (([2, 0], (2, 64, 64, 3)), (np.array([1]), (1, 64, 64, 3)), (slice(1, 3), (2, 64, 64, 3)),
+                           (3, (64, 64, 3))):
+        batch = pictures[indices]
+        assert type(batch) is np.ndarray and batch.flags.owndata
+        assert batch.shape == shape and np.array_equal(batch, expected()[indices])
+
+
+def test_pickling_takes_the_path_along_not_the_array(folder):
+    pictures = open_packed(folder, progress=False)
+    data = pickle.dumps(pictures)
+    assert len(data) < 1000
+    assert np.array_equal(pickle.loads(data).array, pictures.array)
+
+
+def test_the_npy_itself_can_be_opened_without_its_source(folder, tmp_path):
+    checksum = open_packed(folder, tmp_path / "f.npy", progress=False).checksum
+    for each in folder.iterdir():
+        each.unlink()
+    pictures = open_packed(tmp_path / "f.npy")
+    assert pictures.checksum == checksum and np.array_equal(pictures.array, expected())
+
+
+# ---- when it is built
+
+
+def built(monkeypatch):
+    """A list that grows with each build."""
+    builds, build = [], packed.build
+    monkeypatch.setattr(packed, "build", lambda *args: (builds.append(1), build(*args)))
+    return builds
+
+
+def test_it_is_built_once(folder, monkeypatch):
+    builds = built(monkeypatch)
+    first, second = (open_packed(folder, progress=False) for _ in range(2))
+    assert len(builds) == 1 and first.checksum == second.checksum
+
+
+@pytest.mark.parametrize("change", ["another", "fewer", "time", "size", "name"])
+def test_a_changed_listing_is_said_and_rebuilt(folder, monkeypatch, capsys, change):
+    before = open_packed(folder, progress=False).checksum
+    builds, path = built(monkeypatch), folder / "000005.jpg"
+    if change == "another":
+        (folder / "000009.jpg").write_bytes(jpeg(9))
+    elif change == "fewer":
+        path.unlink()
+    elif change == "time":
+        path.write_bytes(jpeg(5))
+        os.utime(path, (1, 1))
+    elif change == "size":
+        path.write_bytes(jpeg(6) + b"\0")
+    else:
+        path.rename(folder / "000006.jpg")
+    pictures = open_packed(folder, progress=False)
+    assert len(builds) == 1 and pictures.checksum != before
+    assert "has changed" in capsys.readouterr().err
+    assert pictures.names == sorted(each.name for each in folder.iterdir())
+    assert len(pictures.array) == len(pictures.names)
+
+
+def test_a_changed_archive_is_rebuilt_though_names_sizes_and_times_are_the_same(folder, tmp_path, monkeypatch):
+    open_packed(archive(tmp_path / "a.zip", folder), progress=False)
+    path = folder / "000005.jpg"
+    data = bytearray(path.read_bytes())
+    data[-200] ^= 1
+    path.write_bytes(data)
+    builds = built(monkeypatch)
+    open_packed(archive(tmp_path / "a.zip", folder), progress=False)
+    assert builds
+
+
+def test_another_box_or_way_is_another_array(folder):
+    paths = {open_packed(folder, y=y, fast=fast, progress=False).path for y in (10, 20) for fast in (False, True)}
+    assert len(paths) == 4
+    cache = folder.parent / "c.npy"
+    checksums = {open_packed(folder, cache, y, fast=fast, progress=False).checksum
+                 for y in (10, 20) for fast in (False, True)}
+    assert len(checksums) == 4
+    assert np.array_equal(open_packed(folder, cache, progress=False).array, expected())
+
+
+@pytest.mark.parametrize("damage", ["truncated array", "no json", "bad json", "wrong shape", "pickle"])
+def test_a_damaged_cache_is_built_anew(folder, damage):
+    path = open_packed(folder, progress=False).path
+    if damage == "truncated array":
+        path.write_bytes(path.read_bytes()[:-100])
+    elif damage == "no json":
+        path.with_suffix(".json").unlink()
+    elif damage == "bad json":
+        path.with_suffix(".json").write_text("[1")
+    elif damage == "wrong shape":
+        np.save(path, np.zeros((3, 64, 64, 3), np.uint8))
+    else:
+        np.save(path, np.array([{}], object), allow_pickle=True)
+    with pytest.raises(UserError, match="built anew"):
+        PackedPictures(path)
+    assert np.array_equal(open_packed(folder, progress=False).array, expected())
+
+
+def test_bad_pictures_are_left_out_and_reported(folder, tmp_path, capsys):
+    (folder / "000000.jpg").write_bytes(jpeg(0)[:300])
+    (folder / "000004.jpg").write_bytes(b"text")
+    (folder / "000008.jpg").mkdir()
+    pictures = open_packed(folder, tmp_path / "c.npy", progress=False)
+    assert np.array_equal(pictures.array, expected())
+    assert pictures.names == ["000001.jpg", "000003.jpg", "000005.jpg", "000007.jpg"]
+    assert [name for name, _ in pictures.failed] == ["000000.jpg", "000004.jpg", "000008.jpg"]
+    assert "left out: 000004.jpg: not a picture" in capsys.readouterr().err
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "faces"]
+
+
+def test_no_good_picture_at_all(folder, tmp_path):
+    for each in folder.iterdir():
+        each.write_bytes(b"text")
+    with pytest.raises(UserError, match="no picture in .* can be used.*not a picture"):
+        open_packed(folder, tmp_path / "c.npy", progress=False)
+    assert [each.name for each in tmp_path.iterdir()] == ["faces"]
+
+
+def test_errors_of_the_user(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    for source, cache, match in ((tmp_path / "nowhere", None, "no such folder"), (folder, tmp_path / "c.bin", ".npy"),
+                                 (folder, tmp_path / "file" / "c.npy", "cannot write"),
+                                 (tmp_path / "no.npy", None, "cannot read")):
+        with pytest.raises(UserError, match=match):
+            open_packed(source, cache, progress=False)
+    monkeypatch.setattr(packed.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
+    with pytest.raises(UserError, match="MB are free"):
+        open_packed(folder, progress=False)
+
+
+def test_the_users_cache_takes_it_when_the_source_cannot_be_written(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(packed.os, "access", lambda path, mode: False)
+    monkeypatch.setattr(packed, "USERS_CACHE", tmp_path / "home")
+    assert open_packed(folder, progress=False).path == tmp_path / "home" / default_cache(folder).name
+    assert (tmp_path / "home").is_dir()
+
+
+def test_a_killed_build_leaves_nothing_half_and_its_remains_are_removed(tmp_path):
+    folder, cache = tmp_path / "in", tmp_path / "c.npy"
+    folder.mkdir()
+    data = jpeg(1)
+    for number in range(3000):
+        (folder / f"{number:06}.jpg").write_bytes(data)
+    process = subprocess.Popen([sys.executable, "-c", "from common.data.packed import open_packed; import sys; "
+                                "open_packed(sys.argv[1], sys.argv[2])", str(folder), str(cache)], cwd=ROOT,
+                               stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while not list(tmp_path.glob(".c.*.npy")) and time.monotonic() < until:
+        time.sleep(0.002)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    remains = list(tmp_path.glob(".c.*.npy"))
+    assert remains and not cache.exists() and not cache.with_suffix(".json").exists()
+    os.utime(remains[0], (1, 1))
+    for each in list(folder.iterdir())[5:]:
+        each.unlink()
+    assert len(open_packed(folder, cache, progress=False)) == 5
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "in"]
+
+
+def test_the_json_says_what_it_is(folder):
+    about = json.loads(open_packed(folder, progress=False).path.with_suffix(".json").read_text())
+    assert about["version"] == 1 and about["box"] == [0, 10, 64, 74] and about["fast"] is False
+
+
+# ---- the network's input
+
+
+def test_network_input_is_the_tutorials_dataset_to_the_bit(tmp_path):
+    """The listing: io.imread, transform.resize to 64×64, transpose, astype('float32')."""
+    io_, transform = pytest.importorskip("skimage.io"), pytest.importorskip("skimage.transform")
+    every = np.arange(64 * 64 * 3, dtype=np.int64).reshape(64, 64, 3) % 256
+    arrays = [every.astype(np.uint8), np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)]
+    for number, array in enumerate(arrays):
+        Image.fromarray(array).save(tmp_path / f"{number}.png")
+    theirs = [transform.resize(io_.imread(tmp_path / f"{number}.png"), (64, 64)).transpose().astype("float32")
+              for number in range(2)]
+    ours = network_input(np.array(arrays))
+    assert ours.dtype == np.float32 and ours.shape == (2, 3, 64, 64) and ours.flags.c_contiguous
+    assert np.array_equal(ours, theirs)
+
+
+def test_network_input_has_width_before_height():
+    picture = np.zeros((1, 64, 64, 3), np.uint8)
+    picture[0, 5, 40, 2] = 255  # row 5, column 40, blue
+    assert np.argwhere(network_input(picture)).tolist() == [[0, 2, 40, 5]]
+    assert network_input(picture).max() == 1

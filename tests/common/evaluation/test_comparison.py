@@ -1,0 +1,335 @@
+"""The numbers of a comparison on arrays whose answers are known, and verdicts that are not given lightly."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.errors import UserError
+from common.evaluation import comparison, published
+from common.evaluation.comparison import Sets
+
+
+def noise(count, seed, size=8, channels=1, scale=0.4):
+    return np.random.RandomState(seed).normal(0, scale, [count, size, size, channels]).clip(-1, 1).astype("float32")
+
+
+class Mean:
+    """Features of a picture: the means of its rows."""
+
+    name = "rows"
+
+    def features(self, pictures):
+        return pictures.mean(axis=(2, 3))
+
+
+class Halves(Mean):
+    """A classifier: is the upper or the lower half brighter?"""
+
+    labels = ("upper", "lower")
+
+    def probabilities(self, pictures):
+        half = pictures.shape[1] // 2
+        upper = 1 / (1 + np.exp(-5 * (pictures[:, :half] - pictures[:, half:]).mean(axis=(1, 2, 3))))
+        return np.stack([upper, 1 - upper], axis=1)
+
+
+def test_sharpness_contrast_and_brightness_of_known_pictures():
+    flat = np.zeros([1, 8, 8, 1], "float32")
+    checkers = ((np.indices([8, 8]).sum(axis=0) % 2) * 2 - 1).astype("float32")[None, ..., None]
+    assert comparison.sharpness(flat) == comparison.contrast(flat) == 0
+    # Each pixel's four neighbours are of the other colour: the Laplacian is ±4, by reflection at the rim too.
+    assert comparison.sharpness(checkers)[0] == pytest.approx(16)
+    assert comparison.contrast(checkers)[0] == pytest.approx(127.5)
+    assert comparison.brightness(flat)[0] == pytest.approx(127.5)
+    assert comparison.brightness(checkers - 2).item() < 0  # no clipping
+
+
+def test_pictures_are_made_alike():
+    sets = Sets(noise(5, 0, 20, 3), noise(3, 1, 10), tutorial_real=noise(2, 2, 30, 3), train=noise(4, 3, 12, 3))
+    alike = comparison.alike(sets)
+    assert {kind: pictures.shape for kind, pictures in alike.each()} == {
+        "tutorial": (3, 10, 10, 1), "ours": (3, 10, 10, 1), "tutorial_real": (2, 10, 10, 1)}
+    assert alike.train.shape == (4, 10, 10, 1)
+    np.testing.assert_array_equal(alike.ours, sets.ours)
+    halved = comparison.resized(noise(1, 0, 4), (2, 2))
+    np.testing.assert_allclose(halved[0, 0, 0], noise(1, 0, 4)[0, :2, :2].mean(), atol=1e-6)
+    assert comparison.alike(Sets(noise(2, 0, 9, 3), noise(2, 0, 9, 3))).ours.shape == (2, 9, 9, 3)
+
+
+def test_stretching_is_each_pictures_own():
+    pictures = np.float32([[0.0, 0.5], [-1.0, -1.0]]).reshape(2, 1, 2, 1)
+    np.testing.assert_allclose(comparison.stretched(pictures).reshape(2, 2), [[-1, 1], [-1, -1]])
+
+
+def test_the_nearest_other_picture():
+    pictures = np.zeros([3, 2, 2, 1], "float32")
+    pictures[1], pictures[2] = 0.1, 1
+    numbers, distances = comparison.nearest(pictures, pictures, among_themselves=True)
+    assert numbers.tolist() == [1, 0, 1]
+    np.testing.assert_allclose(distances, [12.75, 12.75, 0.9 * 127.5], rtol=1e-4)
+    numbers, distances = comparison.nearest(pictures[1:], pictures)
+    assert numbers.tolist() == [1, 2] and not distances.any()
+
+
+def test_a_twin_is_not_taken_for_the_picture_itself():
+    pictures = noise(20, 0, 16)
+    pictures[1] = pictures[0] + 1e-4
+    numbers, distances = comparison.nearest(pictures, pictures, among_themselves=True)
+    assert list(numbers[:2]) == [1, 0] and 0 < distances[0] < 0.1
+
+
+def test_entropy():
+    assert comparison.entropy(np.arange(8)) == pytest.approx(3)
+    assert str(comparison.entropy(np.zeros(5, int))) == "0.0"  # and not -0.0
+
+
+def test_an_interval_covers_the_difference_and_narrows():
+    random = np.random.RandomState(1)
+    wide = comparison.interval(random.normal(0, 1, 30), random.normal(1, 1, 30))
+    narrow = comparison.interval(random.normal(0, 1, 3000), random.normal(1, 1, 3000))
+    assert wide[0] < 1 < wide[1] and narrow[0] < 1 < narrow[1]
+    assert narrow[1] - narrow[0] < (wide[1] - wide[0]) / 5
+    assert comparison.interval(np.zeros(9), np.zeros(9)) == (0, 0)
+    assert comparison.interval(np.ones(9), np.ones(9), groups=(None, np.zeros(9, int))) is None  # one group alone
+
+
+@pytest.mark.parametrize("count", [2, 3, 5, 8])
+def test_few_pictures_hardly_ever_differ_by_chance(count):
+    random = np.random.RandomState(0)
+    verdicts = [comparison.verdict(comparison.interval(*random.normal(size=[2, count])), count) for _ in range(200)]
+    assert verdicts.count("differs") <= 8  # of 200, where 2 are promised
+
+
+def test_twins_tell_one_thing_together():
+    """Sixteen pictures, eight times each, are no more than sixteen."""
+    few, many = noise(16, 0), noise(128, 1)
+    groups = comparison.twin_groups(few[np.arange(128) % 16] + noise(128, 2, scale=0.01), 20)
+    assert len(set(groups)) == 16 and all(len(set(groups[first::16])) == 1 for first in range(16))
+    assert len(set(comparison.twin_groups(many, 20))) == 128
+    random = np.random.RandomState(3)
+    once, others = random.normal(size=16), random.normal(size=128)
+    wide, narrow = (np.ptp(comparison.interval(once[np.arange(128) % 16], others, groups=(each, None)))
+                    for each in (groups, None))
+    assert wide > 2 * narrow
+    by_sixteen = np.ptp(comparison.interval(once, others))
+    assert wide == pytest.approx(by_sixteen, rel=0.1)
+    other = comparison.interval(once[np.arange(128) % 16], others, np.median, (groups, None))
+    assert np.ptp(other) > 2 * np.ptp(comparison.interval(once[np.arange(128) % 16], others, np.median))
+
+
+def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
+    """Eight kinds of pictures from one source on both sides; the figure shows each of its own eight times."""
+    random = np.random.RandomState(5)
+
+    def drawn(count, seed):
+        pictures = noise(count, seed, scale=0.2)
+        pictures[np.arange(count), random.randint(0, 8, count)] += 0.5  # one row of each is bright
+        return pictures
+
+    found = []
+    for seed in range(0, 30, 10):
+        again = drawn(16, seed)[np.arange(128) % 16] + noise(128, seed + 1, scale=0.001)
+        table = rows(Sets(again, drawn(128, seed + 2), real=drawn(300, seed + 3)))
+        found += [row for name, row in table.items() if name.startswith(("entropy", "pictures a class", "KID"))]
+        assert table["share of pictures with a twin"].verdict == "differs"
+    assert len(found) == 9
+    assert [row.verdict for row in found].count("differs") <= 1
+    assert all("of the tutorial's 128 16 without their twins" in row.note for row in found)
+
+    ours = drawn(128, 7)
+    ours = ours[np.argsort(ours[:, :4].mean(axis=(1, 2, 3)))]  # sorted, as a folder or a grid of classes may be
+    sets = Sets(again, ours, groups=np.arange(128) % 16)
+    assert abs(sets.single.ours.mean() - ours.mean()) < 0.01 and len(sets.single.ours) == 16
+    assert Sets(again, ours).single.tutorial is again
+    copies = rows(Sets(noise(1, 0)[np.zeros(20, int)], noise(20, 1)))  # one picture only, and no real ones
+    assert copies["KID"].verdict.startswith("not measured")
+
+
+def test_no_twins_in_a_few_pictures_are_not_none_for_certain():
+    row = rows(Sets(noise(16, 0), noise(16, 1), real=noise(64, 2)))["share of pictures with a twin"]
+    assert row.tutorial == row.ours == 0
+    assert row.interval[0] < -0.1 and row.interval[1] > 0.1
+
+
+def rows(sets, features=None, **options):
+    return {row.name.partition(" (")[0]: row for row in comparison.picture_rows(sets, features or Halves(), **options)}
+
+
+def test_pictures_of_one_kind_hardly_ever_differ():
+    """One row in a hundred may differ by chance."""
+    found = []
+    for seed in range(5000, 5025, 5):
+        parts = [noise(64, seed + part) for part in range(4)]
+        sets = Sets(parts[0], parts[1], parts[2], parts[3], train=noise(200, seed + 99), held_out=True)
+        found += [row.verdict for row in rows(sets).values()]
+    assert len(found) == 50
+    assert found.count("differs") <= 2
+    assert all(re.fullmatch(r"differs|no difference that 6\d pictures can show", verdict) for verdict in found)
+
+
+def test_pictures_of_another_kind_differ():
+    real = noise(128, 9)
+    ours = noise(64, 1, scale=0.2) + 0.3
+    ours[:, :4] += 0.5
+    found = rows(Sets(noise(64, 0), ours, noise(64, 2), real))
+    for name in ("sharpness", "contrast", "brightness", "confidence", "entropy of the classes, bits of 1.00",
+                 "pictures a class, upper lower", "KID to 128 real pictures"):
+        assert found[name].verdict == "differs", found[name]
+    assert found["brightness"].ours > found["brightness"].tutorial
+    assert found["brightness"].interval[0] > 0
+    assert found["pictures a class, upper lower"].ours == "64 0"
+
+
+def test_repeated_pictures_have_twins():
+    few = noise(4, 0)
+    ours = few[np.arange(64) % 4] + noise(64, 1, scale=0.02)
+    row = rows(Sets(noise(64, 2), ours, real=noise(128, 3)))["share of pictures with a twin"]
+    assert row.ours == 1 and row.tutorial < 0.1 and row.verdict == "differs"
+
+
+def test_learnt_by_heart():
+    train, numbers = noise(100, 0), []
+    sets = Sets(noise(20, 1), train[40:60] + noise(20, 2, scale=0.01), real=noise(20, 3), train=train, held_out=True)
+    row = rows(sets, numbers=numbers)["distance to the nearest training picture"]
+    assert numbers == list(range(40, 60))
+    assert row.ours < 2 < row.real and row.verdict == "differs" and "ours are nearer" in row.note
+    itself = Sets(noise(20, 1), noise(20, 2), real=train[:20], train=train)  # nothing was held out
+    row = rows(itself)["distance to the nearest training picture"]
+    assert row.real > 10 and "from each other" in row.note
+    single = rows(Sets(noise(20, 1), noise(20, 2), noise(20, 4), noise(1, 3), train, True))
+    assert "as far from" in single["distance to the nearest training picture"].note
+    assert single["share of pictures with a twin"].real == 0
+
+
+def test_what_is_missing_is_left_out():
+    found = rows(Sets(noise(12, 0), noise(12, 1)), Mean())
+    assert list(found) == ["sharpness", "contrast", "brightness", "KID of ours to the tutorial's",
+                           "share of pictures with a twin"]
+    row = found["KID of ours to the tutorial's"]
+    assert row.tutorial is None and row.interval is None and row.note.startswith("95 % interval ")  # no difference
+    assert "than 1 % of the tutorial's have" in found["share of pictures with a twin"].note
+    assert rows(Sets(noise(12, 0), noise(12, 1) + 1), Mean())["KID of ours to the tutorial's"].verdict == "differs"
+    few = rows(Sets(noise(8, 0), noise(8, 1)), Mean())["KID"]
+    assert few.verdict.startswith("not measured: a kernel distance wants")
+    with pytest.raises(UserError, match="one picture alone"):
+        rows(Sets(noise(1, 0), noise(8, 1)))
+
+
+def batches(count, **losses):
+    return [{"epoch": step // 100, "batch": step % 100, **{name: value for name, value in losses.items()}}
+            for step in range(count)]
+
+
+def test_the_books_losses_beside_the_published_ones():
+    config = {"recipe": "book", "options": {"enable_ce": False}, "dataset": {"name": "MNIST"}}
+    metrics = batches(300, **{"D-Loss": 1.16, "DG-Loss": 0.5})
+    for number, line in enumerate(metrics):
+        line["D-Loss"] += 0.01 * (-1) ** number
+    d, g = comparison.loss_rows(config, metrics)
+    assert d.tutorial == 1.1586 and d.ours == metrics[-1]["D-Loss"] and "differs" not in d.verdict
+    assert g.tutorial == 0.6668 and g.ours == 0.5 and g.verdict == "differs"
+    assert "epoch 2, batch 99" in d.note
+    for other in ({"options": {"fix": ["max_pool"]}}, {"dataset": {"name": "digits"}}):  # nothing to hold them against
+        assert list(comparison.loss_rows(config | other, metrics)) == []
+
+
+def test_an_epoch_that_has_just_begun_differs_no_more_than_another():
+    random = np.random.RandomState(0)
+    losses = random.normal([[1.1586, 0.6668]], 0.03, [470, 2])
+    metrics = [{"epoch": step // 468, "batch": step % 468, "D-Loss": d, "DG-Loss": g}
+               for step, (d, g) in enumerate(losses)]
+    config = {"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}
+    assert [row.verdict for row in comparison.loss_rows(config, metrics)] == 2 * [
+        "within what the last 461 batches show"]
+    assert [row.verdict for row in comparison.loss_rows(config, metrics[:3])] == 2 * ["3 batches are too few to tell"]
+
+
+def test_the_same_batch_of_the_same_epoch_is_taken():
+    metrics = [{"epoch": epoch, "batch": batch, "D-Loss": epoch + batch / 1000, "DG-Loss": 0.6}
+               for epoch in (18, 19, 20) for batch in range(468)]
+    d, _ = comparison.loss_rows({"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}, metrics)
+    assert d.ours == pytest.approx(19.46)
+
+
+@pytest.mark.parametrize("g, verdict", [(0.665533 * 1.01, "within its 2%"), (0.665533 * 1.03, "outside its 2%")])
+def test_continuous_evaluation(g, verdict):
+    metrics = batches(468, **{"D-Loss": 1.161403, "DG-Loss": g - 0.01, "DG-Loss first": g + 0.01})
+    config = {"recipe": "book", "options": {"enable_ce": True, "batch_size": 128}, "dataset": {"name": "MNIST"}}
+    d, row = comparison.loss_rows(config, metrics)
+    assert d.verdict.startswith("within") and row.verdict.startswith(verdict) and row.ours == pytest.approx(g)
+    assert not list(comparison.loss_rows(config, metrics[:100]))  # its mean is of the whole epoch
+    config["options"]["batch_size"] = 64
+    assert not list(comparison.loss_rows(config, metrics))
+
+
+def test_losses_of_the_faces_after_they_settle():
+    config = {"recipe": "dcgan_face", "options": {}, "dataset": {"name": "CelebA"}}
+    metrics = batches(300, **{"D-Loss": 0.0, "G-Loss": 38.0}) + [
+        {"epoch": 3, "batch": n, "D-Loss": 0.01 * n, "G-Loss": 4 + 0.02 * n} for n in range(100)]
+    metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5
+    highest, fallen, g, d = comparison.loss_rows(config, metrics)
+    assert (highest.tutorial, highest.ours) == (39.0, 39.5)
+    assert (fallen.tutorial, fallen.ours) == (300, 296)  # from there on most of ten are low
+    assert g.ours == pytest.approx(4.99) and g.verdict.startswith("within")
+    assert d.ours == pytest.approx(0.495)
+    assert [row.ours for row in comparison.loss_rows(config, metrics[:300])] == [39.5, "not in 300"]
+    metrics[390]["G-Loss"] = 60.0  # one spike long after
+    assert next(row for row in comparison.loss_rows(config, metrics) if "until" in row.name).ours == 296
+    low = batches(20, **{"D-Loss": 0.0, "G-Loss": 3.0})
+    assert [row.ours for row in comparison.loss_rows(config, low)] == [3.0, "never above it"]
+    assert list(comparison.loss_rows({"recipe": "cgan", "options": {}, "dataset": {"name": "MNIST"}}, metrics)) == []
+
+
+def test_table_and_json_say_the_same():
+    found = list(comparison.picture_rows(Sets(noise(12, 0), noise(12, 1), noise(12, 2)), Halves()))
+    text = "\n".join(comparison.table(found))
+    for row in json.loads(json.dumps(comparison.as_json(found))):
+        assert row["name"] in text and row["verdict"] in text
+        if not isinstance(row["ours"], str):
+            assert f"{row['ours']:.4g}" in text
+    assert set(row) == {"name", "tutorial", "ours", "interval", "verdict", "real", "tutorial_real", "note"}
+
+
+def test_the_picture_shows_every_panel(tmp_path):
+    panels = [("one", noise(5, 0)), ("two", noise(70, 1, 10, 3)), ("three", noise(64, 2))]
+    sizes = []
+    for count in (1, 3):
+        comparison.save_picture(tmp_path / "comparison.png", panels[:count])
+        with Image.open(tmp_path / "comparison.png") as image:
+            sizes.append(image.size)
+    assert sizes[1][0] > 2.5 * sizes[0][0]
+
+
+def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(name, mirrors, folder, md5, limit):
+        asked.append((name, mirrors[0]))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(md5)
+        return next((mirror for mirror in mirrors if "@263d" in mirror), mirrors[0])
+
+    monkeypatch.setattr(published, "fetch", fetch)
+    for recipe, count in (("book", 1), ("note6", 64), ("cgan", 1), ("dcgan_face", 2)):
+        folder = published.download(recipe, tmp_path)
+        assert len(list(folder.iterdir())) == count
+        names = [name for name, _ in asked]
+        assert published.download(recipe, tmp_path) == folder and [name for name, _ in asked] == names
+    assert asked[0][1] == ("https://raw.githubusercontent.com/PaddlePaddle/book/"
+                           "af3b2f13d57eaa2d22321f24ae3f3bf3ed57950d/09.gan/image/")
+    assert "@263d" not in asked[1][1] and "@263d" in asked[2][1]  # the mirror that served goes first
+    assert all(len(md5) == 32 for *_, files in published.FIGURES.values() for md5 in files.values())
+
+
+def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
+    def fetch(name, mirrors, *_):
+        raise published.Unavailable("; ".join(f"{mirror.split('/')[2]}: no answer" for mirror in mirrors))
+
+    monkeypatch.setattr(published, "fetch", fetch)
+    with pytest.raises(UserError) as error:
+        published.download("note6", tmp_path)
+    assert str(error.value).count("no answer") == 2 and "\n" not in str(error.value)
+    assert str(error.value).endswith("with --reference")

@@ -1,0 +1,98 @@
+"""What both generate.py commands share: reading a run, interpolation, and the files that are written."""
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.errors import UserError
+from common.training import checkpoint, sampling
+
+CONFIG = {"recipe": "fake", "options": {"seed": 3}, "dataset": {}, "versions": {}, "machine": {}}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run with two checkpoints."""
+    path = tmp_path / "run"
+    path.mkdir()
+    (path / "config.json").write_text(json.dumps(CONFIG))
+    for epoch in (1, 2):
+        config = {**CONFIG, "options": {"seed": epoch}}
+        checkpoint.save(path / "checkpoints", epoch, 0, {"w": np.full(2, epoch, "float32")}, {"config": config})
+    return path
+
+
+def test_a_run_is_read_at_its_newest_checkpoint_or_at_another(run):
+    config, arrays = sampling.read_run(run)
+    assert (config["options"]["seed"], arrays["w"].tolist()) == (2, [2, 2])  # the checkpoint's own options
+    config, arrays = sampling.read_run(run, run / "checkpoints" / "0001_0000.safetensors")
+    assert (config["options"]["seed"], arrays["w"].tolist()) == (1, [1, 1])
+
+
+def test_what_is_no_run(run, tmp_path):
+    with pytest.raises(UserError, match="there is no run in"):
+        sampling.read_run(tmp_path / "nothing")
+    with pytest.raises(UserError, match="no whole checkpoint"):
+        sampling.read_run(run, run / "config.json")
+    for path in checkpoint.listing(run / "checkpoints"):
+        path.unlink()
+    with pytest.raises(UserError, match="no checkpoint"):
+        sampling.read_run(run)
+
+
+@pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])
+def test_interpolation_goes_straight_from_end_to_end(shape):
+    ends = np.random.RandomState(0).normal(size=[8, *shape]).astype("float32")
+    lines = sampling.interpolation(ends)
+    assert lines.shape == (40, *shape)
+    assert lines.dtype == np.float32
+    lines = lines.reshape([4, 10, *shape])
+    np.testing.assert_array_equal(lines[:, 0], ends[::2])
+    np.testing.assert_allclose(lines[:, 3], ends[::2] * 2 / 3 + ends[1::2] / 3, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(lines[:, 9], ends[1::2])
+
+
+def test_in_batches():
+    seen = []
+
+    def sample(noise):
+        seen.append(len(noise))
+        return noise * 2
+
+    noise = np.arange(7.0)
+    np.testing.assert_array_equal(sampling.in_batches(sample, noise, 3), noise * 2)
+    assert seen == [3, 3, 1]
+
+
+@pytest.mark.parametrize(("shape", "columns", "size"), [
+    ((5, 4, 6), None, (3 * 7, 2 * 5)), ((5, 4, 6, 1), 2, (2 * 7, 3 * 5)), ((6, 4, 6, 3), 6, (6 * 7, 1 * 5)),
+])
+def test_grid_single_pictures_and_raw_array(tmp_path, shape, columns, size):
+    pictures = np.random.RandomState(0).uniform(-1, 1, shape).astype("float32")
+    grid, raw = sampling.write(tmp_path / "out", pictures, columns)
+    np.testing.assert_array_equal(np.load(raw), pictures)
+    drawn = pictures[..., 0] if shape[3:] == (1,) else pictures
+    colours = shape[3:] == (3,)
+    with Image.open(grid) as image:
+        assert (image.size, image.mode) == (size, "RGB" if colours else "L")
+        found = np.asarray(image).astype(float)
+    np.testing.assert_allclose(found[1:5, 1:7], (drawn[0] + 1) * 127.5, atol=0.51)
+    for number in range(1, shape[0] + 1):
+        found = np.asarray(Image.open(tmp_path / "out" / f"generated_{number}.png")).astype(float)
+        np.testing.assert_allclose(found, (drawn[number - 1] + 1) * 127.5, atol=0.51)
+
+
+def test_earlier_pictures_are_never_replaced(tmp_path):
+    pictures = np.zeros([2, 4, 4], "float32")
+    sampling.write(tmp_path, pictures)
+    with pytest.raises(UserError, match="holds generated pictures already"):
+        sampling.write(tmp_path, pictures)
+
+
+def test_defaults(tmp_path):
+    args = sampling.parser("run", "out").parse_args([])
+    assert (str(args.run), str(args.output), args.count, args.seed) == ("run", "out", 64, 1)
+    with pytest.raises(UserError, match="--count"):
+        sampling.parser("run", "out").parse_args(["--count", "0"])
