@@ -27,7 +27,7 @@ def test_a_containers_quota_counts(tmp_path, quota, count):
 def prepared(**environment):
     """What `prepare` leaves in a fresh process: the settings, and what it prints."""
     program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-               "from common import runtime; assert 'paddle' not in sys.modules\n"
+               "from common.backend import runtime; assert 'paddle' not in sys.modules\n"
                "runtime.prepare(); assert {'paddle', 'zlib'} <= set(sys.modules); runtime.prepare()\n"
                "import json, os; print(json.dumps(dict(os.environ)))")
     clean = {name: value for name, value in os.environ.items() if name not in {**runtime.fast_settings(),
