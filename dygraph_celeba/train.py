@@ -61,7 +61,9 @@ def main(argv=None):
         raise UserError(f"--batch_size {args.batch_size} is more than the {len(dataset)} pictures "
                         f"in {description['source']}; choose a smaller one")
     data = Faces(dataset, args.batch_size, args.seed, WORKERS if args.reader == "skimage" else 0)
-    command.train(args, data, description, lambda place: make_gan(vars(args), place))
+    from common.report.page import write_report
+
+    command.train(args, data, description, lambda place: make_gan(vars(args), place), report=write_report)
 
 
 def make_gan(options, place):

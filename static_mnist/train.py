@@ -179,8 +179,10 @@ def main(argv=None):
         def start(folder):
             cgan.show_original_images(folder / "real_samples.png", pictures.images, labels)
 
+    from common.report.page import write_report
+
     config = {"recipe": args.recipe, "options": vars(args), "dataset": description}
-    loop = command.train(args, data, description, lambda place: make_gan(config, place), start)
+    loop = command.train(args, data, description, lambda place: make_gan(config, place), start, write_report)
     if loop and getattr(args, "enable_ce", False):
         loop.gan.print_kpis(loop.folder.metrics())
 

@@ -58,6 +58,11 @@ def write(folders, output, ended=False):
         temporary.write_text(page, encoding="utf-8", errors="replace")
 
 
+def write_report(folder):
+    """The report of the run in a folder, which has ended: its ``report.html``."""
+    write([folder], folder / "report.html", ended=True)
+
+
 class Run:
     """What a run's folder tells. Nothing in it is written.
 

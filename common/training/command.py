@@ -128,7 +128,7 @@ def jsonable(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def train(args, data, description, make_gan, start=None):
+def train(args, data, description, make_gan, start=None, report=None):
     """From options to the last picture.
 
     Args:
@@ -137,6 +137,7 @@ def train(args, data, description, make_gan, start=None):
         description: of the data set, kept in ``config.json``; ``note`` in it goes into every title.
         make_gan: called with the place when the folder is ours.
         start: called with the folder's path before a new run.
+        report: called with the folder's path after the last picture.
 
     Returns:
         The loop, which has run; None after ``--dry_run``.
@@ -162,7 +163,7 @@ def train(args, data, description, make_gan, start=None):
             if start:
                 start(folder.path)
         loop = Loop(gan, data, folder, np.random.RandomState(args.seed), args.epoch, args.max_steps,
-                    description.get("note", ""), writer and writer(logdir=str(args.output / "visualdl")))
+                    description.get("note", ""), writer and writer(logdir=str(args.output / "visualdl")), report)
         if args.resume:
             path = loop.resume()
             kept = folder.read_config()

@@ -33,7 +33,6 @@ from contextlib import closing, contextmanager, suppress
 from common import plotting
 from common.errors import RunStopped, UserError
 from common.files import numbered
-from common.report import page as report
 from common.training import checkpoint
 from common.training.progress import Progress
 
@@ -75,10 +74,11 @@ class Loop:
         max_steps: stop after so many iterations, counted over resumed runs.
         note: added to every title, such as a data set that is not the tutorial's.
         writer: VisualDL's ``LogWriter`` or None.
+        report: called with the run's folder after the last picture.
     """
 
-    def __init__(self, gan, data, folder, random, epochs, max_steps=None, note="", writer=None):
-        self.gan, self.data, self.folder, self.random = gan, data, folder, random
+    def __init__(self, gan, data, folder, random, epochs, max_steps=None, note="", writer=None, report=None):
+        self.gan, self.data, self.folder, self.random, self.report = gan, data, folder, random, report
         self.steps = min(epochs * len(data), max_steps or sys.maxsize)
         self.note, self.writer = note, writer
         self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
@@ -148,17 +148,20 @@ class Loop:
             progress.update(epoch, number, len(self.data), shown,
                             self.seconds["reader"] / sum(self.seconds.values()))
             last = number == len(self.data) - 1 or self.step == self.steps
-            if self.gan.due(self.step, last) if hasattr(self.gan, "due") else number % self.gan.record_every == 0:
+            due = self.gan.due(self.step, last) if hasattr(self.gan, "due") else number % self.gan.record_every == 0
+            if due:
                 with self.timed("records"):
                     self.record(epoch, number, batch, losses, progress)
-                self.write_timing()
             if last and hasattr(self.gan, "end_epoch"):
                 self.gan.end_epoch(self.folder.path)
             stop = self.stopped_by(progress)
-            if last or stop or time.monotonic() - saved > CHECKPOINT_SECONDS:
+            save = last or stop or time.monotonic() - saved > CHECKPOINT_SECONDS
+            if save:
                 with self.timed("checkpoints"):
                     path = self.save()
                 saved = time.monotonic()
+            if due or save:
+                self.write_timing()
             if stop and self.step < self.steps:
                 why, code = stop
                 raise RunStopped(f"stopped by {why} after epoch {epoch} batch {number}; saved {path}; "
@@ -226,7 +229,8 @@ class Loop:
         frames = [path for path, *_ in numbered(self.folder.frames, ".png")]
         if frames:
             plotting.save_animation(self.folder.path / "animation.gif", frames)
-        report.write([self.folder.path], self.folder.path / "report.html", ended=True)
+        if self.report:
+            self.report(self.folder.path)
         total = sum(self.seconds.values())
         if total:
             print("time: " + ", ".join(f"{name} {value / total:.1%}" for name, value in self.seconds.items()))
