@@ -4,49 +4,34 @@ The short side is scaled to 64 (bilinear), then a box is cut out: 178×218 pictu
 these rows 10 to 73 stay, as the tutorial's prose says. Its listing takes rows 20 to 83, of which the last six
 do not exist and come out black.
 
-A thread reads a picture's bytes, decodes, scales and encodes them in memory and writes them in one go. OpenCV
-decodes where its pixels are the same as Pillow's, in two thirds of the time; Pillow scales, because
-only Pillow's bilinear scaling gives the tutorial's pixels.
+A thread reads a picture's bytes, decodes, scales and encodes them in memory and writes them in one go. Pillow
+scales, because only Pillow's bilinear scaling gives the tutorial's pixels.
 """
 
 import contextlib
 import errno
-import functools
-import hashlib
 import io
 import itertools
 import json
-import os
-import stat
-import struct
 import sys
 import threading
 import time
-import zipfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-import numpy as np
 from filelock import FileLock, Timeout
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile
 from tqdm import tqdm
 
 from common.backend.runtime import cores
+from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image
 from common.errors import UserError
 from common.files import replacing
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # EPS, for one, would start Ghostscript
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of the pictures that we write
-LARGEST = 256 << 20  # bytes of a file that can be a picture
 PLAIN_LINES_EVERY = 10  # seconds
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
-ORIENTATION = 0x112  # the EXIF tag
-
-
-class BadPicture(Exception):
-    """A picture that cannot be used. The message is the reason; it costs no other picture."""
 
 
 @dataclass(frozen=True)
@@ -86,67 +71,6 @@ class Box:
         return self.x, self.y, self.x + self.size, self.y + self.size
 
 
-# ---- one picture -------------------------------------------------------------------------------------------
-
-
-def read_file(path):
-    """The bytes of a file that can be a picture.
-
-    Raises:
-        BadPicture: it is no file, as a pipe is not, which would be waited for; or it is too large.
-        OSError: it cannot be read.
-    """
-    info = path.stat()
-    if not stat.S_ISREG(info.st_mode):
-        raise BadPicture("not a file")
-    if info.st_size > LARGEST:
-        raise BadPicture(f"{info.st_size:,} bytes are too many for a picture")
-    return path.read_bytes()
-
-
-def read_image(data):
-    """A picture's bytes as an upright RGB Pillow image. Transparent pixels become white.
-
-    Raises:
-        BadPicture: empty, truncated, damaged, no picture, or too large to be decoded safely.
-    """
-    if not data:
-        raise BadPicture("empty file")
-    picture = _decode_plain_jpeg(data) if opencv_agrees() else None
-    if picture is not None:
-        height, width, _ = picture.shape
-        return Image.frombuffer("RGB", (width, height), picture, "raw", "BGR", 0, 1)
-    try:
-        image = Image.open(io.BytesIO(data), formats=FORMATS)
-        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-            raise BadPicture(f"{image.width}×{image.height} pixels: a decompression bomb?")
-        image.load()
-        if (image.format != "JPEG" or "exif" in image.info) and image.getexif().get(ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        return image if image.mode == "RGB" else _rgb(image)
-    except BadPicture:
-        raise
-    except UnidentifiedImageError:
-        raise BadPicture("not a picture, or of an unknown format") from None
-    except Exception as error:  # for damaged files Pillow raises nearly everything: OSError, SyntaxError, ...
-        raise BadPicture(str(error).partition("\n")[0] or type(error).__name__) from error
-
-
-def _rgb(image):
-    """Any mode as RGB."""
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow itself would cut off at 255 instead of scaling
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise BadPicture("grey values of more than 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise BadPicture("floating-point grey values of unknown range")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
-
-
 def crop(image, box):
     """An RGB Pillow image, scaled and cut as the tutorial does.
 
@@ -168,7 +92,7 @@ def crop_fast(data, box):
     """
     import cv2
 
-    size = _plain_jpeg_size(data)
+    size = plain_jpeg_size(data)
     if size is None:
         return None
     width, height = size
@@ -176,54 +100,11 @@ def crop_fast(data, box):
     factor = next((n for n in (8, 4, 2) if min(size) // n >= box.size and width % n == height % n == 0), None)
     if factor is None or box.outside(*scaled) != (0, 0):
         return None
-    picture = _decode_plain_jpeg(data, f"IMREAD_REDUCED_COLOR_{factor}")
+    picture = decode_plain_jpeg(data, f"IMREAD_REDUCED_COLOR_{factor}")
     if picture is None:
         return None
     left, upper, right, lower = box.ends()
     return cv2.resize(picture, scaled, interpolation=cv2.INTER_AREA)[upper:lower, left:right]
-
-
-@functools.cache
-def opencv_agrees():
-    """Whether OpenCV is there and decodes a JPEG file to Pillow's pixels, as libjpeg-turbo does in both."""
-    noise = np.random.RandomState(0).randint(0, 256, (12, 10, 3), np.uint8)
-    image = Image.fromarray(noise).resize((178, 218), Image.BICUBIC)
-    for options in {"quality": 75}, {"quality": 95, "subsampling": 0}, {"quality": 30, "progressive": True}:
-        stream = io.BytesIO()
-        image.save(stream, "JPEG", **options)
-        try:
-            picture = _decode_plain_jpeg(stream.getvalue())
-        except ImportError:
-            return False
-        if picture is None or not np.array_equal(picture[:, :, ::-1], Image.open(stream)):
-            return False
-    return True
-
-
-def _decode_plain_jpeg(data, flag="IMREAD_COLOR"):
-    """uint8 [height, width, 3], BGR, of a plain JPEG file decoded by OpenCV; None for any other file."""
-    import cv2
-
-    if _plain_jpeg_size(data) is None:
-        return None
-    return cv2.imdecode(np.frombuffer(data, np.uint8), getattr(cv2, flag))
-
-
-def _plain_jpeg_size(data):
-    """(width, height) of a whole RGB JPEG file without EXIF; None for anything else."""
-    if data[:2] != b"\xff\xd8" or data[-2:] != b"\xff\xd9":
-        return None
-    at = 2
-    while at + 10 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if marker in (0xC0, 0xC1, 0xC2):  # the frame's header: precision, height, width, components
-            height, width, components = struct.unpack_from(">HHB", data, at + 5)
-            usable = components == 3 and 0 < width * height <= Image.MAX_IMAGE_PIXELS
-            return (width, height) if usable else None
-        if marker == 0xE1:
-            return None
-        at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
-    return None
 
 
 def cropped_file(data, suffix, box, fast=False):
@@ -243,131 +124,6 @@ def cropped_file(data, suffix, box, fast=False):
 
 
 # ---- many pictures -----------------------------------------------------------------------------------------
-
-
-class PictureFiles:
-    """The pictures of a folder, or of a zip archive without unpacking it.
-
-    Attributes:
-        path: the folder or archive.
-        names: a file name for each cropped picture, sorted: the picture's own if that ends in .jpg, .jpeg or
-            .png, else with .png for its ending.
-        files: the pictures' own file names, in the order of ``names``.
-        rejected: (name, reason) of what cannot be used, known without reading it.
-        listing: (name, bytes, time or CRC) of each picture, in the order of ``names``.
-
-    Raises:
-        UserError: there is no such folder or archive, it is damaged, or holds no pictures.
-    """
-
-    def __init__(self, path):
-        self.path = Path(path)
-        self.rejected = []
-        self._places = {}
-        if self.path.is_dir():
-            self._list_folder()
-        elif self.path.is_file():
-            self._list_archive()
-        else:
-            raise UserError(f"no such folder or archive: {self.path}; name the folder of the pictures, "
-                            "or img_align_celeba.zip itself")
-        if not self._places and not self.rejected:
-            inner = next((each for each in sorted(self.path.glob("*/")) if any(each.glob("*.jpg"))), None)
-            raise UserError(f"{self.path} holds no pictures; "
-                            + (f"did you mean {inner}?" if inner else "name the folder of the pictures"))
-        self.names = sorted(self._places)
-        self.files = [self._places[name][1] for name in self.names]
-        self.listing = [(name, *self._places[name][2:]) for name in self.names]
-
-    def _list_folder(self):
-        self._read = self._read_file
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                if _junk(entry.name):
-                    continue
-                try:
-                    info = entry.stat()
-                except OSError as error:  # a dangling link
-                    self.rejected.append((entry.name, error.strerror))
-                    continue
-                if stat.S_ISREG(info.st_mode):
-                    self._add(entry.name, entry.name, entry.path, info.st_size, info.st_mtime_ns)
-                elif not stat.S_ISDIR(info.st_mode):
-                    self.rejected.append((entry.name, "not a file"))
-                elif Path(entry.name).suffix.lower() in SUFFIXES:
-                    self.rejected.append((entry.name, "a folder, not a picture"))
-
-    def _list_archive(self):
-        try:
-            # A file of ours: zipfile counts the readers of its own one, and closes it after the last.
-            self._archive = zipfile.ZipFile(open(self.path, "rb"))  # noqa: SIM115
-            members = self._archive.infolist()
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
-            raise UserError(f"{self.path} is not a zip archive, or is damaged ({error}); "
-                            "download it again") from error
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror}") from error
-        self._read = self._read_member
-        for member in members:
-            name = member.orig_filename
-            path = PurePosixPath(name)
-            climbs = name.startswith("/") or ".." in path.parts or "\\" in name or ":" in name
-            if climbs or not name.isprintable():
-                self.rejected.append((name, "unsafe name"))
-            elif any(_junk(part) for part in path.parts):
-                continue
-            elif not member.is_dir():
-                self._add(path.name, name, member, member.file_size, member.CRC)
-            elif path.suffix.lower() in SUFFIXES:
-                self.rejected.append((name, "a folder, not a picture"))
-
-    def _add(self, base, name, place, size, mark):
-        target = base if Path(base).suffix.lower() in SUFFIXES else f"{Path(base).stem}.png"
-        if target in self._places:
-            self.rejected.append((name, f"another picture is called {target} too"))
-        elif size > LARGEST:
-            self.rejected.append((name, f"{size:,} bytes are too many for a picture"))
-        else:
-            self._places[target] = place, base, size, mark
-
-    def read(self, name):
-        """The bytes of the picture that belongs to one of ``names``. Threads may call this at once.
-
-        Raises:
-            BadPicture: it cannot be read.
-        """
-        return self._read(self._places[name][0])
-
-    def _read_file(self, path):
-        try:
-            with open(path, "rb", buffering=0) as stream:
-                return stream.read()
-        except OSError as error:
-            raise BadPicture(error.strerror) from error
-
-    def _read_member(self, member):
-        try:
-            return self._archive.read(member)
-        except Exception as error:  # damaged: BadZipFile, zlib.error, EOFError; encrypted: RuntimeError; ...
-            raise BadPicture(f"damaged in the archive: {error}") from error
-
-    def checksum(self, **more):
-        """SHA-256 of the listing, and of whatever else decides what comes of it."""
-        return hashlib.sha256(json.dumps([self.listing, self.rejected, more]).encode()).hexdigest()
-
-    def first_size(self):
-        """(width, height) of the first picture that can be read, or None."""
-        for name in itertools.islice(self.names, 100):
-            try:
-                return read_image(self.read(name)).size
-            except BadPicture:
-                continue
-        return None
-
-
-def _junk(name):
-    """Files that systems leave behind, and our own unfinished ones."""
-    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
 
 
 def in_threads(work, todo, bad, threads=None, progress=True):

@@ -54,3 +54,10 @@ def say(text):
     """Print one line to stderr, where there is anybody to read it."""
     with contextlib.suppress(BrokenPipeError):
         print(text.replace("\n", "\\n"), file=sys.stderr, flush=True)  # a file's name may hold a line's end
+
+
+def announce(lines):
+    """Print lines on stderr, in a box."""
+    width = max(map(len, lines))
+    edge = "+" + "-" * (width + 2) + "+"
+    print(edge, *(f"| {line:<{width}} |" for line in lines), edge, sep="\n", file=sys.stderr, flush=True)

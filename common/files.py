@@ -54,6 +54,21 @@ def expanded(path):
     return Path(os.path.expanduser(path))  # noqa: PTH111
 
 
+def exists(path):
+    """Whether there is something of that name.
+
+    Raises:
+        UserError: a folder on the way may not be read.
+    """
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+    return True
+
+
 def numbered(folder, suffix):
     """The files of a folder that are named after epoch and batch, ``0003_0120`` and a suffix, in order of training.
 

@@ -13,11 +13,11 @@ import numpy as np
 from paddle.io import DataLoader, Dataset
 from PIL import Image
 
-from common.crop import Box, PictureFiles, crop_folder
-from common.data import datafiles
+from common.crop import Box, crop_folder
 from common.data.batches import Batches
 from common.data.packed import network_input, open_packed
-from common.errors import UserError
+from common.data.picture_files import PictureFiles
+from common.errors import UserError, announce
 
 img_dim = 64
 PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
@@ -239,7 +239,7 @@ def checksum(names, bytes_of):
 
 def announce_fallback():
     """Say on stderr, in a box, that the run goes on without CelebA, why, and what to do."""
-    datafiles.announce([
+    announce([
         "NOT CELEBA: this run uses the 100 small faces that come with scikit-image.",
         f"They are 25x25 and grey, made into {100 * VARIANTS} pictures of CelebA's size and tinted.",
         "Losses and pictures will differ from the tutorial's.",

@@ -7,7 +7,7 @@ from typing import NamedTuple
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.backend import runtime
-from common.data import datafiles
+from common.data import datasets
 from common.errors import UserError, run_command
 from common.files import expanded
 from common.training import command
@@ -96,7 +96,7 @@ def options(argv=None):
 
 def known_or_folder(text):
     """argparse type: a known data set, or the whole path of a folder, so that a run can be resumed from anywhere."""
-    return text if text in datafiles.CHOICES else str(expanded(text).absolute())
+    return text if text in datasets.CHOICES else str(expanded(text).absolute())
 
 
 def chosen_recipe(argv):
@@ -124,9 +124,9 @@ def checked(parser, args, typed):
         args.seed = 10 if enable_ce else 0
     if getattr(args, "use_cudnn", False) and not args.use_gpu:
         parser.error("--use_cudnn needs --use_gpu")
-    if args.data_dir and not args.resume and args.dataset not in datafiles.CHOICES:
+    if args.data_dir and not args.resume and args.dataset not in datasets.CHOICES:
         parser.error(f"--data_dir is for the known data sets, {args.dataset} is a folder of its own")
-    if getattr(args, "resize", None) and args.dataset in datafiles.CHOICES:
+    if getattr(args, "resize", None) and args.dataset in datasets.CHOICES:
         parser.error(f"--resize is for a folder of pictures, not for {args.dataset}")
     return args
 
@@ -146,13 +146,13 @@ def main(argv=None):
     from common.data import folders
     from common.data.batches import Batches
 
-    if args.dataset in datafiles.CHOICES:
-        pictures = datafiles.load(args.dataset, args.data_dir, download=not args.no_download)
+    if args.dataset in datasets.CHOICES:
+        pictures = datasets.load(args.dataset, args.data_dir, download=not args.no_download)
     else:
         pictures = folders.load(args.data_dir or args.dataset, (args.resize, args.resize) if args.resize else None)
     if args.recipe != "cgan" and pictures.images.shape[1:] != (28, 28):
         size = "×".join(map(str, pictures.images.shape[1:]))
-        way_out = "name another folder with --data_dir" if args.dataset in datafiles.CHOICES else (
+        way_out = "name another folder with --data_dir" if args.dataset in datasets.CHOICES else (
             "--resize brings grey ones to 28×28, --recipe cgan takes colours")
         raise UserError(f"the pictures in {pictures.source} are {size}, the networks are made for 28×28; {way_out}")
     if len(pictures.images) < args.batch_size:

@@ -1,11 +1,15 @@
 """What several test files make or look at in the same way."""
 
+import gzip
 import io
+import zipfile
 
 import numpy as np
 from PIL import Image
 
 from common.errors import run_command
+
+IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 
 
 def caller(main, capture):
@@ -44,3 +48,56 @@ def content(path):
 def moved(before, after):
     """The names of the arrays that a step has changed."""
     return {name for name in before if not np.array_equal(before[name], after[name])}
+
+
+def face(seed=0, width=178, height=218, mode="RGB"):
+    """A smooth picture with noise, never black."""
+    noise = np.random.RandomState(seed).randint(60, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.BICUBIC).point(lambda v: max(v, 30)).convert(mode)
+
+
+def encoded(image, kind="JPEG", **options):
+    """The bytes of a Pillow image as a file."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def archive(path, members):
+    """A zip archive of (name, bytes); returns its path."""
+    with zipfile.ZipFile(path, "w") as stream:
+        for name, data in members:
+            stream.writestr(zipfile.ZipInfo(name), data)
+    return path
+
+
+# MNIST's files
+
+
+def pictures(count=12):
+    """Noise: uint8 [count, 28, 28]."""
+    return np.random.RandomState(count).randint(0, 256, (count, 28, 28)).astype(np.uint8)
+
+
+def labels(count=12):
+    """0 … 9 and again, uint8 [count]."""
+    return (np.arange(count) % 10).astype(np.uint8)
+
+
+def put(folder, images=None, tags=None, suffix=".gz", names=(IMAGES, LABELS)):
+    """An images and a labels file in a folder; returns their paths."""
+    folder.mkdir(exist_ok=True, parents=True)
+    images, tags = pictures() if images is None else images, labels() if tags is None else tags
+    paths = []
+    for name, array in zip(names, (images, tags), strict=True):
+        data = idx(array)
+        paths.append(folder / (name + suffix))
+        paths[-1].write_bytes(gzip.compress(data, mtime=0) if suffix else data)
+    return paths
+
+
+def emnist(folder, part, count=47, **kwargs):
+    """The two files of a part of EMNIST; returns their paths."""
+    tags = np.arange(count, dtype=np.uint8)
+    names = f"emnist-{part}-images-idx3-ubyte", f"emnist-{part}-labels-idx1-ubyte"
+    return put(folder, pictures(count), kwargs.pop("tags", tags), names=names)

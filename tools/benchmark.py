@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import zipfile
+from collections import deque
 from pathlib import Path
 from typing import NamedTuple
 
@@ -153,13 +154,14 @@ def prepare_crop(way, folder):
 
     from common import crop
     from common.data import packed
+    from common.data.picture_files import PictureFiles
 
     outputs = (Path(tempfile.mkdtemp(dir=folder)) / "imgs.npy" for _ in iter(int, 1))
-    source, archive = crop.PictureFiles(folder / "img_align_celeba"), folder / "img_align_celeba.zip"
+    source, archive = PictureFiles(folder / "img_align_celeba"), folder / "img_align_celeba.zip"
 
     def decode(flag):
         crop.in_threads(lambda name: cv2.imdecode(np.frombuffer(source.read(name), np.uint8), flag),
-                        crop.deque(source.names), [], progress=False)
+                        deque(source.names), [], progress=False)
 
     return {
         # y=10, the tutorial's prose: the listing's own 20 leaves six rows black, which is another picture
@@ -356,7 +358,8 @@ def measure_crop(options, folder):
 
 def measure_loader(options, folder):
     """CelebA's loader."""
-    from common.crop import Box, PictureFiles, crop_folder
+    from common.crop import Box, crop_folder
+    from common.data.picture_files import PictureFiles
 
     if not (folder / "imgs").exists():
         crop_folder(PictureFiles(folder / "img_align_celeba"), folder / "imgs", Box(), progress=False)
@@ -383,7 +386,7 @@ def make_pictures(folder, count, source=None):
     pictures = folder / "img_align_celeba"
     pictures.mkdir()
     if source:
-        from common.crop import PictureFiles
+        from common.data.picture_files import PictureFiles
 
         whole = PictureFiles(source)
         if len(whole.names) < count:

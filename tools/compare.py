@@ -137,7 +137,7 @@ def real(trained, most, data_dir):
 
     Nothing of these, and a note, when the data are gone.
     """
-    from common.data.datafiles import NotThere
+    from common.data.datasets import NotThere
 
     pictures = trained.config["dataset"]["pictures"]
     if most < pictures:

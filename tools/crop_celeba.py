@@ -36,7 +36,8 @@ def main(argv=None):
         help="decode at half size: 1.5 to 1.8 times as fast, pixels differ by 1 of 255 on average")
     args = parser.parse_args(argv)
 
-    from common.crop import Box, PictureFiles, crop_folder  # after --help: NumPy and Pillow take a moment
+    from common.crop import Box, crop_folder  # after --help: NumPy and Pillow take a moment
+    from common.data.picture_files import PictureFiles
 
     if args.fast:
         check_opencv()
@@ -77,7 +78,7 @@ def pack(args):
 
 def warn(pictures, box):
     """Say so when the box reaches beyond the pictures."""
-    from common.crop import BadPicture
+    from common.data.picture import BadPicture
 
     try:
         columns, rows = box.outside(*box.scaled(*(pictures.first_size() or (178, 218))))

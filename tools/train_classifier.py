@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.backend import runtime
-from common.data import datafiles
+from common.data import datasets
 from common.errors import UserError, run_command
 from common.files import expanded
 from common.training import command
@@ -48,11 +48,11 @@ def split(dataset, data_dir):
     Returns:
         ((images, labels), (images, labels), the classes' names, how they were parted in words); images uint8.
     """
-    train = datafiles.load(dataset, data_dir, "train")
+    train = datasets.load(dataset, data_dir, "train")
     if train.labels is None:
         raise UserError(f"{train.name} in {train.source} has no labels; put their file beside the images")
     one_file = expanded(data_dir or "").is_file()  # one part of EMNIST, all of it in ``train``
-    test = train if one_file else datafiles.load(dataset, data_dir, "test")
+    test = train if one_file else datasets.load(dataset, data_dir, "test")
     if test.labels is not None and test.checksum != train.checksum and test.classes == train.classes:
         parts = (train.images, train.labels), (test.images, test.labels)
         return *parts, train.classes, f"trained on {train.name} train, tested on its test part"

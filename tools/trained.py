@@ -57,7 +57,7 @@ class Trained:
         self.data = "celeba" if self.recipe == FACES else self._pictures_name()
 
     def _pictures_name(self):
-        from common.data.datafiles import CHOICES
+        from common.data.datasets import CHOICES
 
         wanted = self.config["options"]["dataset"]
         if self.config["dataset"]["fallback"]:
@@ -139,7 +139,7 @@ class Trained:
 
         Raises:
             UserError: the data are gone or others than the run's.
-            common.data.datafiles.NotThere: there is no such split.
+            common.data.datasets.NotThere: there is no such split.
         """
         images, labels = self._faces(split) if self.recipe == FACES else self._pictures(split)
         if count is not None:
@@ -152,23 +152,23 @@ class Trained:
 
     def _pictures(self, split):
         """uint8 [N, H, W] or [N, H, W, 3], and labels."""
-        from common.data import datafiles, folders
+        from common.data import datasets, folders
 
         options = self.config["options"]
         if self.data == "folder":
             if split == "test":
-                raise datafiles.NotThere(f"{options['dataset']} has no test part")
+                raise datasets.NotThere(f"{options['dataset']} has no test part")
             size = options.get("resize")
             folder = self.data_dir or options["data_dir"] or options["dataset"]
             pictures = folders.load(folder, (size, size) if size else None)
         else:
             folder = self.data_dir or (None if self.data == "digits" else self.config["dataset"]["source"])
-            pictures = datafiles.load(self.data, folder, split, download=not options["no_download"])
+            pictures = datasets.load(self.data, folder, split, download=not options["no_download"])
         same = pictures.checksum == self.config["dataset"]["checksum"]
         if split == "train":
             self._check(same, pictures.source)
         elif same:  # of EMNIST any part serves where the right one is missing
-            raise datafiles.NotThere(f"{pictures.name} in {pictures.source} is what the run was trained on, "
+            raise datasets.NotThere(f"{pictures.name} in {pictures.source} is what the run was trained on, "
                                      "no test part")
         labels = pictures.labels
         if labels is not None and self.classes:
@@ -178,7 +178,7 @@ class Trained:
 
     def _faces(self, split):
         """uint8 [N, 64, 64, 3], and None."""
-        from common.data.datafiles import NotThere
+        from common.data.datasets import NotThere
 
         if split == "test":
             raise NotThere("the faces have no test part")

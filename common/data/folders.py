@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 from PIL import Image
 
-from common.crop import BadPicture, read_file, read_image
-from common.data.datafiles import Pictures
+from common.data.datasets import Pictures
+from common.data.picture import BadPicture, read_file, read_image
 from common.errors import UserError
 from common.files import expanded
 

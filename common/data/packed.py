@@ -10,7 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.crop import Box, PictureFiles, crop, crop_fast, in_threads, read_image
+from common.crop import Box, crop, crop_fast, in_threads
+from common.data.picture import read_image
+from common.data.picture_files import PictureFiles
 from common.errors import UserError
 from common.files import replacing
 

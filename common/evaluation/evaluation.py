@@ -10,7 +10,7 @@ from decimal import Decimal
 import numpy as np
 from tqdm import tqdm
 
-from common.data.datafiles import NotThere
+from common.data.datasets import NotThere
 from common.errors import UserError
 from common.evaluation import metrics
 from common.training import checkpoint

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
-from common.crop import BadPicture, read_file, read_image
 from common.data.folders import SUFFIXES, pictures_in
+from common.data.picture import BadPicture, read_file, read_image
 from common.errors import UserError
 from common.files import expanded
 from common.training.run_folder import read_config

@@ -16,31 +16,14 @@ from filelock import FileLock
 from PIL import Image
 
 from common import crop
-from common.crop import (
-    BadPicture,
-    Box,
-    PictureFiles,
-    crop_fast,
-    crop_folder,
-    crop_like_the_tutorial,
-    cropped_file,
-    read_image,
-)
+from common.crop import Box, crop_fast, crop_folder, crop_like_the_tutorial, cropped_file
+from common.data import picture
+from common.data.picture import ORIENTATION, BadPicture
+from common.data.picture_files import PictureFiles
 from common.errors import UserError
+from tests.helpers import archive, encoded, face
 
 ROOT = Path(__file__).resolve().parents[2]
-
-
-def face(seed=0, width=178, height=218, mode="RGB"):
-    """A smooth picture with noise, never black."""
-    noise = np.random.RandomState(seed).randint(60, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
-    return Image.fromarray(noise).resize((width, height), Image.BICUBIC).point(lambda v: max(v, 30)).convert(mode)
-
-
-def encoded(image, kind="JPEG", **options):
-    stream = io.BytesIO()
-    image.save(stream, kind, **options)
-    return stream.getvalue()
 
 
 def cropped_array(data, box, fast=False):
@@ -97,19 +80,11 @@ def test_the_listings_y_leaves_six_black_rows_and_the_default_none(folder):
     assert black == [0, 6]
 
 
-def test_opencv_and_pillow_decode_alike(monkeypatch):
-    """With OpenCV and without it the pixels are the same, so that both give the tutorial's."""
-    assert crop.opencv_agrees()
-    for options in {"quality": 40}, {"quality": 95, "subsampling": 0}, {"progressive": True}, {"optimize": True}:
-        data = encoded(face(3), **options)
-        assert np.array_equal(read_image(data), Image.open(io.BytesIO(data)))
-
-
 def test_pillow_decodes_when_opencv_is_missing_or_differs(folder, monkeypatch):
     data = (folder / "000001.jpg").read_bytes()
     expected = cropped_array(data, Box())
-    monkeypatch.setattr(crop, "opencv_agrees", lambda: False)
-    monkeypatch.setattr(crop, "_decode_plain_jpeg", None)
+    monkeypatch.setattr(picture, "opencv_agrees", lambda: False)
+    monkeypatch.setattr(picture, "decode_plain_jpeg", None)
     assert np.array_equal(cropped_array(data, Box()), expected)
 
 
@@ -151,23 +126,11 @@ def test_each_mode_comes_out_as_the_same_rgb_picture(mode, kind):
     assert np.abs(array.astype(int) - expected).mean() < 4
 
 
-def test_sixteen_bits_are_scaled_not_cut_off():
-    grey = np.asarray(face(2, mode="L"))
-    image = Image.fromarray(grey.astype(np.uint16) * 257)
-    assert np.array_equal(np.asarray(read_image(encoded(image, "PNG")))[:, :, 1], grey)
-
-
-def test_transparent_pixels_become_white():
-    image = face(mode="RGBA")
-    image.putalpha(0)
-    assert (np.asarray(read_image(encoded(image, "PNG"))) == 255).all()
-
-
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
 def test_exif_rotated_pictures_come_out_upright(kind):
     upright = face(4)
     exif = Image.Exif()
-    exif[crop.ORIENTATION] = 6  # to be shown turned by 90° to the right
+    exif[ORIENTATION] = 6  # to be shown turned by 90° to the right
     data = encoded(upright.transpose(Image.ROTATE_90), kind, exif=exif)
     for fast in False, True:
         array = cropped_array(data, Box(), fast)
@@ -216,7 +179,7 @@ def test_each_defect_is_a_bad_picture_with_a_reason(name, fast):
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_jpeg_bomb_is_refused_by_opencv_and_by_pillow(monkeypatch):
-    assert crop.opencv_agrees()
+    assert picture.opencv_agrees()
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 178 * 218 - 1)
     for fast in False, True:
         with pytest.raises(BadPicture, match="bomb"):
@@ -246,13 +209,6 @@ def test_what_systems_leave_behind_is_ignored(folder, tmp_path):
 
 
 # ---- archives
-
-
-def archive(path, members):
-    with zipfile.ZipFile(path, "w") as stream:
-        for name, data in members:
-            stream.writestr(zipfile.ZipInfo(name), data)
-    return path
 
 
 def test_an_archive_gives_the_same_files_as_its_folder(folder, tmp_path):
@@ -290,16 +246,6 @@ def test_a_damaged_member_costs_only_itself(tmp_path):
     summary = run(path, tmp_path / "out")
     assert summary.done == 2 and [name for name, _ in summary.failed] == ["1.jpg"]
     assert "damaged in the archive" in summary.failed[0][1]
-
-
-def test_no_archive_and_damaged_archive(tmp_path):
-    (tmp_path / "a.zip").write_bytes(b"PK no archive")
-    with pytest.raises(UserError, match="not a zip archive"):
-        PictureFiles(tmp_path / "a.zip")
-    whole = archive(tmp_path / "b.zip", [("1.jpg", encoded(face()))]).read_bytes()
-    (tmp_path / "b.zip").write_bytes(whole[:-30])
-    with pytest.raises(UserError, match="damaged"):
-        PictureFiles(tmp_path / "b.zip")
 
 
 # ---- running again, boxes, names

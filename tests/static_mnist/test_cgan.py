@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from common.backend.compat import ADAM
-from common.data.datafiles import Pictures
+from common.data.datasets import Pictures
 from common.errors import UserError, run_command
 from static_mnist import cgan, train
 from static_mnist.cgan import CGAN

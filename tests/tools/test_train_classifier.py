@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.data import datafiles
+from common.data import datasets
 from common.data.batches import scale
 from common.errors import run_command
 from common.evaluation.classifier import Classifier
@@ -26,7 +26,7 @@ def write_idx(path, array):
 @pytest.fixture
 def digits(tmp_path):
     """Scikit-learn's digits under MNIST's names: 1200 to train, 597 to test."""
-    pictures = datafiles.load("digits")
+    pictures = datasets.load("digits")
     for prefix, part in (("train", slice(1200)), ("t10k", slice(1200, None))):
         write_idx(tmp_path / "data" / f"{prefix}-images-idx3-ubyte", pictures.images[part])
         write_idx(tmp_path / "data" / f"{prefix}-labels-idx1-ubyte", pictures.labels[part])
@@ -48,7 +48,7 @@ def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):
     train_classifier.main(arguments)
     printed = capsys.readouterr().out
     classifier = Classifier.load("mnist", output.parent)
-    test = datafiles.load("mnist", digits, "test")
+    test = datasets.load("mnist", digits, "test")
     accuracy = (classifier.probabilities(scale(test.images)).argmax(1) == test.labels).mean()
     assert accuracy > 0.75
     assert classifier.accuracy == pytest.approx(accuracy, abs=1e-6)  # of the very weights that are kept
@@ -66,7 +66,7 @@ def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):
 def test_parts_of_emnist_without_a_test_part(emnist, named):
     train, test, classes, protocol = train_classifier.split("emnist", emnist / named)
     assert len(classes) == 47
-    whole = datafiles.load("emnist", emnist)
+    whole = datasets.load("emnist", emnist)
     np.testing.assert_array_equal(test[0], whole.images[9::10])
     np.testing.assert_array_equal(test[1], whole.labels[9::10])
     assert len(train[0]) + len(test[0]) == len(whole.images) == len(train[1]) + len(test[1])

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from PIL import Image
 
-from common.data import datafiles
+from common.data import datasets
 from common.data.batches import scale
 from common.errors import UserError
 from common.training import checkpoint
@@ -97,7 +97,7 @@ def test_faces_are_those_of_generate(faces_run, tmp_path):
 
 def test_real_digits(book_run):
     pictures, labels = Trained(book_run).real()
-    expected = datafiles.load("digits")
+    expected = datasets.load("digits")
     np.testing.assert_array_equal(pictures[..., 0], scale(expected.images))
     np.testing.assert_array_equal(labels, expected.labels)
 
@@ -131,12 +131,12 @@ def test_real_faces_stand_upright(faces_run):
 
 
 def test_a_test_part(tmp_path, book_run):
-    digits = datafiles.load("digits")
+    digits = datasets.load("digits")
     for prefix, part in (("train", slice(1000)), ("t10k", slice(1000, None))):
         for kind, array in (("images-idx3", digits.images[part]), ("labels-idx1", digits.labels[part])):
             header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
             (tmp_path / f"{prefix}-{kind}-ubyte").write_bytes(header + array.tobytes())
-    known = datafiles.load("mnist", tmp_path).checksum
+    known = datasets.load("mnist", tmp_path).checksum
     run = with_config(shutil.copytree(book_run, tmp_path / "run"), options__dataset="auto", dataset__checksum=known,
                       dataset__source=str(tmp_path))
     np.testing.assert_array_equal(Trained(run).real("test")[0][..., 0], scale(digits.images[1000:]))
@@ -161,7 +161,7 @@ def test_the_only_part_of_emnist_is_no_test_part(tmp_path, book_run):
         header = bytes([0, 0, 8, array.ndim]) + b"".join(size.to_bytes(4, "big") for size in array.shape)
         (tmp_path / f"emnist-bymerge-test-{kind}-ubyte").write_bytes(header + array.tobytes())
     run = with_config(shutil.copytree(book_run, tmp_path / "run"), options__dataset="emnist", dataset__fallback=False,
-                      dataset__checksum=datafiles.load("emnist", tmp_path).checksum, dataset__source=str(tmp_path))
+                      dataset__checksum=datasets.load("emnist", tmp_path).checksum, dataset__source=str(tmp_path))
     assert len(Trained(run).real("train")[0]) == 94
     with pytest.raises(UserError, match="no test part"):
         Trained(run).real("test")

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.crop import Box, crop, read_image
+from common.crop import Box, crop
 from common.data import packed
 from common.data.packed import PackedPictures, default_cache, network_input, open_packed
+from common.data.picture import read_image
 from common.errors import UserError
 from tests.helpers import jpeg
 

@@ -8,7 +8,7 @@ import paddle
 import pytest
 from safetensors import safe_open
 
-from common.data import datafiles
+from common.data import datasets
 from common.data.batches import scale
 from common.errors import UserError
 from common.evaluation.classifier import WEIGHTS, Classifier
@@ -25,7 +25,7 @@ def mnist():
 @pytest.fixture(scope="module")
 def digits():
     """Scikit-learn's digits as the project enlarges them: (pictures, labels)."""
-    pictures = datafiles.load("digits")
+    pictures = datasets.load("digits")
     return scale(pictures.images), pictures.labels
 
 
@@ -46,7 +46,7 @@ def test_a_file_of_weights_tells_all_about_itself(dataset):
 
 def test_the_labels_are_those_of_the_data():
     for dataset in ("mnist", "fashion", "emnist"):
-        assert Classifier.load(dataset).labels == datafiles.PUBLISHED[dataset].classes
+        assert Classifier.load(dataset).labels == datasets.PUBLISHED[dataset].classes
 
 
 def test_it_knows_digits_that_are_not_mnist(mnist, digits):

@@ -1,0 +1,124 @@
+"""What is known of the published sets of 28×28 pictures: where they are had, their md5, their classes."""
+
+import string
+from dataclasses import dataclass
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import exists
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is known of a published set: where it is had, and the md5 of its files."""
+
+    name: str
+    mirrors: tuple[str, ...]
+    classes: tuple[str, ...]
+    downloads: dict[str, str]  # file on the mirrors: its md5
+    contents: dict[str, str]  # file: md5 of what is inside the .gz, whoever packed it
+    limit: int = 100_000_000  # bytes that a mirror may send for one file
+
+
+# EMNIST's 47 classes: lower-case letters that look like their capitals are merged with them.
+_EMNIST_47 = string.digits + string.ascii_uppercase + "abdefghnqrt"
+
+PUBLISHED = {
+    "mnist": Published(
+        name="MNIST",
+        mirrors=(
+            "https://ossci-datasets.s3.amazonaws.com/mnist/",
+            "https://dataset.bj.bcebos.com/mnist/",
+            "https://storage.googleapis.com/cvdf-datasets/mnist/",
+        ),
+        classes=tuple(string.digits),
+        downloads={
+            "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+            "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+            "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+            "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+        },
+        contents={
+            "train-images-idx3-ubyte": "6bbc9ace898e44ae57da46a324031adb",
+            "train-labels-idx1-ubyte": "a25bea736e30d166cdddb491f175f624",
+            "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
+            "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
+        },
+    ),
+    "fashion": Published(
+        name="Fashion-MNIST",
+        mirrors=(
+            "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+            "https://dataset.bj.bcebos.com/fashion_mnist/",
+        ),
+        classes=("t-shirt", "trouser", "pullover", "dress", "coat",
+                 "sandal", "shirt", "sneaker", "bag", "ankle boot"),
+        downloads={
+            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+        },
+        contents={
+            "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
+            "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
+            "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
+            "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+        },
+    ),
+    "emnist": Published(
+        name="EMNIST",
+        # No other public address serves this archive; NIST's older one answers with a page of text.
+        mirrors=("https://biometrics.nist.gov/cs_links/EMNIST/",),
+        classes=tuple(_EMNIST_47),
+        downloads={"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},  # every part of EMNIST in one archive
+        contents={},
+        limit=700_000_000,
+    ),
+}
+
+
+def compare(published, prefix, kind, array, path, digest):
+    """Refuse a file that has the name and the count of a published one, but not its content.
+
+    Files with other counts are the user's own, and welcome.
+    """
+    name = f"{prefix}-{kind}-" + {"images": "idx3", "labels": "idx1"}[kind] + "-ubyte"
+    if name not in published.contents or len(array) != (60000 if prefix == "train" else 10000):
+        return
+    if digest != published.contents[name]:
+        for key, other in PUBLISHED.items():
+            if digest in other.contents.values():
+                raise UserError(f"{path} is a file of {other.name}, not this file of {published.name}; "
+                                f"run with --dataset {key}, or name another folder with --data_dir")
+        raise UserError(f"{path} is altered or damaged: the md5 of its content is {digest}, published "
+                        f"{published.contents[name]}; delete it and run again")
+
+
+def emnist_classes(folder, prefix, labels):
+    """Labels that count from 0, and the names of the classes.
+
+    From ``emnist-PART-mapping.txt`` beside the files (lines "label code"), else as known for the part:
+    the letters count from 1.
+    """
+    part = prefix.removeprefix("emnist-").split("-")[0]
+    path = folder / f"emnist-{part}-mapping.txt"
+    if exists(path):
+        try:
+            rows = [line.split()[:2] for line in path.read_text().splitlines() if line.strip()]
+            mapping = {int(label): chr(int(code)) for label, code in rows}
+        except (ValueError, OverflowError, OSError) as error:
+            raise UserError(f"cannot read {path}: {error}; delete it, or replace it") from None
+    elif part == "letters":
+        mapping = dict(enumerate(string.ascii_uppercase, start=1))
+    else:
+        names = {"digits": string.digits, "mnist": string.digits,
+                 "byclass": string.digits + string.ascii_uppercase + string.ascii_lowercase}
+        mapping = dict(enumerate(names.get(part, _EMNIST_47)))
+    unknown = set(np.unique(labels).tolist()) - set(mapping)
+    if unknown:
+        raise UserError(f"the labels of {prefix} in {folder} include {min(unknown)}, which has no name; "
+                        f"put {path.name} beside them")
+    known = np.array(sorted(mapping))
+    return np.searchsorted(known, labels).astype(np.uint8), tuple(mapping[label] for label in known.tolist())
