@@ -15,6 +15,7 @@ from common import plotting
 from common.backend import cost
 from common.backend.compat import ADAM, scalar
 from common.files import replacing
+from common.recipe import GAN, Curves
 from common.training.checkpoint import taken
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
@@ -27,7 +28,7 @@ fake_label = 0.0
 GRID = 100  # pictures in the tutorial's figure, ten by ten
 
 
-class FaceGAN:
+class FaceGAN(GAN):
     """Both networks, their optimisers, and one iteration of the tutorial's training loop.
 
     Args:
@@ -39,11 +40,11 @@ class FaceGAN:
     name = "dcgan_face"
     losses = ("D-Loss", "G-Loss")
     record_every = 100
-    curves = {"file": "Generator and Discriminator Loss During Training.png",
-              "title": "Generator and Discriminator Loss During Training", "xlabel": "Number of Batch",
-              "labels": ("D Loss", "G Loss")}
+    curves = Curves("Generator and Discriminator Loss During Training.png",
+                    title="Generator and Discriminator Loss During Training", xlabel="Number of Batch",
+                    labels=("D Loss", "G Loss"))
     weights = "generator.safetensors"
-    files = (curves["file"], weights)
+    files = (curves.file, weights)
 
     def __init__(self, place, fix=(), seed=0):
         paddle.disable_static(place)

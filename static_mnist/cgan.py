@@ -21,6 +21,7 @@ from common.backend import compat, cost, fast
 from common.backend.compat import scalar
 from common.data.batches import scale
 from common.errors import UserError
+from common.recipe import Curves
 from static_mnist.note6 import get_params
 from static_mnist.static_gan import StaticGAN, frozen
 
@@ -177,8 +178,7 @@ class CGAN(StaticGAN):
 
     name = "cgan"
     losses = ("Discriminator Loss", "Generator Loss")
-    curves = {"title": "Training fitting", "xlabel": "Epoch", "labels": ("Discriminator", "Generator"),
-              "by_epoch": True}
+    curves = Curves(title="Training fitting", xlabel="Epoch", labels=("Discriminator", "Generator"), by_epoch=True)
     files = ("real_samples.png",)
 
     def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1):
@@ -286,7 +286,7 @@ class CGAN(StaticGAN):
             parts.append(np.array(images).transpose(0, 2, 3, 1))
         return np.concatenate(parts)
 
-    def due(self, step, last):
+    def due(self, batch, step, last):
         """A message each hundred steps and after each epoch, and a preview each time."""
         return step % 100 == 0 or last
 

@@ -80,7 +80,7 @@ def main(argv=None):
 
     random = np.random.RandomState(args.seed)
     columns = sampling.STEPS if args.interpolate else None
-    if hasattr(gan, "classes"):
+    if gan.classes:
         if "count" in typed:
             raise UserError("--count is not for a run of cgan; say --rows and --cols")
         if args.interpolate and "cols" in typed:

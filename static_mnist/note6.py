@@ -230,7 +230,7 @@ class Note6GAN(StaticGAN):
         [pictures] = self.run(self.infer_program, {"z": noise}, [self.fake])
         return np.array(pictures)[:, 0]
 
-    def due(self, step, last):
+    def due(self, batch, step, last):
         """Pictures and message after each pass."""
         return last
 

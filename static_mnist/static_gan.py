@@ -5,10 +5,11 @@ import paddle
 from paddle.static import Executor, Program, Scope, scope_guard
 
 from common.backend import compat
+from common.recipe import GAN
 from common.training.checkpoint import taken
 
 
-class StaticGAN:
+class StaticGAN(GAN):
     """Programs over one scope. A recipe builds its programs with ``self.startup``, then calls `initialise`.
 
     Its ``trained`` holds each network's name → the names of its trained parameters.

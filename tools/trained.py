@@ -231,7 +231,7 @@ def _draw(gan, count, seed, labels):
             from dygraph_celeba.generate import draw
 
             return draw(gan, count, random), None
-        if hasattr(gan, "classes"):
+        if gan.classes:
             return _draw_classes(gan, count, random, labels)
         return sampling.in_batches(gan.sample, gan.noise(count, random))[..., None], None
     finally:

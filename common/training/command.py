@@ -157,7 +157,7 @@ def train(args, data, description, make_gan, start=None, report=None):
             check_data(folder, description)
         gan = make_gan(place)
         config = {"recipe": gan.name, "options": {name: jsonable(value) for name, value in vars(args).items()},
-                  "dataset": description, "files": list(getattr(gan, "files", ())), **runtime.describe()}
+                  "dataset": description, "files": list(gan.files), **runtime.describe()}
         if not args.resume:
             folder.write_config({**config, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
             if start:
@@ -216,6 +216,9 @@ def dry_run(args, data, gan):
         print(f"{name}: {count:,} trained parameters")
     steps = min(args.epoch * len(data), args.max_steps or sys.maxsize)
     flop = gan.flop(data.batch_size)
+    if not flop:
+        print(f"{len(data)} batches an epoch, {steps} iterations")
+        return
     rate = product_rate()
     print(f"{len(data)} batches an epoch, {steps} iterations of {flop / 1e9:.1f} GFLOP")
     print(f"this processor multiplies 2048×2048 matrices at {rate / 1e9:.0f} GFLOP/s: at the very least "

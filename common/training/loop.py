@@ -1,26 +1,6 @@
 """The training loop of all recipes: epochs, progress, records, checkpoints, resume, signals.
 
-It knows nothing of Paddle's two modes. A GAN gives it:
-
-    name                        of the recipe
-    losses                      names of the losses that messages and titles show
-    record_every                batches between two pictures and messages, see `due`
-    noise(count, random)        noise for `sample`, drawn from a numpy.random.RandomState
-    step(batch, random)         one training step: the losses by name
-    sample(noise)               pictures in [-1, 1]
-    message(epoch, batch, losses)       the tutorial's line about a batch
-    draw(path, title, real, generated)  the tutorial's picture of a batch
-    state(), load_state(arrays)         every array that training changes
-
-and, where the tutorial has it:
-
-    due(step, last)     in place of record_every: whether this step, counted from 1, has its picture and message;
-                        last: it is an epoch's or the run's last
-    preview             (rows, columns) of the constant noise's pictures, if not a square of as many as a batch has
-    end_epoch(folder)   called after an epoch's last batch, and after the run's last
-    curves              file, title, xlabel and labels of the figure of the losses; by_epoch: a point for the last
-                        batch of each epoch, not for each batch
-    files               names of the files that it leaves in the folder
+It knows nothing of Paddle's two modes, nor of any tutorial: see `common.recipe.GAN`.
 """
 
 import math
@@ -66,7 +46,7 @@ class Loop:
     """One run.
 
     Args:
-        gan: see above.
+        gan: `common.recipe.GAN`.
         data: has ``len()``, batches in an epoch, ``batch_size``, and ``epoch(number, first)``.
         folder: `common.training.run_folder.RunFolder`.
         random: ``numpy.random.RandomState`` of the noise.
@@ -84,7 +64,7 @@ class Loop:
         self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
         self.step = 0
         # Before all other noise, as the book draws it.
-        self.constant_noise = gan.noise(math.prod(gan.preview) if hasattr(gan, "preview") else data.batch_size, random)
+        self.constant_noise = gan.noise(math.prod(gan.preview) if gan.preview else data.batch_size, random)
 
     def resume(self):
         """Take up the run where its newest checkpoint stands; return that checkpoint's path.
@@ -94,9 +74,9 @@ class Loop:
         """
         path = self.folder.latest()
         arrays, record = checkpoint.load(path)
-        recipe = record["config"]["recipe"]
-        if recipe != self.gan.name:
-            raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {self.gan.name}; "
+        recipe, own = record["config"]["recipe"], self.folder.read_config()["recipe"]
+        if recipe != own:
+            raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {own}; "
                             "name its own recipe, or another --output")
         try:
             self.gan.load_state(arrays)
@@ -148,11 +128,11 @@ class Loop:
             progress.update(epoch, number, len(self.data), shown,
                             self.seconds["reader"] / sum(self.seconds.values()))
             last = number == len(self.data) - 1 or self.step == self.steps
-            due = self.gan.due(self.step, last) if hasattr(self.gan, "due") else number % self.gan.record_every == 0
+            due = self.gan.due(number, self.step, last)
             if due:
                 with self.timed("records"):
                     self.record(epoch, number, batch, losses, progress)
-            if last and hasattr(self.gan, "end_epoch"):
+            if last:
                 self.gan.end_epoch(self.folder.path)
             stop = self.stopped_by(progress)
             save = last or stop or time.monotonic() - saved > CHECKPOINT_SECONDS
@@ -193,7 +173,7 @@ class Loop:
         generated = gan.sample(self.constant_noise)
         title = f"{message.rstrip()}\n {self.note}" if self.note else message
         gan.draw(self.folder.path / name, title, real, generated)
-        frame = plotting.tile(generated, *gan.preview) if hasattr(gan, "preview") else plotting.grid(generated)
+        frame = plotting.tile(generated, *gan.preview) if gan.preview else plotting.grid(generated)
         plotting.save_png(self.folder.frames / name, frame)
         progress.line(" ".join(message.split()))
 
@@ -218,14 +198,13 @@ class Loop:
     def finish(self):
         """Loss curves, animation, report, and a line that says where everything is."""
         metrics = self.folder.metrics()
-        curves = {"file": "losses.png", "title": f"{self.gan.name}: losses", "xlabel": "Batch",
-                  "labels": self.gan.losses, "by_epoch": False, **getattr(self.gan, "curves", {})}
-        if curves["by_epoch"]:
+        curves, recipe = self.gan.curves, self.folder.read_config()["recipe"]
+        if curves.by_epoch:
             metrics = {line["epoch"]: line for line in metrics}.values()
-        plotting.save_losses(self.folder.path / curves["file"],
+        plotting.save_losses(self.folder.path / curves.file,
                              {label: [line[name] for line in metrics]
-                              for label, name in zip(curves["labels"], self.gan.losses, strict=True)},
-                             curves["title"] + (self.note and " · " + self.note), curves["xlabel"])
+                              for label, name in zip(curves.labels or self.gan.losses, self.gan.losses, strict=True)},
+                             (curves.title or f"{recipe}: losses") + (self.note and " · " + self.note), curves.xlabel)
         frames = [path for path, *_ in numbered(self.folder.frames, ".png")]
         if frames:
             plotting.save_animation(self.folder.path / "animation.gif", frames)
@@ -234,5 +213,5 @@ class Loop:
         total = sum(self.seconds.values())
         if total:
             print("time: " + ", ".join(f"{name} {value / total:.1%}" for name, value in self.seconds.items()))
-        print(f"done: {self.step} steps; report.html, pictures, {curves['file']}, animation.gif, metrics.jsonl and "
+        print(f"done: {self.step} steps; report.html, pictures, {curves.file}, animation.gif, metrics.jsonl and "
               f"checkpoints/ are in {self.folder.path.resolve()}")

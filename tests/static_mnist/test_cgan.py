@@ -380,8 +380,8 @@ def test_the_chapters_line(gan):
     losses = {"Discriminator Loss": 1.23456, "Generator Loss": 0.7}
     assert gan.message(1, 4, losses) == \
         "Epoch 2/16 step 15... Discriminator Loss: 1.235... Generator Loss: 0.700"
-    assert [step for step in range(1, 1875) if gan.due(step, False)] == list(range(100, 1875, 100))
-    assert gan.due(1875, last=True)
+    assert [step for step in range(1, 1875) if gan.due(0, step, False)] == list(range(100, 1875, 100))
+    assert gan.due(1874, 1875, last=True)
 
 
 # -- data ----------------------------------------------------------------------------------------------

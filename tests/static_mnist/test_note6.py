@@ -236,8 +236,8 @@ def test_the_repository_freezes_uniform_noise(gan, runs, monkeypatch):
 def test_the_notes_line(gan):
     assert gan.message(3, 468, {"fake_avg_cost": 0.7, "real_avg_cost": 0.35, "g_avg_cost": 0.68}) == \
         "Pass：3，fake_avg_cost：0.700000, real_avg_cost：0.350000, g_avg_cost：0.680000"
-    assert gan.due(468, last=True)
-    assert not gan.due(10, last=False)
+    assert gan.due(467, 468, last=True)
+    assert not gan.due(9, 10, last=False)
 
 
 @pytest.mark.parametrize("fix", [(), {"colour_map"}, {"own_range"}, {"colour_map", "own_range"}])

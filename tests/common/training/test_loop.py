@@ -15,6 +15,7 @@ import pytest
 from common import plotting
 from common.data.batches import Batches
 from common.errors import RunStopped, UserError, run_command
+from common.recipe import GAN, Curves
 from common.report.page import write_report
 from common.training import checkpoint, loop
 from common.training.loop import Loop
@@ -23,10 +24,9 @@ from common.training.run_folder import RunFolder
 CONFIG = {"recipe": "fake", "options": {}, "dataset": {}, "versions": {}, "machine": {}}
 
 
-class FakeGAN:
+class FakeGAN(GAN):
     """Its weight depends on every batch and every random number, in order."""
 
-    name = "fake"
     losses = ("D-Loss", "DG-Loss")
     record_every = 2
 
@@ -173,12 +173,12 @@ def test_losses_by_epoch_are_those_of_its_last_batch(new, monkeypatch):
     drawn = []
     monkeypatch.setattr(plotting, "save_losses", lambda *args: drawn.append(args))
     run = new(max_steps=13)  # the last epoch's third batch
-    run.gan.curves = {"title": "fit", "xlabel": "Epoch", "labels": ("one", "two"), "by_epoch": True}
+    run.gan.curves = Curves(title="fit", xlabel="Epoch", labels=("one", "two"), by_epoch=True)
     run.run()
     [(_, curves, title, xlabel)] = drawn
     lines = run.folder.metrics()
     assert curves == {label: [lines[i][name] for i in (4, 9, 12)]
-                      for label, name in zip(run.gan.curves["labels"], run.gan.losses, strict=True)}
+                      for label, name in zip(run.gan.curves.labels, run.gan.losses, strict=True)}
     assert (title, xlabel) == ("fit", "Epoch")
 
 
@@ -427,14 +427,14 @@ def test_a_full_disk_while_saving_loses_nothing(new, monkeypatch):
     assert result(run) == result(whole)
 
 
-def test_a_checkpoint_of_another_recipe_is_refused(new):
+def test_a_checkpoint_of_another_recipe_is_refused(new, tmp_path):
     run = new()
     run.run()
-    other = FakeGAN()
-    other.name = "other"
-    other.load_state = None
+    path = tmp_path / "run" / "config.json"
+    path.write_text(json.dumps({**CONFIG, "recipe": "other"}))
     with pytest.raises(UserError, match="is a checkpoint of the recipe fake, not of other"):
-        new(resume=True, gan=other)
+        new(resume=True)
+    path.write_text(json.dumps(CONFIG))
     new(resume=True, epochs=4).run()
 
 
