@@ -1,4 +1,4 @@
-"""The tutorials' loops as written, for `benchmark.py` to compare with: only what this project does otherwise.
+"""The tutorials' loops as written, for `worker.py` to run: only what this project does otherwise.
 
 Everything travels through NumPy between programs, the gradients of a frozen network's weights are left to Paddle,
 activations stand before pools, nothing is spared. Layers, losses and order of steps are the recipes' own.

@@ -1,6 +1,6 @@
 """The four GANs in PyTorch: the same layers, losses, optimisers and order of steps, as PyTorch's users write them.
 
-`benchmark.py` times them beside Paddle, test_benchmark.py compares the book's losses. Nothing else uses them, and the
+`worker.py` times them beside Paddle, test_benchmark.py compares the book's losses. Nothing else uses them, and the
 project runs without PyTorch. Two things are PyTorch's own way: nothing is recorded that no gradient is wanted of,
 and initial values are its own, because they cost nothing and change no time.
 """
@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 from torch.optim import Adam
+
+from tools.bench import ways
 
 
 class GAN:
@@ -42,7 +44,8 @@ class GAN:
 
 
 def against(logits, target):
-    """Mean cross entropy between sigmoid(logits) and a number."""
+    """Mean cross entropy between sigmoid(logits) and a number, in float32."""
+    logits = logits.float()
     return F.binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
 
 
@@ -169,6 +172,7 @@ class Faces(GAN):
 
     @staticmethod
     def loss(probability, target):
+        probability = probability.float()
         return F.binary_cross_entropy(probability, torch.full_like(probability, target))
 
 
@@ -233,12 +237,25 @@ class Conditional(GAN):
             return [d_loss, self.update(self.adam_g, against(self.d(self.g(z), labels), 1.0))]
 
 
-def prepare(row, batch):
-    """A function that runs one iteration of a row of the benchmark on a batch of random pictures."""
+def prepare(row, batch, way):
+    """A function that runs one iteration of a row of the benchmark on a batch of random pictures.
+
+    Args:
+        row, batch: of the benchmark.
+        way: `ways.TORCH` as PyTorch comes; `ways.TORCH_LAST` with pictures and weights laid out channels-last, as its
+            convolutions are fastest; `ways.TORCH_BF16` also with both networks under bfloat16 autocast.
+    """
     if row == "celeba":
         gan, real = Faces(batch), [torch.rand(batch, 3, 64, 64)]
     elif row == "cgan":
         gan, real = Conditional(batch), [torch.rand(batch, 1, 28, 28) * 2 - 1, torch.eye(10)[torch.arange(batch) % 10]]
     else:
         gan, real = {"book": Book, "note6": Note6}[row](batch), [torch.rand(batch, 784) * 2 - 1]
+    if way != ways.TORCH:
+        for network in (gan.d, gan.g):
+            network.to(memory_format=torch.channels_last)
+        real = [x.to(memory_format=torch.channels_last) if x.dim() == 4 else x for x in real]
+    if way == ways.TORCH_BF16:
+        for network in (gan.d, gan.g):
+            network.forward = torch.autocast("cpu", torch.bfloat16)(network.forward)
     return lambda: gan.step(*real)

@@ -1,0 +1,75 @@
+"""What an iteration consists of, and what more threads would bring, from profiles."""
+
+import re
+
+from tools.bench.text import median, percent, short, table
+from tools.bench.ways import GANS
+
+PARTS = {  # part of an iteration → what its operators' names contain; the first that fits
+    "convolutions": r"conv",
+    "dense": r"matmul|addmm|linear|dense|^(mul|fc)(_|$)",
+    "normalisation": r"norm",
+    "optimiser": r"adam|sgd|momentum",
+}
+OUTSIDE = "outside of operators"  # feeding, fetching, Python
+LEAST = 0.005  # share of an iteration that an operator needs for a line of its own
+AHEAD = (4, 8, 16)  # threads to look ahead to
+
+
+def part(operator):
+    """The part of an iteration that an operator belongs to, or ``rest``."""
+    return next((name for name, pattern in PARTS.items() if re.search(pattern, operator)), "rest")
+
+
+def shares(profile):
+    """Each part's share of a profiled iteration; what is in no operator belongs to ``rest``."""
+    seconds = dict.fromkeys([*PARTS, "rest"], 0.0)
+    for operator, (_, took) in profile["operators"].items():
+        seconds[part(operator)] += took
+    seconds["rest"] += profile["seconds"] - sum(seconds.values())
+    return {name: value / profile["seconds"] for name, value in seconds.items()}
+
+
+def shares_table(results):
+    """Of rows that have a profile."""
+    return table(["share of ours", *PARTS, "rest"], [
+        [GANS[result["row"]].title, *(percent(share) for share in shares(result["profile"]).values())]
+        for result in results])
+
+
+def middle(profiles):
+    """Median seconds of each operator, with `OUTSIDE`, over profiles of one kind; of one that a profile lacks, 0."""
+    names = dict.fromkeys(name for profile in profiles for name in profile["operators"])
+    took = {name: float(median([profile["operators"].get(name, (0, 0.0))[1] for profile in profiles])[0])
+            for name in names}
+    whole = float(median([profile["seconds"] for profile in profiles])[0])
+    return {**took, OUTSIDE: max(0.0, whole - sum(took.values()))}
+
+
+def serial(one, two):
+    """Seconds that stay on one thread, by Amdahl's law, of what takes ``one`` second with one thread, ``two`` with two.
+
+    Two threads leave ``serial + (one - serial) / 2``; noise may not make it less than nothing or more than all.
+    """
+    return min(max(2 * two - one, 0.0), one)
+
+
+def operators_tables(result):
+    """(every operator worth a line, with one thread and with two; what the sum comes to with more threads)."""
+    one, two = (middle(result["profiles"][count]) for count in ("1", "2"))
+    whole = sum(two.values())
+    names = sorted({*one, *two}, key=lambda name: -two.get(name, 0.0))
+    times = {name: (one.get(name, 0.0), two.get(name, 0.0)) for name in names}
+    small = [name for name in names if times[name][1] < LEAST * whole and name != OUTSIDE]
+    lines = [(name, *times[name]) for name in names if name not in small]
+    lines.append((f"{len(small)} smaller ones", *(sum(times[name][i] for name in small) for i in (0, 1))))
+    stays = sum(serial(*each) for each in times.values())
+    total = sum(one.values())
+    lines.append(("all", total, whole))
+    title = f"{GANS[result['row']].title}, batch {result['batch']}"
+    first = table([title, "share", "1 thread", "2 threads", "×"], [
+        [name, f"{b / whole:.1%}", short(a), short(b), f"{a / b:.2f}" if b else "–"] for name, a, b in lines])
+    second = table([title, "serial", *(f"{count} threads" for count in AHEAD)], [
+        ["expected by Amdahl's law", f"{short(stays)}, {stays / total:.0%}",
+         *(short(stays + (total - stays) / count) for count in AHEAD)]])
+    return first, second

@@ -1,0 +1,94 @@
+"""Measuring each row, how it grows, and what makes the difference."""
+
+from common.backend import runtime
+from tools.bench.pictures import CROP
+from tools.bench.turns import Worker, measure
+from tools.bench.ways import FLUIDS, GANS, LOOP, MEMORY, OF_FLUID, OURS, PRODUCT, TORCH, TORCHES, WRITTEN
+
+# `--settings`: the book's iteration without one thing, way → environment
+SETTINGS = {
+    "Paddle's own operators": {"GAN_FAST_OPS": "0"},
+    "MKL's own choice of path": {"MKL_DEBUG_CPU_TYPE": "0"},
+    "the multi-thread interpreter": {"FLAGS_enable_pir_in_executor_trace_run": "0",
+                                     "FLAGS_new_executor_serial_run": "0"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
+    MEMORY: {},
+    LOOP: {},
+}
+
+
+def measure_gan(row, options, batch=None, threads=None, stock=True):
+    """One recipe's iteration.
+
+    Args:
+        row: of `GANS`.
+        options: the command's.
+        batch: None: the option's, or the tutorial's.
+        threads: None: all.
+        stock: whether to measure fluid and the listing too, and the operators' shares.
+    """
+    batch = batch or options.batch or GANS[row].batch
+    fluid = FLUIDS if stock and options.fluid and row in OF_FLUID else ()
+    torch = TORCHES if options.torch else ()
+    pythons = {**dict.fromkeys(fluid, options.fluid), **dict.fromkeys(torch, options.torch)}
+    workers = {way: Worker(row, way, batch, threads=threads, python=pythons.get(way))
+               for way in (*fluid, *([WRITTEN] if stock else []), *torch, OURS, PRODUCT)}
+    threads = threads or runtime.cores()
+    about, measured = measure(f"{row}, batch {batch}, {threads} threads", workers, options,
+                              last=OURS if stock else None)
+    return {"row": row, "batch": batch, "threads": threads, "gflop": about[OURS]["gflop"],
+            "fast operators": about[OURS]["fast operators"], "paddle": about[OURS]["paddle"],
+            "torch": about.get(TORCH, {}).get("torch"), "fluid": about[fluid[0]]["fluid"] if fluid else None,
+            **measured}
+
+
+def measure_growth(options):
+    """Iterations by threads, of each recipe among the rows; the book's by batch; each in order of size."""
+    base = options.batch or GANS["book"].batch
+    batches = [base, 2 * base] if options.quick else sorted({32, 64, 128, 256, 512, base})
+    by_batch = [measure_gan("book", options, batch, stock=False) for batch in batches]
+    whole = {"book": next(result for result in by_batch if result["batch"] == base)}  # with all threads
+    by_threads = []
+    for row in [row for row in GANS if row in options.rows] or ["book"]:
+        by_threads += [measure_gan(row, options, threads=2 ** k, stock=False)
+                       for k in range(10) if 2 ** k < runtime.cores()]
+        by_threads.append(whole.get(row) or measure_gan(row, options, stock=False))
+    return {"batch": by_batch, "threads": by_threads}
+
+
+def measure_operators(row, options):
+    """The operators of a recipe's iteration, with one thread and with two."""
+    batch, counts = options.batch or GANS[row].batch, (1, 2)
+    workers = {str(count): Worker(row, OURS, batch, threads=count) for count in counts}
+    measured = measure(f"{row}, batch {batch}, operators by threads", workers, options, word="profile")[1]
+    return {"row": row, "batch": batch, "profiles": measured["seconds"], "disturbed": measured["disturbed"]}
+
+
+def measure_settings(options):
+    """The book's iteration without one thing at a time."""
+    batch = options.batch or GANS["book"].batch
+    ways = {OURS: {}, **SETTINGS}
+    if "MKL_DEBUG_CPU_TYPE" not in runtime.fast_settings():  # not an AMD
+        del ways["MKL's own choice of path"]
+    workers = {way: Worker("book", way, batch, settings=settings) for way, settings in ways.items()}
+    return {"batch": batch, "threads": runtime.cores(), **measure("settings", workers, options)[1]}
+
+
+def measure_crop(options, folder):
+    """The crop tool."""
+    workers = {way: Worker("crop", way, folder=folder) for way in CROP}
+    return {"row": "crop", "pictures": options.count, "threads": runtime.cores(),
+            **measure("crop", workers, options)[1]}
+
+
+def measure_loader(options, folder):
+    """CelebA's loader."""
+    from common.crop import Box, crop_folder
+    from common.data.picture_files import PictureFiles
+
+    if not (folder / "imgs").exists():
+        crop_folder(PictureFiles(folder / "img_align_celeba"), folder / "imgs", Box(), progress=False)
+    batch = options.batch or GANS["celeba"].batch
+    workers = {way: Worker("loader", way, batch, folder) for way in (WRITTEN, OURS)}
+    return {"row": "loader", "batch": batch, "pictures": options.count,
+            **measure(f"loader, batch {batch}", workers, options)[1]}

@@ -1,0 +1,23 @@
+"""Where a training run's time went."""
+
+from common.errors import UserError
+from common.training.run_folder import time_spent
+from tools.bench.text import table
+
+
+def show_run(folder):
+    """Print where the time of a training run went, from its ``timing.jsonl``.
+
+    Raises:
+        UserError: there is none, or too little in it.
+    """
+    if not (spent := time_spent(folder)):
+        raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "
+                        "name the folder of a run, or train longer")
+    elapsed, steps, parts = spent
+    titles = {"step": "training", "reader": "reader", "records": "pictures and messages",
+              "all else": "logging and all else"}
+    print(f"{folder}: {steps} iterations in {elapsed:.0f} s, {elapsed / steps:.3f} s each, "
+          f"{parts['step'] / steps:.3f} s of it training")
+    print(table(["part", "share", "seconds an iteration"], [
+        [titles.get(name, name), f"{value / elapsed:.2%}", f"{value / steps:.5f}"] for name, value in parts.items()]))

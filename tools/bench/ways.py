@@ -1,0 +1,82 @@
+"""The ways to run an iteration, each with its environment, and the rows of the benchmark."""
+
+import os
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+from common.backend import runtime
+
+HERE = Path(__file__).parent
+
+# Names of the ways in the JSON files
+FLUID, FLUID_BEST = "fluid", "fluid, all threads"
+WRITTEN, OURS, PRODUCT = "as written", "ours", "product"
+TORCH, TORCH_LAST, TORCH_BF16 = "PyTorch", "PyTorch, channels-last", "PyTorch, bf16"
+TORCH_KEPT = "PyTorch, memory kept"  # of older files: the first one's layout with the second one's memory
+
+FLUIDS, TORCHES = (FLUID, FLUID_BEST), (TORCH, TORCH_LAST, TORCH_BF16)
+MEMORY, LOOP = "freed memory given back", "the loop as written"  # of `--settings`, but not the environment's
+PRODUCTS = 4  # of 2048×2048 matrices in one turn
+SIDE = 2048
+
+
+class Row(NamedTuple):
+    """A training iteration to measure."""
+
+    title: str
+    batch: int
+
+
+GANS = {"book": Row("book 09.gan", 128), "note6": Row("note 6", 128), "cgan": Row("conditional", 32),
+        "celeba": Row("CelebA", 128)}
+ROWS = (*GANS, "crop", "loader")
+OF_FLUID = ("book", "note6")  # the tutorials that were written for it
+
+
+def title(way, result):
+    """What the tables call a way.
+
+    Args:
+        way: its name in the JSON files.
+        result: of a row: versions and number of threads.
+    """
+    paddle, torch, fluid = (result.get(name) or "" for name in ("paddle", "torch", "fluid"))
+    threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
+    return {
+        FLUID: f"original, Paddle {fluid}",
+        FLUID_BEST: f"original, {threads}",
+        WRITTEN: f"listing, Paddle {paddle}",
+        TORCH: f"PyTorch {torch.partition('+')[0]}",
+        TORCH_LAST: "PyTorch, channels-last",
+        TORCH_BF16: "PyTorch, bf16 autocast",
+        OURS: f"ours, {threads}",
+    }.get(way, way)
+
+
+def command(row, way, batch, folder, python=None):
+    """The command of a process that runs one way of a row."""
+    if way in FLUIDS:
+        return [python, str(HERE / "fluid_reference.py"), row, str(batch)]
+    return [python or sys.executable, str(HERE / "worker.py"), row, way, str(batch), str(folder)]
+
+
+def environment(way, threads=None, settings=None):
+    """The environment of a way's process.
+
+    Args:
+        way: fluid's first way and the listing take what their Paddle takes, which is one thread; fluid at its best
+            takes all threads, and on AMD the same help for MKL as ours.
+        threads: of the arithmetic; None: all.
+        settings: further environment.
+    """
+    fast = runtime.fast_settings()
+    env = {name: value for name, value in os.environ.items()
+           if name not in ("GAN_FAST_OPS", *fast, "MKL_DEBUG_CPU_TYPE")}
+    if way == WRITTEN:
+        env["GAN_FAST_OPS"] = "0"
+    elif way != FLUID:
+        env["OMP_NUM_THREADS"] = str(threads or runtime.cores())
+    if way == FLUID_BEST and "MKL_DEBUG_CPU_TYPE" in fast:
+        env["MKL_DEBUG_CPU_TYPE"] = fast["MKL_DEBUG_CPU_TYPE"]
+    return {**env, **(settings or {})}
