@@ -63,7 +63,7 @@ def main(argv=None):
     data = Faces(dataset, args.batch_size, args.seed, WORKERS if args.reader == "skimage" else 0)
     from common.report.page import write_report
 
-    command.train(args, data, description, lambda place: make_gan(vars(args), place), report=write_report)
+    command.train(args, data, description, lambda place: make_gan(vars(args), place), FIXES, report=write_report)
 
 
 def make_gan(options, place):

@@ -135,7 +135,7 @@ class BookGAN(StaticGAN):
 
     Args:
         place: ``CPUPlace`` or ``CUDAPlace``.
-        fix: names of the oddities to mend, see `D`.
+        fix: names of the oddities to mend: ``adam_epsilon``, and those of `D`.
         seed: of Paddle's random numbers, which the initial values come from.
         one_seed: fill every weight from the one sequence of random numbers that fluid took from a program's
             ``random_seed``, see `static_mnist.fluid_random`; the published baseline depends on it.
@@ -180,7 +180,7 @@ class BookGAN(StaticGAN):
             d = D(self.fix)
             d_parameters = trainable(d)
             self.d_loss = loss(d(img), label)
-            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
+            compat.minimize(self.adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
                             self.d_loss, self.d_program, d_parameters)
 
         with program_guard(self.g_program, self.startup):
@@ -200,7 +200,7 @@ class BookGAN(StaticGAN):
             g, d = G(), frozen(D(self.fix))  # a fifth of the work less
             dg_logit = d(g(noise))
             self.dg_loss = loss(dg_logit, paddle.ones_like(dg_logit))
-            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
+            compat.minimize(self.adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
                             self.dg_loss, self.dg_program, g_parameters)
 
         self.trained = {"D": d_parameters, "G": g_parameters}

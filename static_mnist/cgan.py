@@ -171,7 +171,8 @@ class CGAN(StaticGAN):
         shape: of a picture, (H, W, C); H and W multiples of 4.
         classes: the names of the classes, see `present`.
         fix: names of the oddities to mend: ``sampling_dropout``, ``generation_statistics``,
-            ``minus_one_layout``, ``batch_norm_updates`` (and ``one_shuffle``, which concerns the data).
+            ``minus_one_layout``, ``batch_norm_updates``, ``adam_epsilon`` (and ``one_shuffle``, which
+            concerns the data).
         seed: of Paddle's random numbers, which the initial values come from.
         epochs, batches: of the run and in an epoch, for messages only.
     """
@@ -204,7 +205,7 @@ class CGAN(StaticGAN):
                     paddle.static.data("labels", [None, len(self.classes)], "float32"))
 
         def optimizer():
-            return paddle.optimizer.Adam(learning_rate, beta1=beta1, beta2=0.999, epsilon=1e-8)
+            return self.adam(learning_rate, beta1=beta1, beta2=0.999, epsilon=1e-8)
 
         self.train_d, self.train_g = Program(), Program()
         with program_guard(self.train_d, self.startup):

@@ -127,7 +127,7 @@ class Note6GAN(StaticGAN):
     Args:
         place: ``CPUPlace`` or ``CUDAPlace``.
         fix: names of the oddities to mend: ``bn_activation``, ``double_sigmoid``, ``shared_moments``,
-            ``colour_map``, ``own_range``.
+            ``colour_map``, ``own_range``, ``adam_epsilon``.
         seed: of Paddle's random numbers, which the initial values come from.
         batch_size: noise vectors a step, also beside a short last batch of real pictures.
         follow: ``note``, or ``repository`` for its script's own noise (uniform, and the same at every step)
@@ -160,7 +160,7 @@ class Note6GAN(StaticGAN):
             p_real = Discriminator(self.fix)(real_image)
             self.real_avg_cost = loss(p_real, paddle.ones_like(p_real))
             d_params = get_params(self.train_d_real, "D")
-            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE), self.real_avg_cost, self.train_d_real, d_params)
+            compat.minimize(self.adam(LEARNING_RATE), self.real_avg_cost, self.train_d_real, d_params)
 
         # 训练判别器D识别生成器G生成的图片为假图片
         # Adam names its moments by counting: a second set for the same weights, unless the count starts anew.
@@ -171,7 +171,7 @@ class Note6GAN(StaticGAN):
             p_fake = Discriminator(self.fix)(fake)
             self.fake_avg_cost = loss(p_fake, paddle.zeros_like(p_fake))
             d_params = get_params(self.train_d_fake, "D")
-            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE), self.fake_avg_cost, self.train_d_fake, d_params)
+            compat.minimize(self.adam(LEARNING_RATE), self.fake_avg_cost, self.train_d_fake, d_params)
 
         # 训练生成器G生成符合判别器D标准的假图片
         with program_guard(self.train_g, self.startup):
@@ -180,7 +180,7 @@ class Note6GAN(StaticGAN):
             p = frozen(Discriminator(self.fix))(fake)
             self.g_avg_cost = loss(p, paddle.ones_like(p))
             g_params = get_params(self.train_g, "G")
-            compat.minimize(paddle.optimizer.Adam(LEARNING_RATE), self.g_avg_cost, self.train_g, g_params)
+            compat.minimize(self.adam(LEARNING_RATE), self.g_avg_cost, self.train_g, g_params)
 
         with program_guard(self.infer_program, self.startup):
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")

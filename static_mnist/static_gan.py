@@ -5,6 +5,7 @@ import paddle
 from paddle.static import Executor, Program, Scope, scope_guard
 
 from common.backend import compat
+from common.backend.adam import fluid_adam
 from common.recipe import GAN
 from common.training.checkpoint import taken
 
@@ -12,7 +13,8 @@ from common.training.checkpoint import taken
 class StaticGAN(GAN):
     """Programs over one scope. A recipe builds its programs with ``self.startup``, then calls `initialise`.
 
-    Its ``trained`` holds each network's name → the names of its trained parameters.
+    Its ``trained`` holds each network's name → the names of its trained parameters, its ``fix`` the names of the
+    oddities to mend.
     """
 
     def __init__(self, place):
@@ -30,6 +32,11 @@ class StaticGAN(GAN):
         # A weight that two optimisers move has two sets of moments: _0 and _1.
         candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in compat.ADAM for k in range(2)]
         self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
+
+    def adam(self, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
+        """The originals' Adam, see `common.backend.adam.fluid_adam`; with the fix ``adam_epsilon`` Paddle's own."""
+        optimizer = paddle.optimizer.Adam if "adam_epsilon" in self.fix else fluid_adam
+        return optimizer(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
     def __del__(self):
         """Give the arrays' memory back: Paddle's cache of programs holds the scope for longer than anybody uses it."""

@@ -31,6 +31,7 @@ RECIPES = {
         fixes={
             "double_sigmoid": "D ends in logits, not in a sigmoid before the loss's own",
             "max_pool": "D has strided convolutions in place of pooling, as the prose says",
+            "adam_epsilon": "Adam's epsilon is corrected for the bias, as in Paddle today",
         }),
     "note6": Recipe(
         "Train the MNIST GAN of LearnPaddle2, note 6: 5 epochs, with --follow repository 20.",
@@ -39,6 +40,7 @@ RECIPES = {
             "bn_activation": "ReLU after G's two batch norms, as the book has it",
             "double_sigmoid": "D ends in logits, not in a sigmoid before the loss's own",
             "shared_moments": "one set of Adam's moments for D on fakes and D on reals",
+            "adam_epsilon": "Adam's epsilon is corrected for the bias, as in Paddle today",
             "colour_map": "the single pictures in grey, not in matplotlib's default colours",
             "own_range": "the single pictures in [-1, 1], not each stretched to its own range",
         }),
@@ -52,6 +54,7 @@ RECIPES = {
             "one_shuffle": "a new order in each epoch",
             "minus_one_layout": "class -1 is all, a class a column",
             "batch_norm_updates": "a step moves the moving averages of the network that it trains only",
+            "adam_epsilon": "Adam's epsilon is corrected for the bias, as in Paddle today",
         },
         data=("MNIST", "Fashion-MNIST", "EMNIST balanced-train")),
 }
@@ -182,7 +185,8 @@ def main(argv=None):
     from common.report.page import write_report
 
     config = {"recipe": args.recipe, "options": vars(args), "dataset": description}
-    loop = command.train(args, data, description, lambda place: make_gan(config, place), start, write_report)
+    loop = command.train(args, data, description, lambda place: make_gan(config, place),
+                         RECIPES[args.recipe].fixes, start, write_report)
     if loop and getattr(args, "enable_ce", False):
         loop.gan.print_kpis(loop.folder.metrics())
 

@@ -35,7 +35,7 @@ def options(argv=None):
     add("--count", type=positive, default=10_000, help="pictures to draw, and real ones to hold them against")
     add("--output", type=Path, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
     args, more = parser.parse_known_args(argv)
-    known = [*(faces.FIXES if args.recipe == "faces" else static.RECIPES[args.recipe].fixes), "all"]
+    known = [*fixes(args.recipe), "all"]
     args.fix = args.fix or [name for name in known[:-1] if name not in UNSEEN]
     if unknown := [name for name in args.fix if name not in known]:
         parser.error(f"--fix {unknown[0]}: {args.recipe} has {', '.join(known)}")
@@ -43,6 +43,11 @@ def options(argv=None):
                if any(word.partition("=")[0] == name for word in more)]:
         parser.error(f"{own[0]} is decided here for each run; leave it out")
     return args, more
+
+
+def fixes(recipe):
+    """The oddities of a recipe, name → what it mends."""
+    return faces.FIXES if recipe == "faces" else static.RECIPES[recipe].fixes
 
 
 def main(argv=None):
@@ -69,21 +74,21 @@ def train(run, args, kind, seed, more):
     argv = [*recipe, *([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
             "--output", str(run), *more]
     if kept:
-        check(run, vars(module.options(argv)))
+        check(run, vars(module.options(argv)), fixes(args.recipe))
     if not kept or position(kept[-1]) < (args.epoch, 0):
         module.main([*argv, "--resume" if kept else "--overwrite"])
 
 
-def check(run, wanted):
+def check(run, wanted, known):
     """Refuse a run that is there already, but was made with other options than are wanted now.
 
     Raises:
         UserError: it was.
     """
-    from common.training.command import FREE, jsonable
-    from common.training.run_folder import read_config
+    from common.training.command import FREE, jsonable, read_options
 
-    for name, value in read_config(run)["options"].items():
+    options, _ = read_options(run, known)
+    for name, value in options.items():
         if name not in FREE - {"data_dir"} and jsonable(wanted[name]) != value:
             raise UserError(f"{run} was made with {name} {value}, not {jsonable(wanted[name])}; "
                             "give the same options again, or another --output")

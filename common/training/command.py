@@ -88,7 +88,9 @@ def parse(parser, argv, fixes):
     if args.resume and args.overwrite:
         parser.error("--resume and --overwrite exclude each other")
     if args.resume and (args.output / "config.json").is_file():
-        take_over(args, given(parser, argv), read_options(args.output))
+        options, untold = read_options(args.output, fixes)
+        args.fix = sorted({*args.fix, *untold})
+        take_over(args, given(parser, argv), options)
     return args
 
 
@@ -99,11 +101,18 @@ def given(parser, argv):
     return {name for name, value in vars(args).items() if value is not untyped}
 
 
-def read_options(output):
-    """The options that the run in ``output`` was started with."""
+def read_options(output, fixes):
+    """The options that the run in ``output`` was started with, and which of its fixes ``config.json`` does not tell.
+
+    Until it listed the oddities that were known, all runs had Paddle's own Adam, which has become the fix
+    ``adam_epsilon`` since: where the recipe has that oddity, they go on with it mended.
+    """
     from common.training.run_folder import read_config
 
-    return read_config(output)["options"]
+    config = read_config(output)
+    options = config["options"]
+    untold = {"adam_epsilon"} & set(fixes) if "oddities" not in config else set()
+    return {**options, "fix": sorted({*options["fix"], *untold})}, untold
 
 
 def take_over(args, typed, options):
@@ -128,7 +137,7 @@ def jsonable(value):
     return str(value) if isinstance(value, Path) else value
 
 
-def train(args, data, description, make_gan, start=None, report=None):
+def train(args, data, description, make_gan, fixes, start=None, report=None):
     """From options to the last picture.
 
     Args:
@@ -136,6 +145,7 @@ def train(args, data, description, make_gan, start=None, report=None):
         data: batches, see `common.training.loop.Loop`.
         description: of the data set, kept in ``config.json``; ``note`` in it goes into every title.
         make_gan: called with the place when the folder is ours.
+        fixes: the recipe's, whose names are kept as the oddities that were known when the run was started.
         start: called with the folder's path before a new run.
         report: called with the folder's path after the last picture.
 
@@ -157,7 +167,7 @@ def train(args, data, description, make_gan, start=None, report=None):
             check_data(folder, description)
         gan = make_gan(place)
         config = {"recipe": gan.name, "options": {name: jsonable(value) for name, value in vars(args).items()},
-                  "dataset": description, "files": list(gan.files), **runtime.describe()}
+                  "oddities": sorted(fixes), "dataset": description, "files": list(gan.files), **runtime.describe()}
         if not args.resume:
             folder.write_config({**config, "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
             if start:

@@ -1,6 +1,6 @@
 """The folder of a run: what lies in it, who may write there, and how its records stay complete.
 
-    config.json         every option, versions, seeds, data set, machine
+    config.json         every option, versions, seeds, data set, machine, the oddities that could be mended
     metrics.jsonl       one line a batch: step, epoch, batch, losses; nothing that a clock decides.
                         Among them lines that begin with "evaluation": what `tools/evaluate.py` measured of the
                         checkpoint after ``step`` steps

@@ -423,10 +423,11 @@ def test_adam_has_the_tutorials_numbers(gan, network):
         moment1, moment2 = (after[f"{name}_moment{k}_0"].ravel()[part].astype("float64") for k in (1, 2))
         gradient = moment1 / (1 - 0.9)
         np.testing.assert_allclose(moment2, (1 - 0.999) * gradient ** 2, rtol=1e-4, atol=1e-22)
-        step = -2e-4 * gradient / (np.abs(gradient) + 1e-8)
+        # Fluid does not correct epsilon for the bias of the second moment, sqrt(1 - 0.999)
+        step = -2e-4 * gradient / (np.abs(gradient) + 1e-8 / 0.001 ** 0.5)
         change = after[name].ravel()[part].astype("float64") - before[name].ravel()[part]
-        np.testing.assert_allclose(change, step, atol=4e-8)  # the weights' own rounding
-        large = np.abs(gradient) > 1e-6
+        np.testing.assert_allclose(change, step, atol=6e-8)  # the weights' own rounding
+        large = np.abs(gradient) > 2e-5
         assert large.any()
         np.testing.assert_allclose(change[large], -2e-4 * np.sign(gradient[large]), rtol=0.02)
         for k, beta in ((1, 0.9), (2, 0.999)):
@@ -494,7 +495,9 @@ def dynamic_run(state, batches, random, fix=()):
     return losses, final
 
 
-def test_dynamic_mode_gives_the_same_losses_and_weights(gan):
+def test_dynamic_mode_gives_the_same_losses_and_weights():
+    """And the fix ``adam_epsilon`` is Paddle's own Adam."""
+    gan = BookGAN(paddle.CPUPlace(), ["adam_epsilon"], seed=3)
     batches = [pictures(seed=seed) for seed in range(3)]
     start, random = gan.state(), np.random.RandomState(5)
     static = [gan.step(batch, random) for batch in batches]

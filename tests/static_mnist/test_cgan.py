@@ -13,7 +13,7 @@ from PIL import Image
 from common.backend.compat import ADAM
 from common.data.datasets import Pictures
 from common.errors import UserError, run_command
-from static_mnist import cgan, train
+from static_mnist import cgan, static_gan, train
 from static_mnist.cgan import CGAN
 from tests.helpers import moved
 
@@ -469,7 +469,7 @@ def test_defaults_are_the_chapters():
 
 
 def test_fixes_are_the_ones_that_the_code_knows():
-    source = Path(cgan.__file__).read_text() + Path(train.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgan, static_gan, train))
     for fix in train.RECIPES["cgan"].fixes:
         assert f'"{fix}" in' in source or f'"{fix}" not in' in source
 

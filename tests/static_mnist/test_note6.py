@@ -14,7 +14,7 @@ from PIL import Image
 from common.backend import compat
 from common.errors import UserError, run_command
 from common.training.run_folder import RunFolder
-from static_mnist import note6, train
+from static_mnist import note6, static_gan, train
 from static_mnist.book import BookGAN
 from static_mnist.note6 import Note6GAN
 from tests.helpers import idx, moved
@@ -305,7 +305,7 @@ def test_defaults_are_the_notes():
 
 
 def test_fixes_are_the_ones_that_the_code_knows():
-    source = Path(note6.__file__).read_text(encoding="utf-8")
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (note6, static_gan))
     for fix in train.RECIPES["note6"].fixes:
         assert f'"{fix}"' in source
 

@@ -275,6 +275,20 @@ def test_max_steps_over_resumed_runs(reference, place, call, tmp_path):
     assert (tmp_path / "run" / "metrics.jsonl").read_bytes().splitlines() == whole[:16]
 
 
+def test_a_run_from_before_adam_epsilon_goes_on_with_paddles_adam(reference, place, call, tmp_path):
+    whole, run = tmp_path / "whole", tmp_path / "run"
+    assert call(*place.training(whole, "--fix", "adam_epsilon", "--max_steps", 6))[0] == 0
+    assert call(*place.training(run, "--fix", "adam_epsilon", "--max_steps", 3))[0] == 0
+    kept = config(run)
+    assert kept.pop("oddities") == ["adam_epsilon", "double_sigmoid", "max_pool"]
+    kept["options"]["fix"] = []  # as all runs had it, which knew no other Adam
+    (run / "config.json").write_text(json.dumps(kept), encoding="utf-8")
+    assert call("--resume", "--output", run, "--max_steps", 6)[0] == 0
+    assert result(run)[1:4] == result(whole)[1:4]
+    assert metrics(run) != metrics(reference[0])[:6]
+    assert config(run) == kept  # it stays a run from before
+
+
 def test_a_run_that_was_given_more_epochs_remembers_them(call, run):
     assert call("--resume", "--output", run, "--epoch", EPOCHS + 2, "--max_steps", EPOCHS * BATCHES + 2)[0] == 0
     code, out, _ = call("--resume", "--output", run)
@@ -413,10 +427,10 @@ def test_the_seed_decides_the_run(reference, call, place, tmp_path):
 
 
 def test_all_fixes_and_each_alone(call, place, tmp_path):
-    for fix in ("double_sigmoid", "max_pool", "all"):
+    for fix in ("double_sigmoid", "max_pool", "adam_epsilon", "all"):
         code, _, err = call(*place.training(tmp_path / fix, "--fix", fix, "--max_steps", 1))
         assert code == 0, err
-    assert config(tmp_path / "all")["options"]["fix"] == ["double_sigmoid", "max_pool"]
+    assert config(tmp_path / "all")["options"]["fix"] == ["adam_epsilon", "double_sigmoid", "max_pool"]
     assert config(tmp_path / "max_pool")["options"]["fix"] == ["max_pool"]
 
 

@@ -80,14 +80,15 @@ def test_what_was_stopped_goes_on(call, tmp_path, monkeypatch):
 
 def test_each_oddity_of_the_recipe_by_default():
     args, more = oddities.options(["--recipe", "note6", "--data_dir", "x"])
-    assert args.fix == ["bn_activation", "double_sigmoid", "shared_moments"]  # not those that are of the files alone
+    # Not those that are of the files alone
+    assert args.fix == ["bn_activation", "double_sigmoid", "shared_moments", "adam_epsilon"]
     assert set(train.RECIPES["note6"].fixes) == {*args.fix, "colour_map", "own_range"} and more == ["--data_dir", "x"]
     fix = oddities.options(["--recipe", "faces"])[0].fix
     assert fix[0] == "data_range" and "bn_momentum" not in fix
 
 
 @pytest.mark.parametrize(("args", "words"), [
-    (["--fix", "noise"], ["--fix noise", "book has double_sigmoid, max_pool, all"]),
+    (["--fix", "noise"], ["--fix noise", "book has double_sigmoid, max_pool, adam_epsilon, all"]),
     (["--sedes", "3"], ["--sedes"]),
     (["--epoch", "0"], ["--epoch", "'0'"]),
     (["--seed", "5"], ["--seed is decided here"]),

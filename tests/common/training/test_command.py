@@ -68,6 +68,23 @@ def test_errors_are_one_line(argv):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("known", "typed", "fix"), [
+    (None, [], ["adam_epsilon", "one"]),
+    (None, ["--fix", "one"], ["adam_epsilon", "one"]),
+    (None, ["--fix", "one", "adam_epsilon"], ["adam_epsilon", "one"]),
+    (["adam_epsilon", "one"], ["--fix", "one"], ["one"]),
+])
+def test_a_run_that_knew_no_other_adam_has_paddles(run, known, typed, fix):
+    if known:
+        config = json.loads((run / "config.json").read_text())
+        (run / "config.json").write_text(json.dumps({**config, "oddities": known}))
+    fixes = {**FIXES, "adam_epsilon": "mends Adam"}
+    made = command.Parser(prog="train.py")
+    command.add_training_options(made, epoch=20, batch_size=128, output="./out", fixes=fixes)
+    made.add_argument("--data_dir", type=Path)
+    assert command.parse(made, ["--resume", "--output", str(run), *typed], fixes).fix == fix
+
+
 def test_given_tells_typed_options_from_defaults():
     typed = command.given(parser(), ["--epoch", "20", "--fix", "one", "two", "--resume", "--data_dir", "x"])
     assert typed == {"epoch", "fix", "resume", "data_dir"}
