@@ -62,12 +62,12 @@ class Discriminator(paddle.nn.Layer):
         self.conv_5 = conv(512, 2 if self.two_outputs else 1, 1, 0, "d_conv_weight_5_")
 
     def forward(self, x):
-        x = F.leaky_relu(self.conv_1(x), negative_slope=0.2)             # [B, 64, 32, 32]
-        x = F.leaky_relu(self.bn_2(self.conv_2(x)), negative_slope=0.2)  # [B, 128, 16, 16]
-        x = F.leaky_relu(self.bn_3(self.conv_3(x)), negative_slope=0.2)  # [B, 256, 8, 8]
-        x = F.leaky_relu(self.bn_4(self.conv_4(x)), negative_slope=0.2)  # [B, 512, 4, 4]
-        x = self.conv_5(x)                                               # [B, 1, 1, 1]
-        if self.two_outputs:                                             # [B, 2, 1, 1]
+        x = fast.leaky_relu(self.conv_1(x), 0.2)                # [B, 64, 32, 32]
+        x = fast.bn_leaky_relu(self.bn_2, self.conv_2(x), 0.2)  # [B, 128, 16, 16]
+        x = fast.bn_leaky_relu(self.bn_3, self.conv_3(x), 0.2)  # [B, 256, 8, 8]
+        x = fast.bn_leaky_relu(self.bn_4, self.conv_4(x), 0.2)  # [B, 512, 4, 4]
+        x = self.conv_5(x)                                      # [B, 1, 1, 1]
+        if self.two_outputs:                                    # [B, 2, 1, 1]
             return F.softmax(x, axis=1)[:, 1:]
         return F.sigmoid(x)
 
@@ -93,8 +93,8 @@ class Generator(paddle.nn.Layer):
         self.tanh = nn.Tanh()
 
     def forward(self, x):
-        x = F.relu(self.bn_1(self.conv_1(x)))  # [B, 512, 4, 4]
-        x = F.relu(self.bn_2(self.conv_2(x)))  # [B, 256, 8, 8]
-        x = F.relu(self.bn_3(self.conv_3(x)))  # [B, 128, 16, 16]
-        x = F.relu(self.bn_4(self.conv_4(x)))  # [B, 64, 32, 32]
-        return self.tanh(self.conv_5(x))       # [B, 3, 64, 64]
+        x = fast.bn_relu(self.bn_1, self.conv_1(x))  # [B, 512, 4, 4]
+        x = fast.bn_relu(self.bn_2, self.conv_2(x))  # [B, 256, 8, 8]
+        x = fast.bn_relu(self.bn_3, self.conv_3(x))  # [B, 128, 16, 16]
+        x = fast.bn_relu(self.bn_4, self.conv_4(x))  # [B, 64, 32, 32]
+        return self.tanh(self.conv_5(x))             # [B, 3, 64, 64]

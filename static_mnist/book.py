@@ -91,9 +91,9 @@ class D(nn.Layer):
         x = x.reshape([-1, 1, img_dim, img_dim])
         x = self.pool(self.conv1(x), LEAKY)               # [B, 64, 12, 12]
         x = self.pool(self.conv2(x))                      # [B, 128, 4, 4]
-        x = F.leaky_relu(self.bn1(x), negative_slope=LEAKY)
+        x = fast.bn_leaky_relu(self.bn1, x, LEAKY)
         x = self.fc1(x.flatten(1))                        # [B, 1024]
-        x = F.leaky_relu(self.bn2(x), negative_slope=LEAKY)
+        x = fast.bn_leaky_relu(self.bn2, x, LEAKY)
         x = self.fc2(x)                                   # [B, 1]
         return F.sigmoid(x) if self.sigmoid else x
 
@@ -101,7 +101,7 @@ class D(nn.Layer):
         """Leaky ReLU and 2×2 maximum; without pooling the convolution has halved the picture already."""
         if self.pooling:
             return fast.max_pool_leaky_relu(x, negative_slope)
-        return F.leaky_relu(x, negative_slope=negative_slope)
+        return fast.leaky_relu(x, negative_slope)
 
 
 class G(nn.Layer):
@@ -117,10 +117,10 @@ class G(nn.Layer):
         self.deconv2 = deconv(gf_dim * 2, 1, "deconv2")
 
     def forward(self, x):
-        x = F.relu(self.bn3(self.fc3(x)))                                 # [B, 2048]
-        x = F.relu(self.bn4(self.fc4(x)))                                 # [B, 6272]
+        x = fast.bn_relu(self.bn3, self.fc3(x))                           # [B, 2048]
+        x = fast.bn_relu(self.bn4, self.fc4(x))                           # [B, 6272]
         x = x.reshape([-1, gf_dim * 2, img_dim // 4, img_dim // 4])       # [B, 128, 7, 7]
-        x = F.relu(self.deconv1(x, output_size=[14, 14]))                 # [B, 128, 14, 14]
+        x = fast.relu(self.deconv1(x, output_size=[14, 14]))              # [B, 128, 14, 14]
         x = F.tanh(self.deconv2(x, output_size=[img_dim, img_dim]))       # [B, 1, 28, 28]
         return x.reshape([-1, img_dim * img_dim])                         # [B, 784]
 

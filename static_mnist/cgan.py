@@ -53,7 +53,7 @@ class Dropout:
             return x
         name = f"mask_{len(self.shapes)}"
         self.shapes[name] = list(x.shape[1:])
-        return paddle.multiply(x, paddle.static.data(name, x.shape, "uint8").astype("float32"))
+        return fast.masked(x, paddle.static.data(name, x.shape, "uint8"))
 
     def masks(self, count, random):
         """Masks to feed for ``count`` pictures: 1 / KEEP_PROB where a value is kept, else 0; even chances."""
@@ -91,10 +91,6 @@ def batch_normalization(channels, name, momentum):
                             moving_variance_name=f"{name}/moving_variance")
 
 
-def leaky_ReLU_activation(x):
-    return F.leaky_relu(x, negative_slope=alpha)
-
-
 class Discriminator(nn.Layer):
     """Pictures [B, C, H, W] in [-1, 1] and one-hot labels [B, classes] to the logit [B, 1] that each is real.
 
@@ -126,8 +122,7 @@ class Discriminator(nn.Layer):
         return self.dense(x.flatten(1))            # [B, 1]
 
     def d_conv(self, x, i):
-        x = self.norm[i](self.conv[i](x))
-        return self.dropout(leaky_ReLU_activation(x))
+        return self.dropout(fast.bn_leaky_relu(self.norm[i], self.conv[i](x), alpha))
 
 
 class Generator(nn.Layer):
@@ -155,7 +150,7 @@ class Generator(nn.Layer):
 
     def regularised(self, x, i):
         """What g_reshaping and g_conv_transpose have in common."""
-        return self.dropout(leaky_ReLU_activation(self.norm[i](x)))
+        return self.dropout(fast.bn_leaky_relu(self.norm[i], x, alpha))
 
 
 def loss(logits, target):

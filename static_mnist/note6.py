@@ -69,11 +69,11 @@ class Generator(nn.Layer):
         self.deconv_1 = deconv(128, 1, "G/conv2d_transpose_1")
 
     def forward(self, y):
-        act = F.relu if self.activation else (lambda y: y)
-        y = act(self.batch_norm_0(self.fc_0(y.flatten(1))))       # [B, 2048]
-        y = act(self.batch_norm_1(self.fc_1(y)))                  # [B, 6272]
+        act = fast.bn_relu if self.activation else fast.bn_leaky_relu  # of slope 1: no activation
+        y = act(self.batch_norm_0, self.fc_0(y.flatten(1)))       # [B, 2048]
+        y = act(self.batch_norm_1, self.fc_1(y))                  # [B, 6272]
         y = y.reshape([-1, 128, 7, 7])                            # [B, 128, 7, 7]
-        y = F.relu(self.deconv_0(y, output_size=[14, 14]))        # [B, 128, 14, 14]
+        y = fast.relu(self.deconv_0(y, output_size=[14, 14]))     # [B, 128, 14, 14]
         return F.tanh(self.deconv_1(y, output_size=[28, 28]))     # [B, 1, 28, 28]
 
 
@@ -94,9 +94,9 @@ class Discriminator(nn.Layer):
     def forward(self, y):
         y = fast.max_pool_leaky_relu(self.conv2d_0(y), LEAKY)                # [B, 64, 12, 12]
         y = fast.max_pool(self.conv2d_1(y))                                  # [B, 128, 4, 4]
-        y = F.leaky_relu(self.batch_norm_0(y), negative_slope=LEAKY)
+        y = fast.bn_leaky_relu(self.batch_norm_0, y, LEAKY)
         y = self.fc_0(y.flatten(1))                                          # [B, 1024]
-        y = F.leaky_relu(self.batch_norm_1(y), negative_slope=LEAKY)
+        y = fast.bn_leaky_relu(self.batch_norm_1, y, LEAKY)
         y = self.fc_1(y)                                                     # [B, 1]
         return F.sigmoid(y) if self.sigmoid else y
 

@@ -1,13 +1,14 @@
-"""Convolution layers and pooling that train fast on a CPU.
+"""Layers that train fast on a CPU: convolutions, batch norm, activations, pooling.
 
-Paddle's own convolutions use a CPU badly (``docs/performance.md`` has the figures). ``fast_ops.cc`` does the
-same mathematics with the oneDNN library that comes in Paddle's wheel. It is compiled at first use, in seconds,
-and kept in the user's cache folder. On a GPU, without a C++ compiler, with anything the operators do not
+Paddle's own use a CPU badly (``docs/performance.md`` has the figures). The C++ in ``fast_ops/`` does the
+same mathematics on all threads, with the oneDNN library that comes in Paddle's wheel. It is compiled at first use,
+in seconds, and kept in the user's cache folder. On a GPU, without a C++ compiler, with anything the operators do not
 cover, or with ``GAN_FAST_OPS=0`` in the environment, Paddle's own operators do the work.
 
 Import this module after ``common.backend.runtime.prepare()``.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -29,7 +30,7 @@ from paddle.base.layer_helper import LayerHelper
 
 from common.backend import compat
 
-SOURCE = Path(__file__).with_name("fast_ops.cc")
+SOURCES = Path(__file__).with_name("fast_ops")
 
 
 class Conv2D(nn.Conv2D):
@@ -83,6 +84,56 @@ def max_pool_leaky_relu(x, negative_slope=0.01, size=2):
                  {"size": size, "slope": float(negative_slope)})
 
 
+def relu(x):
+    """``F.relu(x)``."""
+    return leaky_relu(x, 0.0)
+
+
+def leaky_relu(x, negative_slope=0.01):
+    """``F.leaky_relu(x, negative_slope)``; 0 is ReLU."""
+    if not (negative_slope >= 0 and _here(x)):
+        return F.relu(x) if negative_slope == 0 else F.leaky_relu(x, negative_slope=negative_slope)
+    return _call("gan_leaky_relu", {"X": x}, {"Y": x.dtype}, {"slope": float(negative_slope)})
+
+
+def bn_relu(bn, x):
+    """``F.relu(bn(x))``; see `bn_leaky_relu`."""
+    return bn_leaky_relu(bn, x, 0.0)
+
+
+def bn_leaky_relu(bn, x, negative_slope=1.0):
+    """``F.leaky_relu(bn(x), negative_slope)`` in one: 0 is ReLU, 1 no activation.
+
+    Args:
+        bn: ``paddle.nn.BatchNorm``, ``BatchNorm1D`` or ``BatchNorm2D``; its moving statistics move in training.
+        x: [B, C] or [B, C, H, W].
+    """
+    layout = getattr(bn, "_data_layout", None) or bn._data_format
+    covered = (negative_slope >= 0 and layout.startswith("NC") and bn._use_global_stats in (None, False)
+               and not getattr(bn, "_trainable_statistics", False) and getattr(bn, "_act", None) is None
+               and bn.weight is not None and bn.bias is not None
+               and not (x.stop_gradient and paddle.is_grad_enabled() and not bn.weight.stop_gradient)
+               and bn.weight.stop_gradient == bn.bias.stop_gradient and len(x.shape) >= 2 and _here(x))
+    if not covered:
+        x = bn(x)
+        return x if negative_slope == 1 else leaky_relu(x, negative_slope)
+    # In the dynamic graph what is written in place becomes a part of the graph: let that be another tensor of the
+    # same memory.
+    mean, variance = (t.detach() if paddle.in_dynamic_mode() else t for t in (bn._mean, bn._variance))
+    inputs = {"X": x, "Scale": bn.weight, "Bias": bn.bias, "Mean": mean, "Variance": variance}
+    outputs = {"Y": x.dtype, "BatchMean": x.dtype, "BatchInverse": x.dtype, "MeanOut": mean, "VarianceOut": variance}
+    return _call("gan_norm_x" if bn.weight.stop_gradient else "gan_norm", inputs, outputs,
+                 {"momentum": float(bn._momentum), "epsilon": float(bn._epsilon), "slope": float(negative_slope),
+                  "training": int(bn.training)})
+
+
+def masked(x, mask):
+    """``x`` times a mask of whole numbers, uint8 of the same shape, on which no gradient depends."""
+    if not _here(x):
+        return paddle.multiply(x, mask.astype("float32"))
+    return _call("gan_mask", {"X": x, "Mask": mask}, {"Y": x.dtype}, {})
+
+
 def _pair(value):
     """An int or a list of two ints as a list of two ints; None for anything else."""
     value = [value, value] if isinstance(value, int) else value
@@ -134,12 +185,16 @@ def _convolution(layer, x, padding, size, transposed):
 
 
 def _call(name, inputs, outputs, attributes):
-    """Run or record a custom operator; its first output. Dynamic graph, PIR and old static programs differ."""
+    """Run or record a custom operator; its first output. Dynamic graph, PIR and old static programs differ.
+
+    ``outputs`` names types, and for an output that takes an input's place, that input.
+    """
     if paddle.in_dynamic_mode() or compat.pir():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
         return run(name, *inputs.values(), *attributes.values())[0]
     helper = LayerHelper(name)
-    made = {key: helper.create_variable_for_type_inference(dtype) for key, dtype in outputs.items()}
+    made = {key: kind if isinstance(kind, paddle.static.Variable) else helper.create_variable_for_type_inference(kind)
+            for key, kind in outputs.items()}
     helper.append_op(type=name, inputs=inputs, outputs=made, attrs=attributes)
     return next(iter(made.values()))
 
@@ -162,6 +217,14 @@ def available():
     return True
 
 
+def _processor():
+    """What the code is compiled for: a cache folder may serve processors of several kinds."""
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
+        return b"".join(sorted({line for line in lines if line.startswith((b"flags", b"Features"))}))
+    return b""
+
+
 def _build(anew=False):
     """The path of the compiled operators; compiles them unless the cache holds them, or ``anew``.
 
@@ -171,12 +234,13 @@ def _build(anew=False):
     """
     if sys.platform != "linux":
         raise OSError(f"they are for Linux, this is {sys.platform}")
-    source = SOURCE.read_bytes()
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
     root = Path(paddle.__file__).parent
-    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-DPADDLE_WITH_CUSTOM_KERNEL",
-               f"-I{root}/include", f"-I{root}/include/third_party", str(SOURCE), f"-L{root}/base", f"-L{root}/libs",
+    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native",
+               "-DPADDLE_WITH_CUSTOM_KERNEL", f"-I{root}/include", f"-I{root}/include/third_party",
+               str(SOURCES / "all.cc"), f"-L{root}/base", f"-L{root}/libs",
                "-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]
-    digest = hashlib.sha256(source + " ".join(command).encode()).hexdigest()[:12]
+    digest = hashlib.sha256(sources + " ".join(command).encode() + _processor()).hexdigest()[:12]
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddle_gan_tutorials"
     library = cache / f"{paddle.__version__}-{sys.implementation.cache_tag}-{platform.machine()}-{digest}" / "fast.so"
     if library.exists() and not anew:
