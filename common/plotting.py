@@ -11,6 +11,7 @@ from matplotlib import pyplot as plt
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
+from common.data.batches import spread
 from common.files import replacing
 
 
@@ -123,7 +124,7 @@ def save_animation(path, frames, seconds=12.0, most=80):
         seconds: that the whole lasts; the last picture stays for two more.
         most: pictures at the most, which keeps the file small.
     """
-    chosen = [frames[i] for i in np.unique(np.linspace(0, len(frames) - 1, most).round().astype(int))]
+    chosen = [frames[i] for i in spread(len(frames), most)]
     pictures = []
     for frame in chosen:
         with Image.open(frame) as picture:

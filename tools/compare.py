@@ -15,9 +15,6 @@ from common.errors import UserError, run_command
 from common.training.command import Parser, positive, seed
 
 CLASSIFIERS = ("mnist", "fashion", "emnist")
-REAL = 1000  # real pictures that the others are compared with
-MEMORY = 400_000_000  # bytes of training pictures that the nearest are looked for in
-SIDE = 28  # pixels that the classifier is made for
 
 
 def options(argv):
@@ -51,8 +48,9 @@ def main(argv=None):
 
     from tqdm import tqdm
 
-    from common.evaluation import comparison, figures
-    from common.training.run_folder import read_lines, understood
+    from common.comparison import compare
+    from common.comparison.sets import Sets
+    from common.comparison.shown import table
 
     with tqdm(disable=None, leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
@@ -61,43 +59,23 @@ def main(argv=None):
 
         at("reading")
         if args.ours:
-            trained = None
-            tutorial, ours = (figures.read(path, args.rows, args.cols) for path in (args.reference, args.ours))
-            ours, output = shown(ours, args.ours), args.output or Path("comparison")
+            tutorial, ours = (compare.generated(path, args.rows, args.cols) for path in (args.reference, args.ours))
+            sets, output = Sets(tutorial.generated, ours.generated, tutorial.real), args.output or Path("comparison")
+            features, stretch = compare.suitable(sets, args.classifier), False
         else:
             trained, output = open_run(args.run, args.data_dir), args.output or args.run
-            tutorial = figures.read(args.reference or download(trained), args.rows, args.cols)
-        generated = shown(tutorial, args.reference)
-        sets = comparison.Sets(generated, ours if args.ours else None, tutorial.real)
-        if trained:
-            at("drawing")
+            tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
             checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else None
-            sets.ours = trained.sample(len(generated), args.seed, checkpoint)[0]
-            at("reading the data")
-            most = max(2, MEMORY // sets.ours[0].nbytes)
-            sets.real, sets.held_out, sets.train = real(trained, most, args.data_dir)
-        features = trained.features if trained else suitable(sets, args.classifier)
+            sets = compare.sets_of_run(trained, tutorial, checkpoint, args.seed, args.data_dir, at)
+            features, stretch = trained.features, trained.recipe == "note6"  # the published pictures were saved so
 
         at("measuring")
-        compared = comparison.alike(sets, (SIDE, SIDE) if hasattr(features, "probabilities") else None)
-        height, width = compared.tutorial.shape[1:3]
-        note = f"{tutorial.note + '; ' if tutorial.note else ''}all compared at {width}×{height}"
-        if trained and trained.recipe == "note6":  # the published pictures were saved so
-            compared = compared.changed(comparison.stretched)
-            note += ", each picture stretched over its own range"
-        rows, numbers = [], []
-        for row in comparison.picture_rows(compared, features, note, numbers):
-            rows.append(row)
-            at(row.name)
-        if trained:
-            with understood(args.run / "metrics.jsonl"):
-                rows += comparison.loss_rows(trained.config, read_lines(args.run / "metrics.jsonl"))
+        rows, numbers = compare.compared(sets, features, tutorial.note, stretch, at)
+        if not args.ours:
+            rows += compare.losses(trained)
+        compare.save(output, rows, sets, numbers)
 
-        panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", generated),
-                  ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
-        save(output, rows, [panel for panel in panels if panel[1] is not None])
-
-    print("\n".join(comparison.table(rows)))
+    print("\n".join(table(rows)))
     print(f"\n{output / 'comparison.png'}, {output / 'comparison.json'}")
 
 
@@ -117,67 +95,12 @@ def open_run(run, data_dir):
 
 def download(trained):
     """The folder of the published figures of a run's tutorial."""
-    from common.evaluation import published
+    from common.comparison import published
 
     if trained.data not in ("mnist", "digits", "celeba"):
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
                         "name a figure or a folder of such with --reference")
     return published.download(trained.recipe)
-
-
-def shown(pictures, path):
-    """The generated pictures of a figure, which it needs to have."""
-    if pictures.generated is None:
-        raise UserError(f"{path} shows real pictures only; name the figure of generated ones, or the folder of both")
-    return pictures.generated
-
-
-def real(trained, most, data_dir):
-    """(real pictures, whether they were kept from the training, up to ``most`` of those of the training).
-
-    Nothing of these, and a note, when the data are gone.
-    """
-    from common.data.datasets import NotThere
-
-    pictures = trained.config["dataset"]["pictures"]
-    if most < pictures:
-        print(f"note: the nearest training pictures are looked for among {most} of {pictures}, drawn at random",
-              file=sys.stderr)
-    try:
-        train, _ = trained.real("train", most if most < pictures else None)
-    except UserError as error:
-        if data_dir:
-            raise
-        print(f"note: compared without real pictures: {error}", file=sys.stderr)
-        return None, False, None
-    try:
-        return trained.real("test", REAL)[0], True, train
-    except NotThere:
-        return trained.real("train", REAL)[0], False, train
-
-
-def suitable(sets, classifier):
-    """What describes pictures that no run tells about."""
-    if all(pictures.shape[3] == 3 for _, pictures in sets.each()):
-        from common.evaluation.features import HogColour
-
-        return HogColour()
-    from common.backend import runtime
-
-    runtime.prepare()
-
-    from common.evaluation.classifier import Classifier
-
-    return Classifier.load(classifier)
-
-
-def save(output, rows, panels):
-    """Write ``comparison.png`` and ``comparison.json``."""
-    from common.evaluation import comparison
-    from common.files import write_json
-
-    comparison.save_picture(output / "comparison.png", panels)
-    write_json(output / "comparison.json", comparison.as_json(rows))
 
 
 if __name__ == "__main__":

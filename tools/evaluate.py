@@ -40,27 +40,27 @@ def main(argv=None):
     checkpoints = [run.chosen(args.checkpoint)] if args.checkpoint else run.checkpoints
     runtime.prepare()
 
-    from common.evaluation import evaluation
+    from common.evaluation import scores
     from common.evaluation.features import Inception
 
     features = Inception(args.inception) if args.inception else run.features
-    measured = evaluation.Evaluation(run, features, args.count, args.seed)
+    measured = scores.Evaluation(run, features, args.count, args.seed)
     measured.measure(checkpoints)
-    evaluation.save_figure(run.path / "metrics.png", measured)
+    scores.save_figure(run.path / "metrics.png", measured)
     show(measured)
 
 
 def show(measured):
     """Print the table and the best checkpoint."""
-    from common.evaluation import evaluation
+    from common.evaluation import scores
 
     run, known = measured.run, measured.known()
     print(f"{run.recipe}, {run.config['dataset']['name']}: {measured.protocol}")
-    print(*evaluation.table(measured), sep="\n")
-    best = evaluation.best(measured)
+    print(*scores.table(measured), sep="\n")
+    best = scores.best(measured)
     for each in known:
-        if "class recall" in each and (each["epoch"], each["batch"]) == evaluation.position(best):
-            print(f"{evaluation.title(each)}, classes recognised: "
+        if "class recall" in each and (each["epoch"], each["batch"]) == scores.position(best):
+            print(f"{scores.title(each)}, classes recognised: "
                   + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
     print(f"best by FID: {best}")
     print(f"kept in {run.path / 'metrics.jsonl'}, drawn in {run.path / 'metrics.png'}")

@@ -66,7 +66,7 @@ def main(argv=None):
 
 def train(run, args, kind, seed, more):
     """Train one run to its end, from where it stands."""
-    from common.evaluation.evaluation import position
+    from common.evaluation.scores import position
     from common.training import checkpoint
 
     module, recipe = (faces, []) if args.recipe == "faces" else (static, ["--recipe", args.recipe])
@@ -107,7 +107,7 @@ def table(runs, epoch, count):
     """
     import numpy as np
 
-    from common.evaluation.evaluation import COLUMNS, Evaluation, digits
+    from common.evaluation.scores import COLUMNS, Evaluation, digits
     from tools.trained import Trained
 
     measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]

@@ -47,6 +47,11 @@ class Batches:
             yield pictures if self.labels is None else (pictures, self.labels[chosen])
 
 
+def spread(count, most):
+    """The numbers of at most ``most`` of ``count`` things, evenly spread, the first and the last among them."""
+    return np.linspace(0, count - 1, min(count, most)).astype(int)
+
+
 def scale(images):
     """uint8 0 … 255 to float32 [-1, 1], in the order of operations of ``paddle.dataset.mnist``."""
     return images.astype("float32") / 255.0 * 2.0 - 1.0

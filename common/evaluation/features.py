@@ -29,7 +29,7 @@ class HogColour:
         Args:
             pictures: [n, H, W, 3] or [n, H, W, 1], float32 in [-1, 1]; other sizes than 64×64 are brought to it.
         """
-        return np.stack([self._one(picture) for picture in _resized(pictures, SIDE)])
+        return np.stack([self._one(picture) for picture in _coloured(pictures, SIDE)])
 
     def _one(self, picture):
         from skimage.feature import hog
@@ -77,7 +77,7 @@ class Inception:
 
         parts = []
         for start in range(0, len(pictures), self.AT_ONCE):
-            x = _resized(pictures[start:start + self.AT_ONCE], self.SIDE).transpose(0, 3, 1, 2)
+            x = _coloured(pictures[start:start + self.AT_ONCE], self.SIDE).transpose(0, 3, 1, 2)
             try:
                 self.network.setInput(np.ascontiguousarray(x))
                 parts.append(self.network.forward().reshape(len(x), -1))
@@ -91,13 +91,17 @@ def _reason(error):
     return " ".join(str(getattr(error, "err", None) or error).split())  # without places in OpenCV's code
 
 
-def _resized(pictures, side):
-    """[n, side, side, 3], by areas where they shrink, linearly where they grow; grey ones in three alike channels."""
+def _coloured(pictures, side):
+    """float32 [n, side, side, 3]; grey pictures in three alike channels."""
+    pictures = resized(np.asarray(pictures, "float32"), (side, side))
+    return np.broadcast_to(pictures, [*pictures.shape[:3], 3])
+
+
+def resized(pictures, size):
+    """Pictures [n, H, W, C] brought to (height, width): by areas where they shrink, linearly where they grow."""
     import cv2
 
-    pictures = np.asarray(pictures, "float32")
-    if pictures.shape[1:3] != (side, side):
-        way = cv2.INTER_AREA if min(pictures.shape[1:3]) > side else cv2.INTER_LINEAR
-        pictures = np.stack([cv2.resize(picture, (side, side), interpolation=way) for picture in pictures])
-        pictures = pictures.reshape(len(pictures), side, side, -1)
-    return np.broadcast_to(pictures, [*pictures.shape[:3], 3])
+    if pictures.shape[1:3] == tuple(size):
+        return pictures
+    way = cv2.INTER_AREA if size[0] <= pictures.shape[1] and size[1] <= pictures.shape[2] else cv2.INTER_LINEAR
+    return np.stack([cv2.resize(each, size[::-1], interpolation=way).reshape(*size, -1) for each in pictures])

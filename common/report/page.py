@@ -4,29 +4,34 @@ Whatever comes out of a run's folder is data of others: text is escaped, picture
 embedded, and the page's own policy forbids it to load anything.
 """
 
-import base64
-import io
 import json
 import re
 from html import escape
 from pathlib import Path
 from string import Template
 
-import numpy as np
-from filelock import FileLock, Timeout
-from matplotlib.ticker import LogLocator, MaxNLocator
-from PIL import Image
-
 from common.files import numbered, replacing
-from common.training import checkpoint
-from common.training.run_folder import evaluations, read_config, read_lines, time_spent, understood
+from common.report.charts import COLOURS, chart
+from common.report.html import (
+    columns,
+    duration,
+    embedded,
+    row,
+    scrolling,
+    section,
+    shown,
+    still,
+    table,
+    titled,
+    with_names,
+)
+from common.report.run import Run, families, names_in, points
+from common.training.run_folder import understood
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 FRAMES = 60  # of a run on the slider; half as many where several runs share it
 FRAME_BYTES = 6_000_000  # of all frames together, before base64
 STILL_BYTES = 1_200_000  # of all other pictures together
-SMALL = 256  # pixels; narrower pictures are enlarged without blurring
-COLOURS = 8
 HANDLING = [("options", name) for name in ("output", "resume", "overwrite", "dry_run")]  # no property of a run
 
 
@@ -61,305 +66,6 @@ def write(folders, output, ended=False):
 def write_report(folder):
     """The report of the run in a folder, which has ended: its ``report.html``."""
     write([folder], folder / "report.html", ended=True)
-
-
-class Run:
-    """What a run's folder tells. Nothing in it is written.
-
-    Attributes:
-        steps, evaluations: the two kinds of lines of ``metrics.jsonl``.
-        data: the data set's name.
-        status: finished, stopped, or still running, in words.
-    """
-
-    def __init__(self, path, name, ended=False):
-        self.path, self.name = path, name
-        self.config = read_config(path)
-        self.steps = read_lines(path / "metrics.jsonl")
-        with understood(path / "metrics.jsonl"):
-            self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # an epoch's, seen so far
-            self.evaluations = evaluations(path)
-        self.data = str(self.config["dataset"].get("name", "unknown data"))
-        self.status = self._status(ended)
-        self.timing = time_spent(path)
-
-    def _status(self, ended):
-        if not self.steps:
-            return "no iteration yet"
-        done = f"{len(self.steps):,} iterations"
-        saved = checkpoint.listing(self.path / "checkpoints")
-        if saved and saved[-1].stem == f"{self.config['options'].get('epoch')}_0000".zfill(9):
-            return f"finished: {done}"
-        if not ended and locked(self.path):
-            return f"still running: {done} so far"
-        return f"stopped after {done}; --resume goes on with it" if saved else f"{done}; no checkpoint is there"
-
-    def frames(self, most):
-        """The pictures of the constant noise, at most so many, spread evenly: [(path, epoch, batch)]."""
-        found = numbered(self.path / "constant_noise", ".png")
-        return [found[i] for i in np.unique(np.linspace(0, len(found) - 1, most).round().astype(int))] if found else []
-
-
-# ---- reading ------------------------------------------------------------------------------------------------------
-
-
-def is_number(value):
-    """Whether it can be drawn: a finite number of sensible size."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
-
-
-def points(lines, name):
-    """Steps and values of the lines that have a number of that name."""
-    chosen = [line for line in lines if is_number(line.get(name)) and is_number(line.get("step"))]
-    return np.array([float(line["step"]) for line in chosen]), np.array([float(line[name]) for line in chosen])
-
-
-def names_in(lines):
-    """All names in lines but those of their place, in the order of their first appearance."""
-    return [name for name in dict.fromkeys(name for line in lines for name in line)
-            if name not in ("step", "epoch", "batch", "evaluation")]
-
-
-def families(names):
-    """Name → the names that extend it, such as "D-Loss" → ["D-Loss fake", "D-Loss real"]."""
-    parts = {name: [part for part in names if part.startswith(name + " ")] for name in names}
-    return {name: parts[name] for name in names if not any(name in others for others in parts.values())}
-
-
-def locked(path):
-    """Whether a process is training in the folder."""
-    lock = path / ".lock"
-    if not lock.exists():
-        return False
-    try:
-        with FileLock(lock, timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:  # a folder that may only be read
-        return False
-
-
-# ---- writing ------------------------------------------------------------------------------------------------------
-
-
-def shown(value, between=", "):
-    """A value as escaped text; ``between`` the values of a list."""
-    if isinstance(value, bool):
-        value = "yes" if value else "no"
-    elif isinstance(value, float):
-        value = f"{value:.4g}"
-    elif isinstance(value, list):
-        return between.join(map(shown, value)) or "—"
-    return "—" if value is None or value == "" else escape(str(value))
-
-
-def section(title, *content):
-    """A part of the page; nothing without content."""
-    content = "\n".join(filter(None, content))
-    return f"<section>\n<h2>{title}</h2>\n{content}\n</section>" if content else ""
-
-
-def table(label, head, rows, compare=False):
-    """A table.
-
-    Args:
-        label: what it shows, for those who do not see it.
-        head: of the columns, as HTML; none for no head.
-        rows: cells as HTML, the first being the row's head; a row of one cell heads those below it, and one that
-            begins with None is a remark on that above it.
-        compare: mark the rows whose cells differ.
-    """
-    lines = ["<tr>" + "".join(f'<th scope="col">{cell}</th>' for cell in head) + "</tr>"] if head else []
-    for first, *cells in rows:
-        if first is None:
-            lines.append(f'<tr class="remark"><td colspan="{len(head)}"><span>{cells[0]}</span></td></tr>')
-        elif cells:
-            differs = ' class="differs"' if compare and len(set(cells)) > 1 else ""
-            lines.append(f'<tr{differs}><th scope="row">{first}</th>' + "".join(
-                f'<td class="long">{cell}</td>' if len(cell) > 24 else f"<td>{cell}</td>" for cell in cells) + "</tr>")
-        else:
-            lines.append(f'<tr class="group"><th scope="rowgroup" colspan="{len(head) or 2}">{first}</th></tr>')
-    return scrolling(label, "<table>\n" + "\n".join(lines) + "\n</table>")
-
-
-def scrolling(label, content):
-    """What is too wide for a narrow screen, to be moved sideways by finger or by key."""
-    return f'<div class="wide" role="region" aria-label="{label}" tabindex="0">{content}</div>'
-
-
-def columns(runs, first=""):
-    """The head of a table with a column for each run; none for a single one."""
-    return [first, *(escape(run.name) for run in runs)] if len(runs) > 1 else []
-
-
-def row(*figures):
-    """Figures side by side, as far as the screen is wide enough."""
-    figures = [figure for figure in figures if figure]
-    return '<div class="row">\n' + "\n".join(figures) + "\n</div>" if figures else ""
-
-
-def duration(seconds):
-    """Seconds, minutes or hours."""
-    for unit, length in (("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.1f} {unit}"
-    return f"{seconds:.1f} s"
-
-
-# Pictures
-
-
-def embedded(path, limit, attributes):
-    """An ``img`` that holds the picture itself; nothing where there is no whole picture.
-
-    Args:
-        path: of a PNG.
-        limit: bytes; what is larger is packed as JPEG.
-        attributes: of the element.
-    """
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            size = image.size
-            image.load()
-            kind, data = "png", path.read_bytes()
-            if len(data) > limit:
-                kind, data = "jpeg", packed(image if image.mode == "L" else image.convert("RGB"), limit)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return ""
-    data = base64.b64encode(data).decode("ascii")
-    if size[0] < SMALL:
-        attributes += ' class="small"'
-    return f'<img {attributes} width="{size[0]}" height="{size[1]}" src="data:image/{kind};base64,{data}">'
-
-
-def packed(image, limit):
-    """The bytes of a JPEG no larger than a limit, first coarser, then smaller; the smallest, if even that is larger."""
-    while True:
-        for quality in (85, 60, 40):
-            stream = io.BytesIO()
-            image.save(stream, "jpeg", quality=quality)
-            if stream.tell() <= limit or max(image.size) < 64:
-                return stream.getvalue()
-        image = image.reduce(2)
-
-
-def still(path, limit, caption, run=None):
-    """A picture with a caption; nothing where there is no whole picture."""
-    image = embedded(path, limit, f'alt="{escape(caption)}"')
-    return image and f'<figure class="picture">{image}<figcaption>{titled(caption, run)}</figcaption></figure>'
-
-
-def titled(caption, run):
-    """A caption with its run's name before it, where there are several."""
-    return f"<b>{escape(run.name)}</b> {escape(caption)}" if run else escape(caption)
-
-
-def with_names(runs):
-    """[(run, the run again where there are several, else None)]: what a caption has to name."""
-    return [(run, run if len(runs) > 1 else None) for run in runs]
-
-
-# Curves
-
-WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; it is stretched to the room that there is
-
-
-def chart(title, curves, kind="raw"):
-    """Curves over iterations. The lines are SVG, all text is HTML, so that it stays legible on a narrow screen.
-
-    Args:
-        title: as HTML.
-        curves: [(label, number of its colour, steps, values)].
-        kind: "raw": every value, thin, and the moving mean; "means": the moving mean alone; "dots": the values marked.
-    """
-    curves = [curve for curve in curves if len(curve[2])]
-    if not curves:
-        return ""
-    dots = kind == "dots"
-    fronts = [(x, y) if dots else smooth(x, y) for _, _, x, y in curves]
-    values = np.concatenate([y for *_, y in (fronts if kind == "means" else curves)])
-    low, high = values.min(), values.max()
-    if not dots:  # a few values far away shall not flatten all others
-        first, last = np.percentile(values, [1, 99])
-        low, high = max(low, 1.5 * first - 0.5 * last), min(high, 1.5 * last - 0.5 * first)
-    beyond = np.count_nonzero((values < low) | (values > high))
-    log = dots and low > 0 and high > max(1, 20 * low)  # but shares of one stay linear
-    scale = np.log10 if log else np.asarray
-    low, high = scale(low), scale(high)
-    pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    low, high = low - pad, high + pad
-    left, right = min(x[0] for _, _, x, _ in curves), max(x[-1] for _, _, x, _ in curves)
-    right = max(right, left + 1)
-
-    def across(x):
-        return (x - left) / (right - left)
-
-    def down(y):
-        return np.clip((high - scale(y)) / (high - low), -1, 2)  # a little beyond, for the slope at the edge
-
-    def path(name, number, x, y):
-        # A line of no length with round ends is a dot, which stays round however the chart is stretched.
-        form = "M{:.1f},{:.1f}h0" if name == "dots" else "L{:.1f},{:.1f}"
-        data = "".join(form.format(*each) for each in zip(across(x) * WIDTH, down(y) * HEIGHT, strict=True))
-        return f'<path class="{name}{dashed(number)}" style="{colour(number)}" d="M{data[1:]}"/>'
-
-    ticks = LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
-    limits = (10 ** low, 10 ** high) if log else (low, high)
-    ticks = [tick for tick in ticks.tick_values(*limits) if limits[0] <= tick <= limits[1]]
-    lines = ['<path class="grid" d="' + "".join(f"M0,{down(tick) * HEIGHT:.1f}h{WIDTH}" for tick in ticks) + '"/>']
-    if dots:
-        lines += [path("dots", number, x, y) for _, number, x, y in curves]
-    elif kind == "raw":
-        lines += [path("raw", number, *thinned(x, y)) for _, number, x, y in curves]
-    lines += [path("curve", number, *front) for (_, number, *_), front in zip(curves, fronts, strict=True)]
-    text = [f'<span class="y" style="top:{down(tick):.2%}">{tick:.6g}</span>' for tick in ticks]
-    text += [f'<span class="x" style="left:{across(tick):.2%}">{tick:,.0f}</span>'
-             for tick in MaxNLocator(5, integer=True).tick_values(left, right) if left <= tick <= right]
-    whole = ' class="whole"' if dots else ""  # dots at the edge too
-    legend = "".join(f'<span class="legend{dashed(number)}" style="{colour(number)}">{escape(label)}</span>'
-                     for label, number, *_ in curves if escape(label) != title or len(curves) > 1)
-    legend += f'<span class="beyond">({beyond:,} outside the range)</span>' if beyond else ""
-    told = "; ".join(f"{label} from {y[0]:.4g} to {y[-1]:.4g}"
-                     for (label, *_), (_, y) in zip(curves, fronts, strict=True))
-    return (f'<figure class="chart"><figcaption><b>{title}</b>{legend}</figcaption>\n<div class="plot">'
-            f'<svg{whole} viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
-            f'aria-label="{title}: {escape(told)}">\n' + "\n".join(lines) + "\n</svg>" + "".join(text)
-            + '<span class="xlabel">iteration</span></div></figure>')
-
-
-def colour(number):
-    """The style of a curve's colour, which the page has for light and for dark."""
-    return f"--colour:var(--c{number % COLOURS})"
-
-
-def dashed(number):
-    """The class of a curve whose colour is taken already."""
-    return " dashed" if number >= COLOURS else ""
-
-
-def smooth(x, y, most=300):
-    """A moving mean over a fortieth of the curve, at so many points; a short curve as it is."""
-    window = len(y) // 40
-    if window < 2:
-        return x, y
-    total = np.concatenate([[0.0], np.cumsum(y)])
-    middle = np.unique(np.linspace(0, len(y) - 1, most).round().astype(int))
-    first, last = np.maximum(0, middle - window // 2), np.minimum(len(y), middle + window // 2 + 1)
-    return x[middle], (total[last] - total[first]) / (last - first)
-
-
-def thinned(x, y, most=1000):
-    """A curve with the lowest and the highest point of each stretch only."""
-    if len(y) <= most:
-        return x, y
-    edges = np.linspace(0, len(y), most // 2 + 1).astype(int)
-    kept = np.unique([start + extreme(y[start:end]) for start, end in zip(edges, edges[1:], strict=False)
-                      for extreme in (np.argmin, np.argmax)])
-    return x[kept], y[kept]
-
-
-# ---- the parts of the page ----------------------------------------------------------------------------------------
 
 
 def notes(runs):
@@ -490,6 +196,7 @@ def evaluated(runs, protocol, lines):
         table("Metrics", ["", *map(escape, names)], [
             [run + ("real pictures" if " real " in protocol else f"iteration {shown(line['step'])}"),
              *(shown(line.get(name)) for name in names)] for run, line in rows])])
+
 
 
 REMARKS = ("verdict", "note")  # in words, on a row of a comparison

@@ -218,7 +218,8 @@ def time_spent(run):
     elapsed, steps, parts = 0.0, 0, Counter()
     with understood(path):
         for before, after in zip(lines, lines[1:], strict=False):
-            if after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]:
+            if (after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]
+                    or not any(after["seconds"].values())):
                 continue  # the run was resumed between the two: its clock began anew
             elapsed += after["time"] - before["time"]
             steps += after["step"] - before["step"]

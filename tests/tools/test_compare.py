@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from common import plotting
-from common.evaluation import comparison, figures, published
+from common.comparison import chance, figures, published
 from static_mnist import train
 from tests.helpers import caller
 from tools import compare
@@ -55,7 +55,7 @@ def run(trained, tmp_path):
 @pytest.fixture
 def call(capsys, monkeypatch):
     """The command in this process: exit code, stdout, stderr."""
-    monkeypatch.setattr(comparison, "RESAMPLES", 200)
+    monkeypatch.setattr(chance, "RESAMPLES", 200)
 
     return caller(compare.main, capsys)
 

@@ -14,8 +14,8 @@ from PIL import Image
 from common.errors import UserError, run_command
 from common.evaluation import metrics
 from common.evaluation.classifier import Classifier
-from common.evaluation.evaluation import Evaluation, digits, short
 from common.evaluation.features import HogColour
+from common.evaluation.scores import Evaluation, digits, short
 from common.training.run_folder import evaluations
 from static_mnist import train
 from tests.helpers import caller

@@ -8,7 +8,7 @@ import pytest
 from common import plotting
 from common.errors import RunStopped
 from common.evaluation import evaluation
-from common.evaluation.evaluation import digits
+from common.evaluation.scores import digits
 from common.report import page as report
 from common.training.run_folder import evaluations, read_config
 from static_mnist import book, train

@@ -11,6 +11,7 @@ import pytest
 from common.data import datasets
 from common.data.batches import scale
 from common.errors import run_command
+from common.evaluation import classifier_training
 from common.evaluation.classifier import Classifier
 from tests.helpers import idx
 from tools import train_classifier
@@ -64,7 +65,7 @@ def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):
 
 @pytest.mark.parametrize("named", ["", "emnist-bymerge-test-images-idx3-ubyte"])  # the folder, or the part's file
 def test_parts_of_emnist_without_a_test_part(emnist, named):
-    train, test, classes, protocol = train_classifier.split("emnist", emnist / named)
+    train, test, classes, protocol = classifier_training.split("emnist", emnist / named)
     assert len(classes) == 47
     whole = datasets.load("emnist", emnist)
     np.testing.assert_array_equal(test[0], whole.images[9::10])
@@ -80,7 +81,7 @@ def test_frequent_classes_are_not_guessed_more_often():
     """The same logits for all classes, then a picture is of the rarest as likely as it is of the others."""
     shares = np.array([0.9, 0.09, 0.01])
     arrays = {"logits.bias": np.log(shares).astype("float16")}  # what training on them leaves where nothing is seen
-    train_classifier.even(arrays, shares)
+    classifier_training.even(arrays, shares)
     np.testing.assert_allclose(arrays["logits.bias"], 0, atol=2e-3)
     assert arrays["logits.bias"].dtype == np.float16
 
@@ -88,7 +89,7 @@ def test_frequent_classes_are_not_guessed_more_often():
 def test_shifts_move_pictures_and_lose_nothing_else():
     images = np.full([200, 28, 28], -1, "float32")
     images[:, 10, 20] = 1
-    moved = train_classifier.shifted(images, np.random.RandomState(0))
+    moved = classifier_training.shifted(images, np.random.RandomState(0))
     number, row, column = np.nonzero(moved == 1)
     np.testing.assert_array_equal(number, np.arange(200))
     assert set(row) == set(range(8, 13))

@@ -14,6 +14,7 @@ from PIL import Image
 
 from common import plotting
 from common.errors import UserError
+from common.report import charts
 from common.report import page as report
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -360,20 +361,20 @@ def test_more_runs_than_colours_are_dashed(tmp_path):
 def test_long_curves_are_thinned_and_keep_their_extremes():
     y = np.random.RandomState(0).normal(size=50_000)
     y[[12_345, 34_567]] = 99, -99
-    x, thin = report.thinned(np.arange(50_000), y)
+    x, thin = charts.thinned(np.arange(50_000), y)
     assert len(thin) <= 1000 and {99, -99} <= set(thin)
     np.testing.assert_array_equal(thin, y[x])
     assert (np.diff(x) > 0).all()
-    np.testing.assert_array_equal(report.thinned(np.arange(9), y[:9])[1], y[:9])
+    np.testing.assert_array_equal(charts.thinned(np.arange(9), y[:9])[1], y[:9])
 
 
 def test_means_are_means():
     y = np.random.RandomState(0).normal(size=1000)
-    x, mean = report.smooth(np.arange(1000), y)
+    x, mean = charts.smooth(np.arange(1000), y)
     assert len(mean) == 300 and (x[0], x[-1]) == (0, 999)
     for at, value in zip(x, mean, strict=True):
         assert value == pytest.approx(y[max(0, at - 12):at + 13].mean())
-    np.testing.assert_array_equal(report.smooth(np.arange(50), y[:50])[1], y[:50])
+    np.testing.assert_array_equal(charts.smooth(np.arange(50), y[:50])[1], y[:50])
 
 
 def test_a_long_run_makes_a_small_file(tmp_path):

@@ -7,9 +7,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.comparison import published
+from common.comparison.chance import entropy, interval, twin_groups, verdict
+from common.comparison.loss_rows import loss_rows
+from common.comparison.picture_rows import picture_rows
+from common.comparison.pixels import brightness, contrast, nearest, sharpness, stretched
+from common.comparison.sets import Sets, alike, as_json
+from common.comparison.shown import save_picture, table
 from common.errors import UserError
-from common.evaluation import comparison, published
-from common.evaluation.comparison import Sets
+from common.evaluation.features import resized
 
 
 def noise(count, seed, size=8, channels=1, scale=0.4):
@@ -39,85 +45,85 @@ class Halves(Mean):
 def test_sharpness_contrast_and_brightness_of_known_pictures():
     flat = np.zeros([1, 8, 8, 1], "float32")
     checkers = ((np.indices([8, 8]).sum(axis=0) % 2) * 2 - 1).astype("float32")[None, ..., None]
-    assert comparison.sharpness(flat) == comparison.contrast(flat) == 0
+    assert sharpness(flat) == contrast(flat) == 0
     # Each pixel's four neighbours are of the other colour: the Laplacian is ±4, by reflection at the rim too.
-    assert comparison.sharpness(checkers)[0] == pytest.approx(16)
-    assert comparison.contrast(checkers)[0] == pytest.approx(127.5)
-    assert comparison.brightness(flat)[0] == pytest.approx(127.5)
-    assert comparison.brightness(checkers - 2).item() < 0  # no clipping
+    assert sharpness(checkers)[0] == pytest.approx(16)
+    assert contrast(checkers)[0] == pytest.approx(127.5)
+    assert brightness(flat)[0] == pytest.approx(127.5)
+    assert brightness(checkers - 2).item() < 0  # no clipping
 
 
 def test_pictures_are_made_alike():
     sets = Sets(noise(5, 0, 20, 3), noise(3, 1, 10), tutorial_real=noise(2, 2, 30, 3), train=noise(4, 3, 12, 3))
-    alike = comparison.alike(sets)
-    assert {kind: pictures.shape for kind, pictures in alike.each()} == {
+    made = alike(sets)
+    assert {kind: pictures.shape for kind, pictures in made.each()} == {
         "tutorial": (3, 10, 10, 1), "ours": (3, 10, 10, 1), "tutorial_real": (2, 10, 10, 1)}
-    assert alike.train.shape == (4, 10, 10, 1)
-    np.testing.assert_array_equal(alike.ours, sets.ours)
-    halved = comparison.resized(noise(1, 0, 4), (2, 2))
+    assert made.train.shape == (4, 10, 10, 1)
+    np.testing.assert_array_equal(made.ours, sets.ours)
+    halved = resized(noise(1, 0, 4), (2, 2))
     np.testing.assert_allclose(halved[0, 0, 0], noise(1, 0, 4)[0, :2, :2].mean(), atol=1e-6)
-    assert comparison.alike(Sets(noise(2, 0, 9, 3), noise(2, 0, 9, 3))).ours.shape == (2, 9, 9, 3)
+    assert alike(Sets(noise(2, 0, 9, 3), noise(2, 0, 9, 3))).ours.shape == (2, 9, 9, 3)
 
 
 def test_stretching_is_each_pictures_own():
     pictures = np.float32([[0.0, 0.5], [-1.0, -1.0]]).reshape(2, 1, 2, 1)
-    np.testing.assert_allclose(comparison.stretched(pictures).reshape(2, 2), [[-1, 1], [-1, -1]])
+    np.testing.assert_allclose(stretched(pictures).reshape(2, 2), [[-1, 1], [-1, -1]])
 
 
 def test_the_nearest_other_picture():
     pictures = np.zeros([3, 2, 2, 1], "float32")
     pictures[1], pictures[2] = 0.1, 1
-    numbers, distances = comparison.nearest(pictures, pictures, among_themselves=True)
+    numbers, distances = nearest(pictures, pictures, among_themselves=True)
     assert numbers.tolist() == [1, 0, 1]
     np.testing.assert_allclose(distances, [12.75, 12.75, 0.9 * 127.5], rtol=1e-4)
-    numbers, distances = comparison.nearest(pictures[1:], pictures)
+    numbers, distances = nearest(pictures[1:], pictures)
     assert numbers.tolist() == [1, 2] and not distances.any()
 
 
 def test_a_twin_is_not_taken_for_the_picture_itself():
     pictures = noise(20, 0, 16)
     pictures[1] = pictures[0] + 1e-4
-    numbers, distances = comparison.nearest(pictures, pictures, among_themselves=True)
+    numbers, distances = nearest(pictures, pictures, among_themselves=True)
     assert list(numbers[:2]) == [1, 0] and 0 < distances[0] < 0.1
 
 
 def test_entropy():
-    assert comparison.entropy(np.arange(8)) == pytest.approx(3)
-    assert str(comparison.entropy(np.zeros(5, int))) == "0.0"  # and not -0.0
+    assert entropy(np.arange(8)) == pytest.approx(3)
+    assert str(entropy(np.zeros(5, int))) == "0.0"  # and not -0.0
 
 
 def test_an_interval_covers_the_difference_and_narrows():
     random = np.random.RandomState(1)
-    wide = comparison.interval(random.normal(0, 1, 30), random.normal(1, 1, 30))
-    narrow = comparison.interval(random.normal(0, 1, 3000), random.normal(1, 1, 3000))
+    wide = interval(random.normal(0, 1, 30), random.normal(1, 1, 30))
+    narrow = interval(random.normal(0, 1, 3000), random.normal(1, 1, 3000))
     assert wide[0] < 1 < wide[1] and narrow[0] < 1 < narrow[1]
     assert narrow[1] - narrow[0] < (wide[1] - wide[0]) / 5
-    assert comparison.interval(np.zeros(9), np.zeros(9)) == (0, 0)
-    assert comparison.interval(np.ones(9), np.ones(9), groups=(None, np.zeros(9, int))) is None  # one group alone
+    assert interval(np.zeros(9), np.zeros(9)) == (0, 0)
+    assert interval(np.ones(9), np.ones(9), groups=(None, np.zeros(9, int))) is None  # one group alone
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 8])
 def test_few_pictures_hardly_ever_differ_by_chance(count):
     random = np.random.RandomState(0)
-    verdicts = [comparison.verdict(comparison.interval(*random.normal(size=[2, count])), count) for _ in range(200)]
+    verdicts = [verdict(interval(*random.normal(size=[2, count])), count) for _ in range(200)]
     assert verdicts.count("differs") <= 8  # of 200, where 2 are promised
 
 
 def test_twins_tell_one_thing_together():
     """Sixteen pictures, eight times each, are no more than sixteen."""
     few, many = noise(16, 0), noise(128, 1)
-    groups = comparison.twin_groups(few[np.arange(128) % 16] + noise(128, 2, scale=0.01), 20)
+    groups = twin_groups(few[np.arange(128) % 16] + noise(128, 2, scale=0.01), 20)
     assert len(set(groups)) == 16 and all(len(set(groups[first::16])) == 1 for first in range(16))
-    assert len(set(comparison.twin_groups(many, 20))) == 128
+    assert len(set(twin_groups(many, 20))) == 128
     random = np.random.RandomState(3)
     once, others = random.normal(size=16), random.normal(size=128)
-    wide, narrow = (np.ptp(comparison.interval(once[np.arange(128) % 16], others, groups=(each, None)))
+    wide, narrow = (np.ptp(interval(once[np.arange(128) % 16], others, groups=(each, None)))
                     for each in (groups, None))
     assert wide > 2 * narrow
-    by_sixteen = np.ptp(comparison.interval(once, others))
+    by_sixteen = np.ptp(interval(once, others))
     assert wide == pytest.approx(by_sixteen, rel=0.1)
-    other = comparison.interval(once[np.arange(128) % 16], others, np.median, (groups, None))
-    assert np.ptp(other) > 2 * np.ptp(comparison.interval(once[np.arange(128) % 16], others, np.median))
+    other = interval(once[np.arange(128) % 16], others, np.median, (groups, None))
+    assert np.ptp(other) > 2 * np.ptp(interval(once[np.arange(128) % 16], others, np.median))
 
 
 def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
@@ -155,7 +161,7 @@ def test_no_twins_in_a_few_pictures_are_not_none_for_certain():
 
 
 def rows(sets, features=None, **options):
-    return {row.name.partition(" (")[0]: row for row in comparison.picture_rows(sets, features or Halves(), **options)}
+    return {row.name.partition(" (")[0]: row for row in picture_rows(sets, features or Halves(), **options)}
 
 
 def test_pictures_of_one_kind_hardly_ever_differ():
@@ -228,12 +234,12 @@ def test_the_books_losses_beside_the_published_ones():
     metrics = batches(300, **{"D-Loss": 1.16, "DG-Loss": 0.5})
     for number, line in enumerate(metrics):
         line["D-Loss"] += 0.01 * (-1) ** number
-    d, g = comparison.loss_rows(config, metrics)
+    d, g = loss_rows(config, metrics)
     assert d.tutorial == 1.1586 and d.ours == metrics[-1]["D-Loss"] and "differs" not in d.verdict
     assert g.tutorial == 0.6668 and g.ours == 0.5 and g.verdict == "differs"
     assert "epoch 2, batch 99" in d.note
     for other in ({"options": {"fix": ["max_pool"]}}, {"dataset": {"name": "digits"}}):  # nothing to hold them against
-        assert list(comparison.loss_rows(config | other, metrics)) == []
+        assert list(loss_rows(config | other, metrics)) == []
 
 
 def test_an_epoch_that_has_just_begun_differs_no_more_than_another():
@@ -242,15 +248,15 @@ def test_an_epoch_that_has_just_begun_differs_no_more_than_another():
     metrics = [{"epoch": step // 468, "batch": step % 468, "D-Loss": d, "DG-Loss": g}
                for step, (d, g) in enumerate(losses)]
     config = {"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}
-    assert [row.verdict for row in comparison.loss_rows(config, metrics)] == 2 * [
+    assert [row.verdict for row in loss_rows(config, metrics)] == 2 * [
         "within what the last 461 batches show"]
-    assert [row.verdict for row in comparison.loss_rows(config, metrics[:3])] == 2 * ["3 batches are too few to tell"]
+    assert [row.verdict for row in loss_rows(config, metrics[:3])] == 2 * ["3 batches are too few to tell"]
 
 
 def test_the_same_batch_of_the_same_epoch_is_taken():
     metrics = [{"epoch": epoch, "batch": batch, "D-Loss": epoch + batch / 1000, "DG-Loss": 0.6}
                for epoch in (18, 19, 20) for batch in range(468)]
-    d, _ = comparison.loss_rows({"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}, metrics)
+    d, _ = loss_rows({"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}, metrics)
     assert d.ours == pytest.approx(19.46)
 
 
@@ -258,11 +264,11 @@ def test_the_same_batch_of_the_same_epoch_is_taken():
 def test_continuous_evaluation(g, verdict):
     metrics = batches(468, **{"D-Loss": 1.161403, "DG-Loss": g - 0.01, "DG-Loss first": g + 0.01})
     config = {"recipe": "book", "options": {"enable_ce": True, "batch_size": 128}, "dataset": {"name": "MNIST"}}
-    d, row = comparison.loss_rows(config, metrics)
+    d, row = loss_rows(config, metrics)
     assert d.verdict.startswith("within") and row.verdict.startswith(verdict) and row.ours == pytest.approx(g)
-    assert not list(comparison.loss_rows(config, metrics[:100]))  # its mean is of the whole epoch
+    assert not list(loss_rows(config, metrics[:100]))  # its mean is of the whole epoch
     config["options"]["batch_size"] = 64
-    assert not list(comparison.loss_rows(config, metrics))
+    assert not list(loss_rows(config, metrics))
 
 
 def test_losses_of_the_faces_after_they_settle():
@@ -270,23 +276,23 @@ def test_losses_of_the_faces_after_they_settle():
     metrics = batches(300, **{"D-Loss": 0.0, "G-Loss": 38.0}) + [
         {"epoch": 3, "batch": n, "D-Loss": 0.01 * n, "G-Loss": 4 + 0.02 * n} for n in range(100)]
     metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5
-    highest, fallen, g, d = comparison.loss_rows(config, metrics)
+    highest, fallen, g, d = loss_rows(config, metrics)
     assert (highest.tutorial, highest.ours) == (39.0, 39.5)
     assert (fallen.tutorial, fallen.ours) == (300, 296)  # from there on most of ten are low
     assert g.ours == pytest.approx(4.99) and g.verdict.startswith("within")
     assert d.ours == pytest.approx(0.495)
-    assert [row.ours for row in comparison.loss_rows(config, metrics[:300])] == [39.5, "not in 300"]
+    assert [row.ours for row in loss_rows(config, metrics[:300])] == [39.5, "not in 300"]
     metrics[390]["G-Loss"] = 60.0  # one spike long after
-    assert next(row for row in comparison.loss_rows(config, metrics) if "until" in row.name).ours == 296
+    assert next(row for row in loss_rows(config, metrics) if "until" in row.name).ours == 296
     low = batches(20, **{"D-Loss": 0.0, "G-Loss": 3.0})
-    assert [row.ours for row in comparison.loss_rows(config, low)] == [3.0, "never above it"]
-    assert list(comparison.loss_rows({"recipe": "cgan", "options": {}, "dataset": {"name": "MNIST"}}, metrics)) == []
+    assert [row.ours for row in loss_rows(config, low)] == [3.0, "never above it"]
+    assert list(loss_rows({"recipe": "cgan", "options": {}, "dataset": {"name": "MNIST"}}, metrics)) == []
 
 
 def test_table_and_json_say_the_same():
-    found = list(comparison.picture_rows(Sets(noise(12, 0), noise(12, 1), noise(12, 2)), Halves()))
-    text = "\n".join(comparison.table(found))
-    for row in json.loads(json.dumps(comparison.as_json(found))):
+    found = list(picture_rows(Sets(noise(12, 0), noise(12, 1), noise(12, 2)), Halves()))
+    text = "\n".join(table(found))
+    for row in json.loads(json.dumps(as_json(found))):
         assert row["name"] in text and row["verdict"] in text
         if not isinstance(row["ours"], str):
             assert f"{row['ours']:.4g}" in text
@@ -297,7 +303,7 @@ def test_the_picture_shows_every_panel(tmp_path):
     panels = [("one", noise(5, 0)), ("two", noise(70, 1, 10, 3)), ("three", noise(64, 2))]
     sizes = []
     for count in (1, 3):
-        comparison.save_picture(tmp_path / "comparison.png", panels[:count])
+        save_picture(tmp_path / "comparison.png", panels[:count])
         with Image.open(tmp_path / "comparison.png") as image:
             sizes.append(image.size)
     assert sizes[1][0] > 2.5 * sizes[0][0]

@@ -1,0 +1,127 @@
+"""From what a user names to the table and the pictures: a run or any pictures beside the tutorial's or any others."""
+
+import sys
+
+from common.comparison import figures
+from common.comparison.loss_rows import loss_rows
+from common.comparison.picture_rows import picture_rows
+from common.comparison.pixels import stretched
+from common.comparison.sets import Sets, alike, as_json
+from common.comparison.shown import save_picture
+from common.errors import UserError
+from common.files import write_json
+from common.training.run_folder import read_lines, understood
+
+REAL = 1000  # real pictures that the others are compared with
+MEMORY = 400_000_000  # bytes of training pictures that the nearest are looked for in
+SIDE = 28  # pixels that the classifier is made for
+
+
+def generated(path, rows=None, columns=None):
+    """`figures.Shown` of a figure or folder that has generated pictures.
+
+    Raises:
+        UserError: it has none, or see `figures.read`.
+    """
+    shown = figures.read(path, rows, columns)
+    if shown.generated is None:
+        raise UserError(f"{path} shows real pictures only; name the figure of generated ones, or the folder of both")
+    return shown
+
+
+def sets_of_run(trained, tutorial, checkpoint, seed, data_dir, at):
+    """The tutorial's pictures, as many of a run, and those of its data set.
+
+    Args:
+        trained: `tools.trained.Trained`.
+        tutorial: `figures.Shown`.
+        checkpoint: path of one of the run's; the newest when None.
+        seed: of the noise.
+        data_dir: where the run's data lie now, if no longer where they were.
+        at: called with a few words before each piece of work.
+    """
+    at("drawing")
+    ours = trained.sample(len(tutorial.generated), seed, checkpoint)[0]
+    at("reading the data")
+    real, held_out, train = real_pictures(trained, max(2, MEMORY // ours[0].nbytes), data_dir)
+    return Sets(tutorial.generated, ours, tutorial.real, real, train, held_out)
+
+
+def real_pictures(trained, most, data_dir):
+    """(real pictures, whether they were kept from the training, up to ``most`` of those of the training).
+
+    Nothing of these, and a note, when the data are gone.
+    """
+    from common.data.datasets import NotThere
+
+    pictures = trained.config["dataset"]["pictures"]
+    if most < pictures:
+        print(f"note: the nearest training pictures are looked for among {most} of {pictures}, drawn at random",
+              file=sys.stderr)
+    try:
+        train, _ = trained.real("train", most if most < pictures else None)
+    except UserError as error:
+        if data_dir:
+            raise
+        print(f"note: compared without real pictures: {error}", file=sys.stderr)
+        return None, False, None
+    try:
+        return trained.real("test", REAL)[0], True, train
+    except NotThere:
+        return trained.real("train", REAL)[0], False, train
+
+
+def suitable(sets, classifier):
+    """The features of pictures that no run tells about: of grey ones a classifier's, by its name."""
+    if all(pictures.shape[3] == 3 for _, pictures in sets.each()):
+        from common.evaluation.features import HogColour
+
+        return HogColour()
+    from common.backend import runtime
+
+    runtime.prepare()
+
+    from common.evaluation.classifier import Classifier
+
+    return Classifier.load(classifier)
+
+
+def compared(sets, features, note, stretch, at):
+    """The rows about pictures.
+
+    Args:
+        sets: `Sets`.
+        features: what describes the pictures.
+        note: what became of the tutorial's pixels.
+        stretch: bring each picture to its own range, as those published were.
+        at: called with a few words after each row.
+
+    Returns:
+        (rows, the numbers of the nearest training picture of each of ours).
+    """
+    sets = alike(sets, (SIDE, SIDE) if hasattr(features, "probabilities") else None)
+    height, width = sets.tutorial.shape[1:3]
+    note = f"{note + '; ' if note else ''}all compared at {width}×{height}"
+    if stretch:
+        sets = sets.changed(stretched)
+        note += ", each picture stretched over its own range"
+    rows, numbers = [], []
+    for row in picture_rows(sets, features, note, numbers):
+        rows.append(row)
+        at(row.name)
+    return rows, numbers
+
+
+def losses(trained):
+    """The rows about a run's losses."""
+    path = trained.path / "metrics.jsonl"
+    with understood(path):
+        return list(loss_rows(trained.config, read_lines(path)))
+
+
+def save(output, rows, sets, numbers):
+    """Write ``comparison.png`` and ``comparison.json`` into a folder."""
+    panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", sets.tutorial),
+              ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
+    save_picture(output / "comparison.png", [panel for panel in panels if panel[1] is not None])
+    write_json(output / "comparison.json", as_json(rows))

@@ -1,0 +1,151 @@
+"""The pictures of a figure or of a folder, as a user names them: the tutorials' figures, a run's, any other."""
+
+import io
+import re
+from dataclasses import dataclass, replace
+
+import numpy as np
+from PIL import Image
+
+from common.comparison.cutting import NoGrid, cut, without_colour
+from common.data.batches import spread
+from common.data.folders import SUFFIXES, pictures_in
+from common.data.picture import BadPicture, read_file, read_image
+from common.errors import UserError
+from common.files import expanded
+from common.recipe import Layout
+from common.training.run_folder import read_config
+
+MOST_PIXELS = 1 << 24  # of a figure; the largest that the project draws has 1.4 million
+MOST_FILES = 2000  # pictures that are read from a folder
+MOST_BYTES = 100_000_000  # of them all, a byte a colour and pixel
+
+BOOK = Layout(16, 16, (28, 28), gap=1, real=0.5)
+PUBLISHED = {  # by file name
+    "dcgan_demo.png": BOOK,
+    "DCGAN_demo.png": BOOK,  # this and the next: of the book's older relative, 121 pictures of each kind
+    "conditionalGAN_demo.png": BOOK,
+    "face_image1.jpeg": Layout(10, 10, real=1.0),
+    "face_image2.jpeg": Layout(10, 10),
+}
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The pictures of a figure, or of a folder.
+
+    Attributes:
+        real, generated: float32 [n, H, W, C] in [-1, 1], C 1 or 3; None where there are none.
+        note: what became of their pixels on the way, in a few words; may be empty.
+    """
+
+    real: np.ndarray | None
+    generated: np.ndarray | None
+    note: str = ""
+
+
+def read(path, rows=None, columns=None):
+    """The pictures of a figure, of a folder with a tutorial's figures, or of a folder of single pictures.
+
+    Args:
+        path: of the file or folder.
+        rows, columns: of the figure's grid, where they are known.
+
+    Returns:
+        `Shown`.
+
+    Raises:
+        UserError: no such thing; no picture, or too large a one; a figure that cannot be cut; pictures of
+            several sizes.
+    """
+    path = expanded(path)
+    if not path.is_dir():
+        return _read_figure(path, rows, columns)
+    found = [path / name for name in PUBLISHED if (path / name).is_file()]
+    if not found:
+        return Shown(None, _read_singles(path))
+    shown = [_read_figure(file, rows, columns) for file in found]
+    real = [each.real for each in shown if each.real is not None]
+    generated = [each.generated for each in shown if each.generated is not None]
+    if len(real) > 1 or len(generated) > 1:
+        raise UserError(f"{path} holds several figures: {', '.join(file.name for file in found)}; name one of them")
+    return Shown(*(kind[0] if kind else None for kind in (real, generated)), shown[0].note)
+
+
+def _read_figure(path, rows, columns):
+    """`Shown` of one figure."""
+    layout = PUBLISHED.get(path.name) or _of_run(path)
+    smoothed = ", smoothed by matplotlib" * (path.name not in PUBLISHED and layout.cell is not None)
+    if path.name not in PUBLISHED:
+        layout = replace(layout, rows=rows or layout.rows, columns=columns or layout.columns)
+    pixels = read_pixels(path)
+    try:
+        cells, size = cut(pixels, layout)
+    except NoGrid as reason:
+        raise UserError(f"{path} cannot be cut into its pictures: {reason}; "
+                        "name a grid with gaps of one colour, or a folder of single pictures") from None
+    pictures = cells.astype("float32") / 127.5 - 1
+    note = f"cells of {size[1]}×{size[0]} pixels" + ", JPEG" * (path.suffix.lower() in (".jpg", ".jpeg"))
+    if layout.cell and layout.cell != size:
+        note += f", brought back to {layout.cell[1]}×{layout.cell[0]}{smoothed}"
+    real = round(layout.real * len(pictures))
+    return Shown(pictures[:real] if real else None, pictures[real:] if real < len(pictures) else None, note)
+
+
+def _of_run(path):
+    """`Layout` of a picture that a run has saved beside its ``config.json``; an empty one for any other."""
+    if not re.fullmatch(r"\d{4,}_\d{4,}\.png", path.name) or not (path.parent / "config.json").is_file():
+        return Layout()
+    config = read_config(path.parent)
+    height, width = config["dataset"].get("shape", [28, 28, 1])[:2]
+    return {
+        "book": Layout(cell=(28, 28), real=0.5),
+        "note6": Layout(cell=(28, 28)),
+        "cgan": Layout(cell=(height, width)),
+        "dcgan_face": Layout(cell=(64, 64), gap=6),
+    }.get(config["recipe"], Layout())
+
+
+def read_pixels(path):
+    """A picture file as uint8 [H, W, 3], whatever its mode; transparent pixels are white.
+
+    Raises:
+        UserError: it is not there, no picture, damaged, or larger than `MOST_PIXELS`.
+    """
+    try:
+        data = read_file(path)
+        with Image.open(io.BytesIO(data)) as image:
+            width, height = image.size
+        if width * height > MOST_PIXELS:
+            raise BadPicture(f"{width}×{height} pixels, {MOST_PIXELS} are the most")
+        return np.asarray(read_image(data))
+    except FileNotFoundError:
+        raise UserError(f"there is no picture and no folder {str(path)!r}; check the name") from None
+    except (BadPicture, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0]
+        if "cannot identify" in reason:
+            reason = "it is no picture"
+        raise UserError(f"cannot read {path}: {reason}; name a figure, or a folder of pictures") from None
+
+
+def _read_singles(folder):
+    """The pictures of a folder, one a file, evenly spread ones of very many: float32 [n, H, W, C] in [-1, 1].
+
+    Of a folder that ``generate.py`` has written, the single pictures and not their grid.
+    """
+    if (folder / "config.json").is_file():
+        raise UserError(f"{folder} is the folder of a run; name it with --run, or one of its pictures")
+    files = pictures_in(folder)
+    files = [file for file in files if file.name.startswith("generated_")] or files
+    if not files:
+        raise UserError(f"{folder} holds no pictures ({', '.join(sorted(SUFFIXES))}); name another folder")
+    pictures = [read_pixels(files[0])]
+    most = min(MOST_FILES, max(2, MOST_BYTES // pictures[0].nbytes))
+    files = [files[i] for i in spread(len(files), most)]
+    for file in files[1:]:
+        pixels = read_pixels(file)
+        if pixels.shape != pictures[0].shape:
+            raise UserError(f"pictures of several sizes in {folder}: {files[0].name} and {file.name}; "
+                            "leave those of one size, or name one figure")
+        pictures.append(pixels)
+    return without_colour(np.stack(pictures)).astype("float32") / 127.5 - 1

@@ -1,0 +1,182 @@
+"""The rows of the table that compare pictures.
+
+Each row compares one number. Unless its note says otherwise, it calls a difference only where the 99 %
+interval of the difference leaves 0 out: among a hundred rows on pictures of one kind, about one does so by chance.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+
+from common.comparison.chance import LEVEL, entropy, interval, no_difference, twin_groups, verdict
+from common.comparison.pixels import (
+    TWINS_SIDE,
+    brightness,
+    contrast,
+    nearest,
+    sharpness,
+    small,
+    twin_distance,
+)
+from common.comparison.sets import Row
+from common.errors import UserError
+
+
+def picture_rows(sets, features, note="", numbers=None):
+    """All rows about the pictures, one after another.
+
+    Args:
+        sets: see `alike`.
+        features: what describes the pictures; a `Classifier` gives the rows about classes too.
+        note: on the tutorial's pixels.
+        numbers: a list that the nearest training picture of each of ours goes into.
+
+    Raises:
+        UserError: too few pictures.
+    """
+    if min(len(sets.tutorial), len(sets.ours)) < 2:
+        raise UserError("one picture alone cannot be compared; name a figure or a folder of several")
+    limit = twin_distance(getattr(sets, sets.reference), len(sets.tutorial))
+    sets = replace(sets, groups=twin_groups(sets.tutorial, limit))
+    yield from sharpness_rows(sets, note)
+    yield mean_row("contrast (standard deviation of 0 … 255)", sets, contrast)
+    yield mean_row("brightness (mean of 0 … 255)", sets, brightness)
+    if hasattr(features, "probabilities"):
+        yield from class_rows(sets, features)
+    try:
+        yield kernel_row(sets, features)
+    except UserError as error:  # too few pictures
+        yield Row("KID", None, None, verdict=f"not measured: {error}")
+    yield twins_row(sets, limit)
+    if sets.train is not None:
+        yield memory_row(sets, [] if numbers is None else numbers)
+
+
+def mean_row(name, sets, measure, note=""):
+    """The row of a number that each picture has of its own."""
+    return row_of_values(name, {kind: measure(pictures) for kind, pictures in sets.each()}, sets.groups, note)
+
+
+def row_of_values(name, values, groups, note=""):
+    """The row of the means of values [n] a kind of pictures; ``groups`` as in `Sets`."""
+    bounds = interval(values["tutorial"], values["ours"], groups=(groups, None))
+    return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
+               verdict=verdict(bounds, len(values["tutorial"])), note=note)
+
+
+def sharpness_rows(sets, note):
+    """Sharpness, and its share of that of real pictures, which went the same way through sizes and formats."""
+    yield mean_row("sharpness (variance of the Laplacian)", sets, sharpness, note)
+    if sets.real is not None and sets.tutorial_real is not None:
+        both = [np.stack([sharpness(made), sharpness(real)[:len(made)]], axis=1) if len(real) >= len(made) else None
+                for made, real in ((sets.tutorial, sets.tutorial_real), (sets.ours, sets.real))]
+        if both[0] is None or both[1] is None:
+            return
+        share = lambda values: values[:, 0].mean() / values[:, 1].mean()  # noqa: E731
+        bounds = interval(*both, share, (sets.groups, None))
+        yield Row("sharpness, ÷ real pictures'", float(share(both[0])), float(share(both[1])), bounds,
+                  verdict(bounds, len(sets.tutorial)), 1.0, 1.0)
+
+
+def class_rows(sets, classifier):
+    """What a classifier sees: how surely, and how evenly its classes come."""
+    seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
+    yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
+                        sets.groups)
+
+    picks = sets.picks
+    count = len(picks["tutorial"])
+    found = {kind: each[picks.get(kind, slice(count))].argmax(axis=1) for kind, each in seen.items()}
+    bounds = interval(found["tutorial"], found["ours"], entropy)
+    yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
+              **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
+              verdict=verdict(bounds, count), note=without_twins(sets))
+
+    from scipy.stats import chi2_contingency
+
+    counts = {kind: np.bincount(each, minlength=len(classifier.labels)) for kind, each in found.items()}
+    table = np.stack([counts["tutorial"], counts["ours"]])
+    chance = chi2_contingency(table[:, table.any(axis=0)]).pvalue if table.any(axis=0).sum() > 1 else 1.0
+    yield Row("pictures a class, " + " ".join(classifier.labels),
+              **{kind: " ".join(map(str, each)) for kind, each in counts.items()},
+              verdict="differs" if chance < 1 - LEVEL else no_difference(count),
+              note=joined(f"χ² test: by chance in {chance:.2g} of all cases", without_twins(sets)))
+
+
+def joined(*notes):
+    """Notes as one; empty ones are left out."""
+    return "; ".join(filter(None, notes))
+
+
+def without_twins(sets):
+    """The note of a row about `Sets.single`, where that leaves some out."""
+    count = len(sets.picks["tutorial"])
+    return f"of the tutorial's {len(sets.tutorial)} {count} without their twins" if count < len(sets.tutorial) else ""
+
+
+def kernel_row(sets, features):
+    """KID of each kind to real pictures; different where the intervals of 95 % do not touch.
+
+    Without real pictures, of ours to the tutorial's; different where the interval of 95 % lies above 0.
+    """
+    from common.evaluation.metrics import kernel_distance
+
+    notes = ("" if hasattr(features, "probabilities") else
+             "these features see edges and coarse colours, not whether a face is one", without_twins(sets))
+    reference, sets = sets.reference, sets.single
+    found = {kind: features.features(pictures) for kind, pictures in sets.each()}
+    known = found[reference]
+    if reference == "tutorial":
+        value, low, high = kernel_distance(found["ours"], known, np.random.RandomState(0))
+        return Row(f"KID of ours to the tutorial's ({features.name})", None, value,
+                   verdict="differs" if low > 0 else no_difference(len(sets.tutorial)),
+                   note=joined(f"95 % interval {low:.3g} … {high:.3g}", *notes))
+    kid = {kind: kernel_distance(each, known, np.random.RandomState(0)) for kind, each in found.items()
+           if each is not known}
+    (_, *tutorial), (_, *ours) = kid["tutorial"], kid["ours"]
+    apart = tutorial[1] < ours[0] or ours[1] < tutorial[0]
+    return Row(f"KID to {len(known)} real pictures ({features.name})",
+               **{kind: each[0] for kind, each in kid.items()},
+               interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
+               verdict="differs" if apart else no_difference(len(sets.tutorial)),
+               note=joined("95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours),
+                           *notes))
+
+
+def twins_row(sets, limit):
+    """The share of pictures that have a twin in their own set.
+
+    Its interval is of a picture more with a twin and one more without on each side, else a share of none or
+    all would pass for certain.
+    """
+    def has_twin(pictures):
+        pictures = small(pictures[:len(sets.tutorial)])  # the more there are, the nearer is the nearest
+        if len(pictures) == 1:
+            return np.zeros(1)
+        return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
+
+    values = {kind: has_twin(pictures) for kind, pictures in sets.each()}
+    groups = sets.groups, twin_groups(sets.ours, limit)
+    whose = "the tutorial's" if sets.reference == "tutorial" else "as many real pictures"
+    bounds = interval(*(np.append(values[kind], [0, 1]) for kind in ("tutorial", "ours")),
+                      groups=[np.append(group, group.max() + [1, 2]) for group in groups])
+    return Row("share of pictures with a twin", **{kind: float(each.mean()) for kind, each in values.items()},
+               interval=bounds, verdict=verdict(bounds, len(sets.tutorial)),
+               note=f"a twin is nearer than 1 % of {whose} have: RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}")
+
+
+def memory_row(sets, numbers):
+    """How far the nearest training picture is; appends its number for each of ours to ``numbers``."""
+    values = {}
+    for kind, pictures in sets.each():
+        known = kind == "real" and not sets.held_out  # these are training pictures themselves
+        found, values[kind] = nearest(pictures[:len(sets.tutorial)], sets.train, known)
+        if kind == "ours":
+            numbers.extend(found)
+    low, high = interval(values["real"], values["ours"]) or (-np.inf, np.inf)
+    ours = ("nearer to the training pictures than" if high < 0 else
+            "farther from the training pictures than" if low > 0 else "as far from the training pictures as")
+    others = "real ones kept from it" if sets.held_out else "these from each other"
+    return row_of_values("distance to the nearest training picture", values, sets.groups,
+                         f"ours are {ours} {others}; RMS of 0 … 255, "
+                         f"among {len(sets.train)} pictures")

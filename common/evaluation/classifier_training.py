@@ -1,0 +1,144 @@
+"""Training the small classifier that runs are judged by."""
+
+import json
+import sys
+
+import numpy as np
+
+from common.data import datasets
+from common.data.batches import Batches, scale
+from common.errors import UserError
+from common.files import expanded, replacing
+
+EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}
+BATCH_SIZE = 128
+RATE = 2e-3  # Adam's highest, from which it falls to 0 along a cosine
+SHIFT = 2  # pixels that a training picture is moved by at the most, at random
+TENTH = 10
+UNEVEN = 0.5  # of a class's even share: with fewer pictures of the rarest, frequent ones would be guessed too often
+
+
+def split(dataset, data_dir):
+    """Pictures to train on and to test with.
+
+    Returns:
+        ((images, labels), (images, labels), the classes' names, how they were parted in words); images uint8.
+    """
+    train = datasets.load(dataset, data_dir, "train")
+    if train.labels is None:
+        raise UserError(f"{train.name} in {train.source} has no labels; put their file beside the images")
+    one_file = expanded(data_dir or "").is_file()  # one part of EMNIST, all of it in ``train``
+    test = train if one_file else datasets.load(dataset, data_dir, "test")
+    if test.labels is not None and test.checksum != train.checksum and test.classes == train.classes:
+        parts = (train.images, train.labels), (test.images, test.labels)
+        return *parts, train.classes, f"trained on {train.name} train, tested on its test part"
+
+    tested = np.arange(len(train.images)) % TENTH == TENTH - 1
+    parts = ((train.images[chosen], train.labels[chosen]) for chosen in (~tested, tested))
+    return *parts, train.classes, f"every tenth picture of {train.name} tested, trained on the others"
+
+
+def fit(pictures, classes, epochs, seed):
+    """Train a network.
+
+    Args:
+        pictures: (uint8 [N, 28, 28], labels [N]).
+        classes: how many.
+        epochs, seed: the same seed makes the same weights, on one machine with one number of threads.
+
+    Returns:
+        `common.evaluation.classifier.Network`.
+    """
+    import paddle
+    from tqdm import tqdm
+
+    from common.evaluation.classifier import SIDE, Network
+
+    paddle.seed(seed)
+    random = np.random.RandomState(seed)
+    batches = Batches(*pictures[:1], BATCH_SIZE, shuffle=len(pictures[0]), seed=seed, labels=pictures[1])
+    network = Network(classes)
+    rate = paddle.optimizer.lr.CosineAnnealingDecay(RATE, epochs * len(batches))
+    adam = paddle.optimizer.Adam(rate, parameters=network.parameters())
+    progress = tqdm(total=epochs * len(batches), disable=not sys.stderr.isatty(), unit="batch", leave=False)
+    for epoch in range(epochs):
+        losses = []
+        for images, labels in batches.epoch(epoch):
+            images = shifted(images.reshape([-1, SIDE, SIDE]), random)
+            _, logits = network(paddle.to_tensor(images[:, None]))
+            loss = paddle.nn.functional.cross_entropy(logits, paddle.to_tensor(labels.astype("int64")))
+            loss.backward()
+            adam.step()
+            adam.clear_grad()
+            rate.step()
+            losses.append(float(loss))
+            progress.update()
+        progress.clear()
+        print(f"epoch {epoch + 1} of {epochs}: loss {np.mean(losses):.4f}", flush=True)
+    progress.close()
+    return network
+
+
+def even(arrays, shares):
+    """Take the classes' frequencies out of the last layer: logits less their logarithms (Menon et al. 2021).
+
+    EMNIST's rarest letter would never be recognised otherwise, beside a frequent one of nearly the same look.
+    """
+    bias, shares = arrays["logits.bias"], np.maximum(shares, shares[shares > 0].min())
+    arrays["logits.bias"] = (bias.astype("float32") - np.log(shares)).astype(bias.dtype)
+
+
+def shifted(images, random):
+    """The pictures [B, 28, 28], each moved by up to `SHIFT` pixels each way; -1, which is black, comes in."""
+    side = images.shape[1]
+    padded = np.pad(images, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)], constant_values=-1)
+    rows, columns = (random.randint(0, 2 * SHIFT + 1, len(images))[:, None] + np.arange(side) for _ in range(2))
+    return padded[np.arange(len(images))[:, None, None], rows[:, :, None], columns[:, None]]
+
+
+def save(path, arrays, record):
+    """Write the weights as safetensors, with the record in the header."""
+    from safetensors.numpy import save_file
+
+    with replacing(path) as temporary:
+        save_file(arrays, temporary, {"record": json.dumps(record, ensure_ascii=False)})
+
+
+def train(dataset, data_dir, epochs, seed):
+    """Train and test a classifier.
+
+    Args:
+        dataset, data_dir: see `split`.
+        epochs, seed: see `fit`.
+
+    Returns:
+        (arrays, record): the weights, float16, and what the file says about them.
+
+    Raises:
+        UserError: the data are missing or have no labels.
+    """
+    from common.backend import runtime
+    from common.evaluation.classifier import Classifier
+    from common.evaluation.metrics import label_agreement
+
+    pictures, test, classes, protocol = split(dataset, data_dir)
+    runtime.prepare()
+    network = fit(pictures, len(classes), epochs, seed)
+    arrays = {name: value.numpy().astype("float16") for name, value in network.state_dict().items()}
+    shares = np.bincount(pictures[1], minlength=len(classes)) / len(pictures[1])
+    if shares.min() < UNEVEN / len(classes):
+        even(arrays, shares)
+        protocol += "; as for classes that are all equally frequent"
+    for name, value in network.state_dict().items():  # what is tested is what is kept
+        value.set_value(arrays[name].astype("float32"))
+    classifier = Classifier(network, dataset, {"accuracy": None, "labels": classes})
+    found = classifier.probabilities(scale(test[0])).argmax(1)
+    accuracy, recall = label_agreement(test[1], found, len(classes))
+    return arrays, {
+        "dataset": dataset, "protocol": protocol, "accuracy": round(accuracy, 6),
+        "balanced_accuracy": round(float(np.nanmean(recall)), 6),
+        "recall": [round(float(value), 4) for value in recall], "labels": list(classes),
+        "pictures": {"train": len(pictures[0]), "test": len(test[0])},
+        "epochs": epochs, "batch_size": BATCH_SIZE, "seed": seed,
+        "command": f"python tools/train_classifier.py --dataset {dataset} --epochs {epochs} --seed {seed}",
+        **runtime.describe()}

@@ -1,0 +1,105 @@
+"""Curves over iterations, as SVG."""
+
+from html import escape
+
+import numpy as np
+from matplotlib.ticker import LogLocator, MaxNLocator
+
+from common.data.batches import spread
+
+COLOURS = 8
+WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; it is stretched to the room that there is
+
+
+def chart(title, curves, kind="raw"):
+    """Curves over iterations. The lines are SVG, all text is HTML, so that it stays legible on a narrow screen.
+
+    Args:
+        title: as HTML.
+        curves: [(label, number of its colour, steps, values)].
+        kind: "raw": every value, thin, and the moving mean; "means": the moving mean alone; "dots": the values marked.
+    """
+    curves = [curve for curve in curves if len(curve[2])]
+    if not curves:
+        return ""
+    dots = kind == "dots"
+    fronts = [(x, y) if dots else smooth(x, y) for _, _, x, y in curves]
+    values = np.concatenate([y for *_, y in (fronts if kind == "means" else curves)])
+    low, high = values.min(), values.max()
+    if not dots:  # a few values far away shall not flatten all others
+        first, last = np.percentile(values, [1, 99])
+        low, high = max(low, 1.5 * first - 0.5 * last), min(high, 1.5 * last - 0.5 * first)
+    beyond = np.count_nonzero((values < low) | (values > high))
+    log = dots and low > 0 and high > max(1, 20 * low)  # but shares of one stay linear
+    scale = np.log10 if log else np.asarray
+    low, high = scale(low), scale(high)
+    pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    low, high = low - pad, high + pad
+    left, right = min(x[0] for _, _, x, _ in curves), max(x[-1] for _, _, x, _ in curves)
+    right = max(right, left + 1)
+
+    def across(x):
+        return (x - left) / (right - left)
+
+    def down(y):
+        return np.clip((high - scale(y)) / (high - low), -1, 2)  # a little beyond, for the slope at the edge
+
+    def path(name, number, x, y):
+        # A line of no length with round ends is a dot, which stays round however the chart is stretched.
+        form = "M{:.1f},{:.1f}h0" if name == "dots" else "L{:.1f},{:.1f}"
+        data = "".join(form.format(*each) for each in zip(across(x) * WIDTH, down(y) * HEIGHT, strict=True))
+        return f'<path class="{name}{dashed(number)}" style="{colour(number)}" d="M{data[1:]}"/>'
+
+    ticks = LogLocator(subs=(1, 2, 5)) if log else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+    limits = (10 ** low, 10 ** high) if log else (low, high)
+    ticks = [tick for tick in ticks.tick_values(*limits) if limits[0] <= tick <= limits[1]]
+    lines = ['<path class="grid" d="' + "".join(f"M0,{down(tick) * HEIGHT:.1f}h{WIDTH}" for tick in ticks) + '"/>']
+    if dots:
+        lines += [path("dots", number, x, y) for _, number, x, y in curves]
+    elif kind == "raw":
+        lines += [path("raw", number, *thinned(x, y)) for _, number, x, y in curves]
+    lines += [path("curve", number, *front) for (_, number, *_), front in zip(curves, fronts, strict=True)]
+    text = [f'<span class="y" style="top:{down(tick):.2%}">{tick:.6g}</span>' for tick in ticks]
+    text += [f'<span class="x" style="left:{across(tick):.2%}">{tick:,.0f}</span>'
+             for tick in MaxNLocator(5, integer=True).tick_values(left, right) if left <= tick <= right]
+    whole = ' class="whole"' if dots else ""  # dots at the edge too
+    legend = "".join(f'<span class="legend{dashed(number)}" style="{colour(number)}">{escape(label)}</span>'
+                     for label, number, *_ in curves if escape(label) != title or len(curves) > 1)
+    legend += f'<span class="beyond">({beyond:,} outside the range)</span>' if beyond else ""
+    told = "; ".join(f"{label} from {y[0]:.4g} to {y[-1]:.4g}"
+                     for (label, *_), (_, y) in zip(curves, fronts, strict=True))
+    return (f'<figure class="chart"><figcaption><b>{title}</b>{legend}</figcaption>\n<div class="plot">'
+            f'<svg{whole} viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
+            f'aria-label="{title}: {escape(told)}">\n' + "\n".join(lines) + "\n</svg>" + "".join(text)
+            + '<span class="xlabel">iteration</span></div></figure>')
+
+
+def colour(number):
+    """The style of a curve's colour, which the page has for light and for dark."""
+    return f"--colour:var(--c{number % COLOURS})"
+
+
+def dashed(number):
+    """The class of a curve whose colour is taken already."""
+    return " dashed" if number >= COLOURS else ""
+
+
+def smooth(x, y, most=300):
+    """A moving mean over a fortieth of the curve, at so many points; a short curve as it is."""
+    window = len(y) // 40
+    if window < 2:
+        return x, y
+    total = np.concatenate([[0.0], np.cumsum(y)])
+    middle = spread(len(y), most)
+    first, last = np.maximum(0, middle - window // 2), np.minimum(len(y), middle + window // 2 + 1)
+    return x[middle], (total[last] - total[first]) / (last - first)
+
+
+def thinned(x, y, most=1000):
+    """A curve with the lowest and the highest point of each stretch only."""
+    if len(y) <= most:
+        return x, y
+    edges = np.linspace(0, len(y), most // 2 + 1).astype(int)
+    kept = np.unique([start + extreme(y[start:end]) for start, end in zip(edges, edges[1:], strict=False)
+                      for extreme in (np.argmin, np.argmax)])
+    return x[kept], y[kept]

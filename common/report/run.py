@@ -1,0 +1,83 @@
+"""What a run's folder tells the report. Nothing in it is written."""
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from common.data.batches import spread
+from common.files import numbered
+from common.training import checkpoint
+from common.training.run_folder import evaluations, read_config, read_lines, time_spent, understood
+
+
+class Run:
+    """What a run's folder tells. Nothing in it is written.
+
+    Attributes:
+        steps, evaluations: the two kinds of lines of ``metrics.jsonl``.
+        data: the data set's name.
+        status: finished, stopped, or still running, in words.
+    """
+
+    def __init__(self, path, name, ended=False):
+        self.path, self.name = path, name
+        self.config = read_config(path)
+        self.steps = read_lines(path / "metrics.jsonl")
+        with understood(path / "metrics.jsonl"):
+            self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # an epoch's, seen so far
+            self.evaluations = evaluations(path)
+        self.data = str(self.config["dataset"].get("name", "unknown data"))
+        self.status = self._status(ended)
+        self.timing = time_spent(path)
+
+    def _status(self, ended):
+        if not self.steps:
+            return "no iteration yet"
+        done = f"{len(self.steps):,} iterations"
+        saved = checkpoint.listing(self.path / "checkpoints")
+        if saved and saved[-1].stem == f"{self.config['options'].get('epoch')}_0000".zfill(9):
+            return f"finished: {done}"
+        if not ended and locked(self.path):
+            return f"still running: {done} so far"
+        return f"stopped after {done}; --resume goes on with it" if saved else f"{done}; no checkpoint is there"
+
+    def frames(self, most):
+        """The pictures of the constant noise, at most so many, spread evenly: [(path, epoch, batch)]."""
+        found = numbered(self.path / "constant_noise", ".png")
+        return [found[i] for i in spread(len(found), most)] if found else []
+
+
+def is_number(value):
+    """Whether it can be drawn: a finite number of sensible size."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
+
+
+def points(lines, name):
+    """Steps and values of the lines that have a number of that name."""
+    chosen = [line for line in lines if is_number(line.get(name)) and is_number(line.get("step"))]
+    return np.array([float(line["step"]) for line in chosen]), np.array([float(line[name]) for line in chosen])
+
+
+def names_in(lines):
+    """All names in lines but those of their place, in the order of their first appearance."""
+    return [name for name in dict.fromkeys(name for line in lines for name in line)
+            if name not in ("step", "epoch", "batch", "evaluation")]
+
+
+def families(names):
+    """Name → the names that extend it, such as "D-Loss" → ["D-Loss fake", "D-Loss real"]."""
+    parts = {name: [part for part in names if part.startswith(name + " ")] for name in names}
+    return {name: parts[name] for name in names if not any(name in others for others in parts.values())}
+
+
+def locked(path):
+    """Whether a process is training in the folder."""
+    lock = path / ".lock"
+    if not lock.exists():
+        return False
+    try:
+        with FileLock(lock, timeout=0):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that may only be read
+        return False
