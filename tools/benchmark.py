@@ -20,6 +20,7 @@ from common.backend import runtime
 from common.errors import UserError, run_command
 from tools.bench.ways import GANS, ROWS
 
+MACHINE = ("cpu", "cores", "paddle")  # what files that are shown together must have in common
 FLUID_NEEDS = "an interpreter of Python 3.8 with paddlepaddle 1.8.5, numpy<1.22 and protobuf<3.21"
 
 
@@ -46,7 +47,8 @@ def parse(argv):
     add("--pictures", type=Path, metavar="ARCHIVE", help="img_align_celeba.zip, to crop and load real pictures")
     add("--json", type=Path, metavar="FILE", help="write all figures there")
     add("--plot", type=Path, metavar="FILE", help="draw them there")
-    add("--show", type=Path, metavar="FILE", help="measure nothing: print, and with --plot draw, what --json wrote")
+    add("--show", type=Path, nargs="+", metavar="FILE",
+        help="measure nothing: print, and with --plot draw, what --json wrote; the rows of several files are joined")
     add("--run", type=Path, metavar="DIR", help="only print where the time of the training run in DIR went")
     options = parser.parse_args(argv)
     if options.quick:
@@ -124,18 +126,30 @@ def measure(options):
     return report
 
 
-def read(path):
-    """A report that `--json` wrote.
+def read(paths):
+    """Reports that `--json` wrote, joined: of a row in several files, the last file's.
 
     Raises:
-        UserError: it is none.
+        UserError: a file is none of them, or they are of different machines.
     """
-    try:
-        report = json.loads(path.read_text())
-        return {"machine": report["machine"], "rounds": report["rounds"], "rows": report["rows"],
-                "growth": report["growth"], "settings": report["settings"], "operators": report.get("operators", [])}
-    except (OSError, ValueError, KeyError, TypeError):
-        raise UserError(f"--show {path}: this is no file that --json of this command wrote") from None
+    joined = None
+    for path in paths:
+        try:
+            report = json.loads(path.read_text())
+            report = {"operators": [], **{name: report[name] for name in (
+                "machine", "rounds", "rows", "growth", "settings")}, **report}
+        except (OSError, ValueError, KeyError, TypeError):
+            raise UserError(f"--show {path}: this is no file that --json of this command wrote") from None
+        joined = joined or report
+        if [joined["machine"][name] for name in MACHINE] != [report["machine"][name] for name in MACHINE]:
+            raise UserError(f"--show: {paths[0]} and {path} are of different machines or versions; show one at a time")
+        joined["machine"] |= {name: value for name, value in report["machine"].items() if value}
+        joined["rounds"] = min(joined["rounds"], report["rounds"])
+        for name in ("rows", "operators"):
+            joined[name] = list({result["row"]: result for result in (*joined[name], *report[name])}.values())
+        joined["growth"] = {**joined["growth"], **report["growth"]}
+        joined["settings"] = report["settings"] or joined["settings"]
+    return joined
 
 
 def main(argv=None):
