@@ -21,19 +21,21 @@ def activation_then_pool(x, negative_slope=0.01, size=2):
     return F.max_pool2d(x, size, size)
 
 
-class ThroughNumPy:
-    """What a program gives is fetched to NumPy, and fed from there."""
+class AsWritten:
+    """What a program gives is fetched to NumPy, and fed from there; Adam is today's Paddle's."""
+
+    adam = staticmethod(paddle.optimizer.Adam)
 
     def run(self, program, feed, fetch):
         with paddle.static.scope_guard(self.scope):
             return self.executor.run(program, feed=feed, fetch_list=fetch)
 
 
-class Book(ThroughNumPy, book.BookGAN):
+class Book(AsWritten, book.BookGAN):
     """The book's."""
 
 
-class Note6(ThroughNumPy, note6.Note6GAN):
+class Note6(AsWritten, note6.Note6GAN):
     """Note 6."""
 
 
@@ -44,7 +46,7 @@ class Dropout(cgan.Dropout):
         return F.dropout(x, 1 - cgan.KEEP_PROB)
 
 
-class Conditional(ThroughNumPy, cgan.CGAN):
+class Conditional(AsWritten, cgan.CGAN):
     """Packt's, which was TensorFlow's: what its graph comes to in Paddle."""
 
 
