@@ -1,37 +1,71 @@
-"""Pictures: the tutorials' figures, loss curves, animations. Everything is drawn without a display."""
+"""Pictures: the tutorials' figures, grids, loss curves, animations.
+
+Everything is drawn without a display and without pyplot, whose backend belongs to the user: in a notebook it shows
+the user's own figures.
+"""
 
 import functools
 import math
 
-import matplotlib
-
-matplotlib.use("agg")
 import numpy as np
-from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from PIL import Image
+from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
 
 from common.data.batches import spread
 from common.files import replacing
 
+WIDTH = 600  # pixels that a smaller grid is enlarged to, about
+GAP = 1  # pixels between two pictures of a grid
 
-def grid(pictures, pad=1):
-    """Join pictures into one, as the book's ``plot`` does: a square of rows with a pad above and left of each.
+
+def subplots(*shape, **options):
+    """(figure, axes) like pyplot's ``subplots``, of a figure that pyplot does not know."""
+    of_axes = {name: options.pop(name) for name in ("squeeze", "gridspec_kw") if name in options}
+    figure = Figure(**options)
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(*shape, **of_axes)
+
+
+def layout(count):
+    """(rows, columns) of a grid: at most twice as wide as high, the fewest empty cells, as square as that allows."""
+    side = math.ceil(math.sqrt(count))
+    return min(((-(-count // columns), columns) for columns in range(side, 2 * side + 1)
+                if columns <= 2 * -(-count // columns)), key=lambda shape: shape[0] * shape[1] - count)
+
+
+def grid(pictures, pad=GAP):
+    """`tile` in the `layout` of so many pictures."""
+    return tile(pictures, *layout(len(pictures)), pad)
+
+
+def book_grid(pictures):
+    """Join pictures as the book's ``plot`` does: a square of rows with a pixel above and left of each.
+
+    Args:
+        pictures: [n, H, W] in [-1, 1].
+
+    Returns:
+        [rows·(H + 1), rows·(W + 1)], rows = ceil(sqrt(n)); cells without a picture are 0.
+    """
+    side = math.ceil(math.sqrt(len(pictures)))
+    return tile(pictures, side, side)
+
+
+def tile(pictures, rows, columns, pad=GAP, pad_value=0.0):
+    """Join pictures into one, row by row.
 
     Args:
         pictures: [n, H, W] or [n, H, W, 3] in [-1, 1].
-        pad: pixels of 0, the middle grey.
+        rows, columns: of the grid.
+        pad: pixels above and left of each picture.
+        pad_value: of those pixels; 0 is the middle grey.
 
     Returns:
-        [rows·(H + pad), rows·(W + pad)] or the same with 3 channels, rows = ceil(sqrt(n)); cells without a
-        picture are 0.
+        [rows·(H + pad), columns·(W + pad)] or the same with 3 channels; cells without a picture are 0.
     """
-    side = math.ceil(math.sqrt(len(pictures)))
-    return tile(pictures, side, side, pad)
-
-
-def tile(pictures, rows, columns, pad=1, pad_value=0.0):
-    """`grid` with a given number of rows and columns, filled row by row; ``pad_value`` lies between them."""
     pictures = np.asarray(pictures)
     height, width = pictures.shape[1] + pad, pictures.shape[2] + pad
     cells = np.full([rows * columns, height, width, *pictures.shape[3:]], pad_value, pictures.dtype)
@@ -51,6 +85,44 @@ def save_png(path, pictures):
         Image.fromarray(to_uint8(pictures)).save(temporary)
 
 
+def save_grid(path, pictures, shape=None, labels=()):
+    """Write a grid of pictures as PNG; a small one is enlarged by a whole factor.
+
+    Args:
+        path: of the PNG.
+        pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3] in [-1, 1].
+        shape: (rows, columns); `layout` of so many when None.
+        labels: text above the columns, one each.
+    """
+    pictures = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
+    pixels = to_uint8(tile(pictures, *(shape or layout(len(pictures)))))
+    factor = max(1, round(WIDTH / max(pixels.shape[:2])))
+    image = Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
+    if labels:
+        image = _labelled(image, labels, factor * GAP)
+    with replacing(path) as temporary:
+        image.save(temporary)
+
+
+def _labelled(image, labels, gap):
+    """The picture of a grid under the labels of its columns, as large as the narrowest column lets them be."""
+    width = (image.width - gap) // len(labels)
+    path = findfont(FontProperties())
+    for size in range(16, 7, -1):
+        font = ImageFont.truetype(path, size)
+        if max(map(font.getlength, map(printable, labels))) < width - gap:
+            break
+    head = font.getbbox("Ag")[3] + 2
+    larger = Image.new(image.mode, (image.width, image.height + head), "white")
+    larger.paste(image, (0, head))
+    draw = ImageDraw.Draw(larger)
+    for number, label in enumerate(map(printable, labels)):
+        while label and font.getlength(label) > width:
+            label = label[:-1]
+        draw.text((gap + (number + 0.5) * width, 1), label, "black", font, anchor="ma")
+    return larger
+
+
 def printable(text):
     """The text with a ? for each character that matplotlib's font lacks, such as Chinese ones in a folder's name."""
     font = get_font(findfont(FontProperties()))
@@ -61,21 +133,21 @@ def printable(text):
 @functools.cache
 def _figure(shape, inches, fontsize):
     """(figure, image, title): one serves all pictures of a run, because making it costs more than filling it."""
-    figure, axes = plt.subplots(figsize=(inches, inches))
+    figure, axes = subplots(figsize=(inches, inches))
     axes.axis("off")
     return (figure, axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1),
             axes.set_title(" ", fontsize=fontsize, parse_math=False))
 
 
 def save_tutorial_grid(path, pictures, title):
-    """The picture that the book saves every ten batches: `grid` in grey with the message as its title.
+    """The picture that the book saves every ten batches: `book_grid` in grey with the message as its title.
 
     Args:
         path: of the PNG.
         pictures: [n, H, W] in [-1, 1]; the book joins 128 real and 128 generated ones.
         title: text above the grid.
     """
-    save_figure(path, grid(pictures), title)
+    save_figure(path, book_grid(pictures), title)
 
 
 def save_figure(path, picture, title, inches=8, fontsize=None):
@@ -104,15 +176,15 @@ def save_losses(path, losses, title, xlabel="Batch"):
         title: text above the curves.
         xlabel: text below them.
     """
-    figure, axes = plt.subplots(figsize=(15, 6))
+    figure, axes = subplots(figsize=(15, 6))
     for name, values in losses.items():
         axes.plot(np.arange(len(values)), values, label=name, linewidth=0.8, marker="." if len(values) < 100 else None)
     axes.set_title(printable(title), parse_math=False)
     axes.set_xlabel(xlabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight")
-    plt.close(figure)
 
 
 def save_animation(path, frames, seconds=12.0, most=80):
@@ -120,7 +192,7 @@ def save_animation(path, frames, seconds=12.0, most=80):
 
     Args:
         path: of the GIF.
-        frames: paths of pictures of one size, in order.
+        frames: paths of pictures in order; those of another size than the last one's are left out.
         seconds: that the whole lasts; the last picture stays for two more.
         most: pictures at the most, which keeps the file small.
     """
@@ -129,6 +201,7 @@ def save_animation(path, frames, seconds=12.0, most=80):
     for frame in chosen:
         with Image.open(frame) as picture:
             pictures.append(picture.quantize(32))  # few colours keep the file small
+    pictures = [picture for picture in pictures if picture.size == pictures[-1].size]
     duration = max(20, int(1000 * seconds / len(pictures)))
     with replacing(path) as temporary:
         pictures[0].save(temporary, save_all=True, append_images=pictures[1:], loop=0,

@@ -153,7 +153,19 @@ class GAN:
         """
         from common import plotting
 
-        plotting.save_tutorial_grid(path, generated, title)
+        plotting.save_figure(path, plotting.grid(generated), title)
+
+    def save_frame(self, path, noise, generated):
+        """Save the pictures of the constant noise alone.
+
+        Args:
+            path: of the PNG.
+            noise: the constant noise.
+            generated: `sample` of it.
+        """
+        from common import plotting
+
+        plotting.save_grid(path, generated, self.preview)
 
     def due(self, batch, step, last):
         """Whether a batch has its picture and message.

@@ -32,6 +32,7 @@ learning_rate, beta1 = 0.0002, 0.35
 KEEP_PROB = 0.5  # of dropout
 MOMENTUM, EPSILON = 0.99, 0.001  # TensorFlow's own, of batch normalisation
 PREVIEW = 5  # rows of a preview, and classes at the most
+SHOWN = 10  # classes at the most in the constant noise's pictures
 MOST = 256  # pictures in one run of the generator; of more, all runs are about alike
 
 # padding='same' as TensorFlow has it for 5×5 kernels: [top, bottom, left, right]
@@ -295,6 +296,19 @@ class CGAN(StaticGAN):
         """The chapter's preview: five rows, a class a column."""
         picture = plotting.tile(generated, *self.preview)
         plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
+
+    def save_frame(self, path, noise, generated):
+        """The constant noise's pictures, a class a column: beyond the preview's classes from the same noise again.
+
+        More noise would be taken from the numbers that the training draws next.
+        """
+        rows, columns = self.preview
+        shown = min(SHOWN, len(self.classes))
+        if shown > columns:
+            z = noise.reshape(rows, columns, -1)[:, np.arange(shown) % columns, :z_dim]
+            labels = np.tile(np.eye(len(self.classes), dtype="float32")[:shown], [rows, 1])
+            generated = self.sample(np.concatenate([z.reshape(-1, z_dim), labels], axis=1))
+        plotting.save_grid(path, generated, (rows, shown), self.classes[:shown])
 
     # Generation
 

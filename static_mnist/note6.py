@@ -8,6 +8,7 @@ from contextlib import nullcontext
 
 import numpy as np
 import paddle
+from matplotlib.image import imsave
 from paddle import ParamAttr, nn
 from paddle.nn import functional as F
 from paddle.nn.initializer import Normal, XavierUniform
@@ -118,7 +119,7 @@ def show_image_grid(images, folder, fix=()):
     limits = {"vmin": -1, "vmax": 1} if "own_range" in fix else {}
     for i, image in enumerate(images[:64]):
         with replacing(folder / f"test_{i}.png") as temporary:
-            plotting.plt.imsave(temporary, image, cmap=cmap, **limits)
+            imsave(temporary, image, cmap=cmap, **limits)
 
 
 class Note6GAN(StaticGAN):
@@ -243,7 +244,7 @@ class Note6GAN(StaticGAN):
         """The note's 64 single pictures in ``image/``, and a grid of all."""
         show_image_grid(generated, path.parent / "image", self.fix)
         title = title.replace("：", ": ").replace("，", ", ")  # matplotlib's font has no full-width signs
-        plotting.save_tutorial_grid(path, generated, title)
+        plotting.save_figure(path, plotting.grid(generated), title)
 
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""

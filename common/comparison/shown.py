@@ -36,8 +36,8 @@ def save_picture(path, panels):
     """
     from common import plotting
 
-    figure, axes = plotting.plt.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.9), squeeze=False,
-                                          gridspec_kw={"wspace": 0.05})
+    figure, axes = plotting.subplots(1, len(panels), figsize=(4.4 * len(panels), 4.9), squeeze=False,
+                                      gridspec_kw={"wspace": 0.05})
     for axis, (heading, pictures) in zip(axes[0], panels, strict=True):
         drawn = pictures[:SHOWN]
         joined = plotting.grid(drawn[..., 0] if drawn.shape[3] == 1 else drawn, pad=2)
@@ -46,4 +46,3 @@ def save_picture(path, panels):
         axis.axis("off")
     with replacing(path) as temporary:
         figure.savefig(temporary, bbox_inches="tight", dpi=120)
-    plotting.plt.close(figure)

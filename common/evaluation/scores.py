@@ -211,14 +211,16 @@ def save_figure(path, evaluation):
         path: of the PNG.
         evaluation: `Evaluation`, measured.
     """
+    from matplotlib.ticker import MaxNLocator
+
     from common.files import replacing
-    from common.plotting import plt, printable
+    from common.plotting import printable, subplots
 
     known, real = evaluation.known(), evaluation.known_real()
     panels = [["fid"], ["kid"], ["precision", "recall"], ["density", "coverage"]]
     panels += [["label agreement"]] * any("label agreement" in each for each in known)
     epochs = [evaluation.epochs(each) for each in known]
-    figure, axes = plt.subplots(1, len(panels), figsize=(4 * len(panels), 4.5), layout="constrained")
+    figure, axes = subplots(1, len(panels), figsize=(4 * len(panels), 4.5), layout="constrained")
     for axis, names in zip(axes, panels, strict=True):
         for number, name in enumerate(names):
             axis.plot(epochs, [each.get(name, np.nan) for each in known], "o-", color=f"C{number}",
@@ -233,10 +235,9 @@ def save_figure(path, evaluation):
         else:
             axis.set_ylim(0, None)
         axis.set_xlabel("Epoch (0: untrained)")
-        axis.xaxis.set_major_locator(plt.MaxNLocator(integer=True, min_n_ticks=1))
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     figure.suptitle(printable(f"{evaluation.run.recipe}, {evaluation.run.config['dataset']['name']}: "
                               f"{evaluation.protocol}"), parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary)
-    plt.close(figure)

@@ -173,8 +173,7 @@ class Loop:
         generated = gan.sample(self.constant_noise)
         title = f"{message.rstrip()}\n {self.note}" if self.note else message
         gan.draw(self.folder.path / name, title, real, generated)
-        frame = plotting.tile(generated, *gan.preview) if gan.preview else plotting.grid(generated)
-        plotting.save_png(self.folder.frames / name, frame)
+        gan.save_frame(self.folder.frames / name, self.constant_noise, generated)
         progress.line(" ".join(message.split()))
 
     def refuse_nan(self, numbers):

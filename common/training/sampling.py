@@ -68,7 +68,7 @@ def write(output, pictures, columns=None):
     Args:
         output: a folder, made when missing.
         pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3], float32 in [-1, 1].
-        columns: of the grid; a square when None.
+        columns: of the grid; see `common.plotting.layout` when None.
 
     Returns:
         The paths of the grid and of the array.
@@ -82,11 +82,10 @@ def write(output, pictures, columns=None):
     grid, raw = output / "grid.png", output / "generated.npy"
     if grid.exists():  # it comes last: without it, what is there is of a command that was broken off
         raise UserError(f"{output} holds generated pictures already; choose another --output")
-    side = columns or int(np.ceil(np.sqrt(len(pictures))))
     drawn = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
     for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)
     with replacing(raw) as temporary:
         np.save(temporary, pictures)
-    plotting.save_png(grid, plotting.tile(drawn, -(-len(pictures) // side), side))
+    plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns))
     return grid, raw

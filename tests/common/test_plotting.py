@@ -1,10 +1,17 @@
 """Pictures: where each pixel goes, and what is written."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
+from matplotlib import colormaps
 from PIL import Image
 
 from common import plotting
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def grey(count, size=3):
@@ -12,8 +19,8 @@ def grey(count, size=3):
     return np.linspace(-1, 1, count, dtype="float32")[:, None, None] * np.ones([1, size, size], "float32")
 
 
-def test_grid_is_the_books_square_with_pads_above_and_left():
-    picture = plotting.grid(grey(256, 28))
+def test_the_books_square_has_pads_above_and_left():
+    picture = plotting.book_grid(grey(256, 28))
     assert picture.shape == (16 * 29, 16 * 29)  # the book's 16×16 with 1 pixel
     np.testing.assert_array_equal(picture[::29], 0)
     np.testing.assert_array_equal(picture[:, ::29], 0)
@@ -22,8 +29,38 @@ def test_grid_is_the_books_square_with_pads_above_and_left():
     assert picture[1, 30] == grey(256)[1, 0, 0]  # row by row
 
 
-def test_grid_leaves_cells_empty():
-    picture = plotting.grid(grey(5) + 3)
+@pytest.mark.parametrize(("count", "shape"), [
+    (1, (1, 1)), (2, (1, 2)), (5, (2, 3)), (32, (4, 8)), (50, (5, 10)), (64, (8, 8)), (100, (10, 10)), (128, (8, 16))])
+def test_a_grid_has_no_empty_band(count, shape):
+    assert plotting.layout(count) == shape
+    assert plotting.grid(grey(count)).shape == (4 * shape[0], 4 * shape[1])
+
+
+@pytest.mark.parametrize(("pictures", "width"), [(grey(128, 28), 464), (grey(8, 28), 580), (grey(6, 300), 903)])
+def test_a_small_grid_is_enlarged_by_a_whole_factor(tmp_path, pictures, width):
+    plotting.save_grid(tmp_path / "grid.png", pictures)
+    pixels = np.asarray(Image.open(tmp_path / "grid.png"))
+    plain = plotting.to_uint8(plotting.grid(pictures))
+    factor = pixels.shape[1] // plain.shape[1]
+    assert pixels.shape[1] == width
+    np.testing.assert_array_equal(pixels, plain.repeat(factor, axis=0).repeat(factor, axis=1))
+
+
+def test_a_class_a_column_carries_its_label(tmp_path):
+    names = ["Ankle boot", "1", "手写"]  # the font has no Chinese
+    plotting.save_grid(tmp_path / "plain.png", grey(6, 28), (2, 3))
+    plotting.save_grid(tmp_path / "labelled.png", grey(6, 28), (2, 3), names)
+    plain, labelled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "labelled"))
+    head = len(labelled) - len(plain)
+    np.testing.assert_array_equal(labelled[head:], plain)
+    columns = np.array_split(labelled[:head], 3, axis=1)
+    ink = [(column < 128).sum() for column in columns]
+    assert ink[0] > ink[1] > 5 and ink[2] > 5
+    assert all((column[:, [0, -1]] == 255).all() for column in columns)  # each in its own column
+
+
+def test_the_books_square_leaves_cells_empty():
+    picture = plotting.book_grid(grey(5) + 3)
     assert picture.shape == (12, 12)
     assert not picture[9:].any()
     assert not picture[5:, 9:].any()
@@ -72,7 +109,7 @@ def test_the_scale_of_grey_is_fixed(tmp_path):
     """-1 is black and 1 is white, whatever is in the picture; between them lies the tutorial's colour map."""
     plotting.save_tutorial_grid(tmp_path / "x.png", np.full([1, 28, 28], 0.5, "float32"), " ")
     image = np.asarray(Image.open(tmp_path / "x.png").convert("L"))
-    expected = 255 * plotting.plt.get_cmap("Greys_r")(0.75)[0]
+    expected = 255 * colormaps["Greys_r"](0.75)[0]
     assert abs(image[image.shape[0] // 2, image.shape[1] // 2] - expected) <= 2
 
 
@@ -83,11 +120,9 @@ def test_losses_have_a_curve_each(tmp_path, monkeypatch):
     plot = Axes.plot
     monkeypatch.setattr(Axes, "plot", lambda self, x, y, **options: drawn.update({options["label"]: (list(x), list(y))})
                         or plot(self, x, y, **options))
-    before = plotting.plt.get_fignums()
     plotting.save_losses(tmp_path / "losses.png", {"D-Loss": [1.5, 1.25], "DG-Loss": [0.5, 0.75]}, "title")
     assert drawn == {"D-Loss": ([0, 1], [1.5, 1.25]), "DG-Loss": ([0, 1], [0.5, 0.75])}
     assert Image.open(tmp_path / "losses.png").size[0] > 800
-    assert plotting.plt.get_fignums() == before  # closed
 
 
 def test_a_title_may_hold_what_the_font_or_its_formulas_do_not_know(tmp_path, recwarn):
@@ -107,6 +142,10 @@ def test_animation_shows_frames_in_order_and_holds_the_last(tmp_path):
     plotting.save_animation(tmp_path / "all.gif", frames, seconds=3.0)
     plotting.save_animation(tmp_path / "some.gif", frames, most=5)
     plotting.save_animation(tmp_path / "one.gif", frames[:1])
+    plotting.save_png(tmp_path / "older.png", np.zeros([12, 12]))  # of a version that laid its grids out otherwise
+    plotting.save_animation(tmp_path / "resumed.gif", [tmp_path / "older.png", *frames[:3]])
+    with Image.open(tmp_path / "resumed.gif") as image:
+        assert (image.size, image.n_frames) == ((8, 8), 3)
     with Image.open(tmp_path / "all.gif") as image:
         assert (image.n_frames, image.info["duration"], image.info["loop"]) == (30, 100, 0)
         means = []
@@ -122,3 +161,12 @@ def test_animation_shows_frames_in_order_and_holds_the_last(tmp_path):
         assert np.asarray(image.convert("L")).mean() == 255  # first and last are among them
     with Image.open(tmp_path / "one.gif") as image:
         assert getattr(image, "n_frames", 1) == 1
+
+
+def test_the_users_pyplot_is_left_alone(tmp_path):
+    """In a notebook pyplot shows figures by its own backend: nothing here may choose another."""
+    code = ("import sys\nimport matplotlib\nmatplotlib.use('svg')\nfrom common import plotting\n"
+            "plotting.save_losses(sys.argv[1], {'D': [1, 2]}, 'title')\nprint(matplotlib.get_backend())")
+    result = subprocess.run([sys.executable, "-c", code, tmp_path / "losses.png"], cwd=ROOT, capture_output=True,
+                            text=True, check=True)
+    assert result.stdout == "svg\n"

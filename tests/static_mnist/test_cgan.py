@@ -294,6 +294,18 @@ def test_previews_show_five_rows_and_a_class_a_column(gan):
     assert -1 <= noise[:, :96].min() < -0.9 < 0.9 < noise[:, :96].max() < 1
 
 
+def test_frames_show_up_to_ten_classes_from_the_previews_noise(tmp_path, monkeypatch):
+    gan = CGAN(paddle.CPUPlace(), SHAPE, tuple("abcdefghijkl"))
+    noise, seen = gan.noise(25, np.random.RandomState(0)), []
+    monkeypatch.setattr(gan, "sample", lambda z: (seen.append(z), np.zeros([len(z), 8, 12]))[1])
+    gan.save_frame(tmp_path / "frame.png", noise, np.zeros([25, 8, 12]))
+    z = seen[0].reshape(5, 10, 96 + 12)
+    np.testing.assert_array_equal(z[..., 96:].argmax(2), [range(10)] * 5)
+    np.testing.assert_array_equal(z[:, 5:, :96], z[:, :5, :96])
+    np.testing.assert_array_equal(z[:, :5], noise.reshape(5, 5, -1))
+    assert Image.open(tmp_path / "frame.png").width == 5 * 10 * 13
+
+
 def test_previews_use_moving_averages_and_dropout(gan):
     for _ in range(3):
         gan.step(batch(), np.random.RandomState(2))
@@ -439,7 +451,8 @@ def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys, killed_an
     assert real.shape == (5 * 5, 2 * 5, 3)
     np.testing.assert_array_equal(real[1:5, 1:5], np.asarray(Image.open(own / "blue" / "0.png")))
     np.testing.assert_array_equal(real[1:5, 6:], np.asarray(Image.open(own / "red" / "5.png")))
-    assert Image.open(run / "constant_noise" / "0000_0001.png").size == (10, 25)  # blue and red again
+    width, height = Image.open(run / "constant_noise" / "0000_0001.png").size  # blue and red again, under their names
+    assert width == 24 * 10 and height > 24 * 25
     shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
 
 

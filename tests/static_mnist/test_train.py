@@ -164,7 +164,7 @@ def test_pictures_have_the_tutorials_names(reference):
     shown = np.asarray(Image.open(path / names[-1]).convert("L"))
     assert min(shown.shape) > 300
     assert shown.std() > 30
-    assert Image.open(path / "constant_noise" / names[0]).size == (2 * 29, 2 * 29)  # 3 pictures
+    assert Image.open(path / "constant_noise" / names[0]).size == (10 * 2 * 29, 10 * 2 * 29)  # 3 pictures
     assert Image.open(path / "losses.png").size[0] > 800
     assert Image.open(path / "animation.gif").n_frames > 1
 

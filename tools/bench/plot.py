@@ -1,7 +1,7 @@
 """The benchmark's picture."""
 
 from common.files import replacing
-from common.plotting import plt
+from common.plotting import subplots
 from tools.bench.tables import RIVALS, rival
 from tools.bench.text import median
 from tools.bench.ways import GANS, OURS
@@ -30,7 +30,7 @@ def plot(report, path):
             title = f"{GANS[result['row']].title}: pictures a second by {name}"
             lines.setdefault(title, (name, []))[1].append(result)
     panels = bool(gans) + len(lines)
-    figure, axes = plt.subplots(1, panels, figsize=(5 * panels, 4), squeeze=False, layout="constrained")
+    figure, axes = subplots(1, panels, figsize=(5 * panels, 4), squeeze=False, layout="constrained")
     axes = list(axes[0])
     if gans:
         draw_speeds(axes.pop(0), gans)
@@ -39,7 +39,6 @@ def plot(report, path):
         axis.set_title(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
-    plt.close(figure)
 
 
 def draw_speeds(axis, gans):

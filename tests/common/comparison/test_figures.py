@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.image import imsave
 from PIL import Image
 
 from common import plotting
@@ -37,7 +38,7 @@ def repeated(pictures, size, margin=(52, 34, 46, 35)):
     """A figure as old matplotlib drew it: a grid larger by repeated pixels, in Greys_r, with a title and a margin."""
     from matplotlib import colormaps
 
-    source = plotting.grid(pictures)
+    source = plotting.book_grid(pictures)
     places = ((np.arange(size) + 0.5) * len(source) / size).astype(int)
     grey = colormaps["Greys_r"]((source[np.ix_(places, places)] + 1) / 2, bytes=True)[..., :3]
     top, bottom, left, right = margin
@@ -206,7 +207,7 @@ def test_what_generate_has_written_is_read_without_its_grid(tmp_path):
 
 def test_the_notes_colours_become_grey_again(tmp_path):
     values = np.linspace(0, 1, 28 * 28).reshape(28, 28)
-    plotting.plt.imsave(tmp_path / "test_0.png", values)
+    imsave(tmp_path / "test_0.png", values)
     back = figures.read(tmp_path).generated[0, ..., 0]
     assert np.abs(back - (values * 2 - 1)).max() < 2 / 127.5
 
