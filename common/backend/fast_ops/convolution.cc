@@ -5,16 +5,19 @@
 //   convolve   x, w -> y          backward_data   y, w -> x          backward_weights   x, y -> w
 #include "direct.h"
 #include "few_channels.h"
+#include "winograd.h"
 
-// The three directions, for either method.
+// The three directions, by the method that suits.
 
 static void convolve(const Geometry &g, const float *x, const float *w, const float *bias, float *y) {
+  if (winograd::run(CONVOLVE, g, x, w, bias, y)) return;
   if (g.c > FEW) return plan(bias ? CONVOLVE_BIAS : CONVOLVE, g).run(x, w, bias, y);
   few_channels(CONVOLVE, g, x, w, nullptr, y);
   if (bias) add_bias(y, bias, g.n, g.o, g.oh * g.ow);
 }
 
 static void backward_data(const Geometry &g, const float *y, const float *w, const float *bias, float *x) {
+  if (winograd::run(BACKWARD_DATA, g, y, w, bias, x)) return;
   if (g.c > FEW)
     plan(BACKWARD_DATA, g).run(y, w, nullptr, x);
   else
@@ -23,6 +26,7 @@ static void backward_data(const Geometry &g, const float *y, const float *w, con
 }
 
 static void backward_weights(const Geometry &g, const float *x, const float *y, float *w) {
+  if (winograd::run(BACKWARD_WEIGHTS, g, x, y, nullptr, w)) return;
   if (g.c > FEW)
     plan(BACKWARD_WEIGHTS, g).run(x, y, nullptr, w);
   else

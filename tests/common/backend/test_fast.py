@@ -43,10 +43,20 @@ LAYERS = {
     "valid": ("Conv2D", 9, 4, {"kernel_size": 3, "padding": "VALID"}, (2, 6, 6), None),
     "celeba conv1": ("Conv2D", 3, 64, {"kernel_size": 4, "stride": 2, "padding": 1, "bias_attr": False},
                      (2, 64, 64), None),
+    "celeba conv2": ("Conv2D", 64, 128, {"kernel_size": 4, "stride": 2, "padding": 1, "bias_attr": False},
+                     (3, 32, 32), None),
+    "celeba conv4": ("Conv2D", 64, 32, {"kernel_size": 4, "stride": 2, "padding": 1}, (5, 8, 8), None),
+    "cgan conv": ("Conv2D", 32, 64, {"kernel_size": 5, "stride": 2, "padding": [1, 2, 1, 2]}, (3, 14, 14), None),
+    "cgan conv, stride 1": ("Conv2D", 64, 32, {"kernel_size": 5, "padding": 2}, (3, 7, 7), None),
+    "a row that no window reaches": ("Conv2D", 32, 32, {"kernel_size": 4, "stride": 2}, (2, 9, 11), None),
     "celeba conv5": ("Conv2D", 512, 1, {"kernel_size": 4, "bias_attr": False}, (2, 4, 4), None),
     "book deconv1": ("Conv2DTranspose", 128, 128, {"kernel_size": 5, "stride": 2, "padding": 2}, (2, 7, 7), [14, 14]),
     "book deconv2": ("Conv2DTranspose", 128, 1, {"kernel_size": 5, "stride": 2, "padding": 2}, (3, 14, 14), [28, 28]),
     "celeba deconv1": ("Conv2DTranspose", 100, 64, {"kernel_size": 4, "bias_attr": False}, (2, 1, 1), None),
+    "celeba deconv2": ("Conv2DTranspose", 64, 32, {"kernel_size": 4, "stride": 2, "padding": 1, "bias_attr": False},
+                       (3, 4, 4), None),
+    "cgan deconv": ("Conv2DTranspose", 64, 32, {"kernel_size": 5, "stride": 2, "padding": [1, 2, 1, 2]}, (2, 7, 7),
+                    [14, 14]),
     "celeba deconv5": ("Conv2DTranspose", 64, 3, {"kernel_size": 4, "stride": 2, "padding": 1, "bias_attr": False},
                        (2, 32, 32), None),
     "output_padding": ("Conv2DTranspose", 6, 9, {"kernel_size": 3, "stride": 2, "padding": 1, "output_padding": 1},
@@ -117,6 +127,19 @@ def test_layer_equals_paddles(name, monkeypatch):
     assert names == ["gan_conv" if layer.bias is None else "gan_conv_bias"]
     for a, b in zip(got, values(layer, partial(plain, layer), x, dy, call), strict=True):
         close(a, b)
+
+
+@needs_operators
+@pytest.mark.parametrize("name", ["celeba conv2", "cgan conv", "book conv2"])
+def test_fewer_multiplications_are_as_exact(name):
+    """Winograd's three methods against float64: no further off than twice the direct sums of Paddle's own."""
+    layer, x, call, dy = case(LAYERS[name])
+    exact = values(layer.to(dtype="float64"), partial(plain, layer), x.astype("float64"), dy.astype("float64"), call)
+    layer.to(dtype="float32")
+    for mine, direct, truth in zip(values(layer, layer, x, dy, call),
+                                   values(layer, partial(plain, layer), x, dy, call), exact, strict=True):
+        error, other = (np.sqrt(np.mean((got - truth) ** 2)) for got in (mine, direct))
+        assert error < 2 * other, (error, other)
 
 
 @needs_operators
