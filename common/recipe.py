@@ -212,17 +212,17 @@ class GAN:
 class Recipe:
     """A tutorial: its defaults, its data, what is odd about it, and what it published.
 
-    The methods are for its own options and data; a tutorial with such has a subclass. ``options`` in them is a mapping
-    of option names to values, as ``config.json`` keeps it.
+    The methods are for its own options and data: a subclass has them. ``options`` is a mapping of the names of options
+    to their values; ``config`` is a run's ``config.json``, or its ``options`` and ``dataset`` before it is written.
     """
 
-    name: str  # of --recipe and in config.json
-    title: str  # after "Train" in --help
+    name: str  # of --recipe, and in config.json
+    title: str  # what "Train" goes before in --help
     gan: type[GAN]
     epoch: int  # the tutorial's defaults, from here
     batch_size: int
     output: str
-    data: tuple[str, ...]  # the data sets that are the tutorial's own; another one is named in every title
+    data: tuple[str, ...]  # names of the data sets that are the tutorial's own; another one is named in every title
     epochs: Mapping[str, int] = field(default_factory=dict)  # --dataset → epochs, where they are not ``epoch``
     oddities: tuple[Oddity, ...] = ()
     picture: Layout = Layout()  # of the pictures that a run saves; a cell of None has the size of the run's data
@@ -230,14 +230,113 @@ class Recipe:
     published: tuple[BatchLosses | EpochMeans | LossCurve, ...] = ()  # of a run on ``data`` with no oddity mended
 
     @property
+    def description(self):
+        """The first lines of ``train.py --help``."""
+        return f"Train {self.title}."
+
+    @property
     def fixes(self):
         """Name → what it mends, of all oddities."""
         return {oddity.name: oddity.what for oddity in self.oddities}
 
+    def drawing(self, fix, measured=False):
+        """Which of the oddities that concern drawing alone are to be mended.
+
+        Args:
+            fix: their names; "all" for all of them.
+            measured: only those count that change what tools/evaluate.py measures.
+
+        Raises:
+            UserError: the tutorial has no such oddity.
+        """
+        known = [oddity.name for oddity in self.oddities
+                 if oddity.shows == "drawing" and (oddity.measured or not measured)]
+        if unknown := [name for name in fix if not known or name not in (*known, "all")]:
+            there = f"has {', '.join(known)}, all" if known else "has no oddity that concerns drawing alone"
+            raise UserError(f"--fix {unknown[0]}: the recipe {self.name} {there}")
+        return known if "all" in fix else list(fix)
+
+    # Options
+
+    def add_options(self, parser):
+        """Add the tutorial's own options to a `common.training.options.Parser`, those of its data among them."""
+
+    def defaults(self, options):
+        """Defaults that depend on other options, by name; what was typed, or kept with the run, wins over them."""
+        return {"epoch": self.epochs.get(options.get("dataset"), self.epoch)}
+
+    def fault(self, options):
+        """What is wrong with the options together, in words; None where they fit."""
+        return None
+
+    # Data
+
+    def open_data(self, options):
+        """The data set to train on.
+
+        Returns:
+            (data, description): data has ``len()``, batches in an epoch, ``batch_size``, and ``epoch(number, first)``,
+            which yields an epoch's batches from number ``first`` on. The description goes into ``config.json``: name,
+            source, pictures (how many), checksum, fallback (whether they stand in for others), note (for titles).
+
+        Raises:
+            UserError: there are no such pictures, or they cannot be used.
+        """
+        raise NotImplementedError
+
+    def data_kind(self, config):
+        """What a run has learnt from: mnist, fashion, emnist, digits, celeba, or folder for one's own pictures."""
+        return "folder"
+
+    def real(self, config, split, data_dir=None):
+        """The pictures of a run's data set.
+
+        Args:
+            config: of the run.
+            split: "train", what the run was trained on; or "test".
+            data_dir: where the data lie now, if no longer where they were.
+
+        Returns:
+            (pictures, labels): uint8 [N, H, W] or [N, H, W, 3], and whole numbers [N] or None.
+
+        Raises:
+            UserError: the data are gone, or others than the run's.
+            common.data.datasets.NotThere: there is no such split.
+        """
+        raise NotImplementedError
+
+    # A run
+
+    def make_gan(self, config, place, fix=()):
+        """The tutorial's `GAN` for a run, as it is before its first step.
+
+        Args:
+            config: of the run.
+            place: Paddle's, see `common.backend.runtime.place`.
+            fix: oddities to mend beside those that the run was trained with.
+        """
+        raise NotImplementedError
+
+    def begin(self, folder, data):
+        """Called before the first step of a new run, with its folder and its data."""
+
+    def end(self, options, metrics):
+        """Called after the last step, with the lines of ``metrics.jsonl``."""
+
 
 def names(package=None):
     """The names of the tutorials: all, or those of a package."""
-    return tuple(name for name, module in TUTORIALS.items() if package in (None, module.partition(".")[0]))
+    return tuple(name for name in TUTORIALS if package in (None, package_of(name)))
+
+
+def package_of(name):
+    """The package of a tutorial; None if there is no such tutorial."""
+    return TUTORIALS[name].partition(".")[0] if name in TUTORIALS else None
+
+
+def current(name):
+    """The name of a recipe today, from the records of a run."""
+    return FORMERLY.get(name, name)
 
 
 def load(name):
@@ -248,7 +347,18 @@ def load(name):
     Raises:
         UserError: there is no such tutorial.
     """
-    name = FORMERLY.get(name, name)
     if name not in TUTORIALS:
-        raise UserError(f"there is no recipe {name!r}; it is none of {', '.join(TUTORIALS)}")
+        raise UserError(f"there is no recipe {name!r}, only {', '.join(TUTORIALS)}")
     return import_module(TUTORIALS[name]).RECIPE
+
+
+def other_command(name, command):
+    """What a command says of a run that is not for it, after a comma: which one is."""
+    package = package_of(name)
+    return f"which is for {package}/{command}" if package else f"which is none of {', '.join(TUTORIALS)}"
+
+
+def other_pictures(source):
+    """The error of `Recipe.real` where the data are others than the run's."""
+    return UserError(f"the pictures in {source} are not those that the run was trained on; "
+                     "name their folder with --data_dir")

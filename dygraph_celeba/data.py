@@ -179,7 +179,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         reader: ``packed``, or ``skimage`` for the tutorial's own way, which wants cropped pictures.
 
     Returns:
-        (dataset, description): the Dataset, and what `common.training.command.train` wants to know of it.
+        (dataset, description): the Dataset, and what `common.recipe.Recipe.open_data` tells.
 
     Raises:
         UserError: there are no pictures, or they cannot be used.

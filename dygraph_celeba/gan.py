@@ -5,6 +5,7 @@ what each ``--fix`` changes.
 """
 
 import contextlib
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -14,9 +15,13 @@ from safetensors.numpy import save_file
 from common import plotting
 from common.backend import cost
 from common.backend.compat import ADAM, scalar
+from common.data.datasets import NotThere
+from common.data.packed import open_packed
 from common.files import replacing
-from common.recipe import GAN, Curves
+from common.recipe import GAN, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
 from common.training.checkpoint import taken
+from common.training.sampling import in_batches
+from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
 lr = 0.0002
@@ -25,7 +30,8 @@ beta2 = 0.999
 real_label = 1.0
 fake_label = 0.0
 
-GRID = 100  # pictures in the tutorial's figure, ten by ten
+GRID = 100  # pictures in the tutorial's figure, ten by ten, and in the batch that it generates at the end
+WORKERS = 2  # processes of its DataLoader
 
 
 class FaceGAN(GAN):
@@ -33,11 +39,10 @@ class FaceGAN(GAN):
 
     Args:
         place: ``CPUPlace`` or ``CUDAPlace``.
-        fix: names of the oddities to mend, see ``FIXES`` in ``train.py``.
+        fix: names of the oddities to mend, see `RECIPE`.
         seed: of the initial values.
     """
 
-    name = "dcgan_face"
     losses = ("D-Loss", "G-Loss")
     record_every = 100
     curves = Curves("Generator and Discriminator Loss During Training.png",
@@ -158,6 +163,16 @@ class FaceGAN(GAN):
         picture = plotting.tile(generated[:GRID], 10, 10, pad=6, pad_value=1.0)
         plotting.save_figure(path, (picture + 1) / 2, title, inches=15, fontsize=20)
 
+    def new_pictures(self, count, random, labels=None):
+        """``count`` pictures, normalised as in the listing by the statistics of the hundred that each is one of.
+
+        With the fix ``fixed_noise`` by moving averages, so that a picture depends on its own noise alone.
+        """
+        if "fixed_noise" in self.fix:
+            return in_batches(self.sample, self.noise(count, random), GRID), None
+        whole = -(-count // GRID) * GRID
+        return in_batches(self.sample_in_training, self.noise(whole, random), GRID)[:count], None
+
     # State
 
     def networks(self):
@@ -196,6 +211,9 @@ class FaceGAN(GAN):
                     moments[f"{parameter.name}_{kind}_0"] = paddle.to_tensor(
                         taken(arrays, f"{network}.{name}.{kind}", shape))
             optimizer.set_state_dict(moments)
+
+    def load_generator(self, arrays):
+        load_network(self.netG, "G", arrays)
 
     def end_epoch(self, folder):
         """Write the generator's weights and moving averages, under the names of its ``state_dict``."""
@@ -252,3 +270,94 @@ def frozen(layer):
 def trained(layer):
     """The parameters of a layer that training changes: without moving averages."""
     return [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
+
+
+# What is known of the tutorial beside its text
+
+
+class CelebA(Recipe):
+    """The tutorial's data."""
+
+    @property
+    def description(self):
+        return super().description + (
+            " Without CelebA at hand it trains on 100 small faces that come with scikit-image.")
+
+    def add_options(self, parser):
+        add = parser.add_argument
+        add("--dataset", choices=["auto", "celeba", "faces"], default="auto",
+            help="auto: CelebA if it is there, else the embedded faces; celeba: nothing else")
+        add("--data_dir", type=Path, metavar="PATH",
+            help="folder of pictures, cropped or not, img_align_celeba.zip itself, or a packed .npy "
+                 "(default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in work)")
+        add("--reader", choices=["packed", "skimage"], default="packed",
+            help=f"packed: all pictures in one array; skimage: the tutorial's Dataset, {WORKERS} workers")
+
+    def defaults(self, options):
+        return {"epoch": 8} if "epochs" in options["fix"] else super().defaults(options)
+
+    def fault(self, options):
+        if options["dataset"] == "faces" and options["data_dir"] and not options["resume"]:
+            return "--dataset faces and --data_dir exclude each other"
+        return super().fault(options)
+
+    def open_data(self, options):
+        dataset, description = open_faces(options["dataset"], options["data_dir"], options["reader"])
+        workers = WORKERS if options["reader"] == "skimage" else 0
+        return Faces(dataset, options["batch_size"], options["seed"], workers), description
+
+    def data_kind(self, config):
+        return "celeba"
+
+    def real(self, config, split, data_dir=None):
+        if split == "test":
+            raise NotThere("the faces have no test part")
+        dataset = config["dataset"]
+        embedded = dataset["name"] == "embedded faces"
+        packed = open_packed(data_dir or (embedded_faces() if embedded else dataset["source"]))
+        if config["options"]["reader"] == "packed":  # the other reader's checksum is of files
+            found = checksum(packed.names, lambda number: packed[number].tobytes())
+            if found != dataset["checksum"]:
+                raise other_pictures(packed.source)
+        return packed, None
+
+    def make_gan(self, config, place, fix=()):
+        return FaceGAN(place, [*config["options"]["fix"], *fix], config["options"]["seed"])
+
+
+RECIPE = CelebA(
+    name="faces",
+    title="the DCGAN of the tutorial dcgan_face on CelebA's faces",
+    gan=FaceGAN,
+    epoch=5,
+    batch_size=128,
+    output="work/Output",
+    data=("CelebA",),
+    oddities=(
+        Oddity("data_range", "training pictures lie in [-1, 1], the range of tanh, not in [0, 1]", "sections 3.1, 4"),
+        Oddity("orientation", "pictures are (C, H, W), not (C, W, H)", "section 3.1"),
+        Oddity("bn_momentum", "batch norm's momentum is 0.5, as the prose says, not 0.8", "sections 3.4, 3.5",
+               measured=False),
+        Oddity("noise", "noise is uniform in 0..1, as the prose says, not N(0, 1)", "sections 3.5, 4"),
+        Oddity("d_step", "D makes one step an iteration, on the sum of both losses, as the prose says, not one on each",
+               "section 4"),
+        Oddity("g_steps", "G makes two steps an iteration, as the prose says, not one", "section 4"),
+        Oddity("two_outputs", "D has two output neurons, as the prose says, not one", "section 3.4"),
+        Oddity("epochs", "8 epochs unless --epoch says otherwise, as the prose says, not 5", "section 4",
+               measured=False),
+        Oddity("fixed_noise", "pictures are drawn from constant noise with moving averages in batch norm, not from the "
+               "last training noise with that batch's own statistics", "sections 4, 6"),
+    ),
+    picture=Layout(cell=(64, 64), gap=6),
+    figures=Figures(
+        "PaddlePaddle/book", "paddle2.0_docs/dcgan_face/images/", (
+            "2141339d8e6877c226f7eae570402a5f88f96b6b", "afc9b77a1830cef028d36f48434a1c3d3ac0ae55"),
+        {"face_image1.jpeg": "9c5eb9ad5a32d7ce7d6cd87b512000ac",
+         "face_image2.jpeg": "1918f42533cad35b31c939858f3e81ca"},
+        data=("celeba",),
+        layouts={"face_image1.jpeg": Layout(10, 10, real=1.0), "face_image2.jpeg": Layout(10, 10)},
+    ),
+    # Read off loss.png: for 300 batches D wins outright, then within any ten batches G goes through about 3.6 … 6.9
+    # and D through 0.3 … 1.1, spikes apart.
+    published=(LossCurve("G-Loss", highest=39.0, first=15.0, settled=300, losses={"G-Loss": 5.0, "D-Loss": 0.5}),),
+)

@@ -19,8 +19,11 @@ from paddle.static import Program, program_guard
 from common import plotting
 from common.backend import compat, cost, fast
 from common.backend.compat import scalar
+from common.data.batches import Batches
 from common.errors import UserError
+from common.recipe import BatchLosses, EpochMeans, Figures, Layout, Oddity
 from static_mnist import fluid_random
+from static_mnist.pictures import StaticRecipe, add_places
 from static_mnist.static_gan import StaticGAN, frozen
 
 # Hyper-parameters
@@ -142,7 +145,6 @@ class BookGAN(StaticGAN):
         use_cudnn: the tutorial's switch; it matters on CUDA only.
     """
 
-    name = "book"
     losses = ("D-Loss", "DG-Loss")  # what messages and titles show
     record_every = 10  # batches between two pictures
 
@@ -264,13 +266,6 @@ class BookGAN(StaticGAN):
         dg_step = 3 * forward_g - g["fc3"] + 2 * forward_d
         return 2 * batch_size * (forward_g + 2 * d_step + NUM_TRAIN_TIMES_OF_DG * dg_step)
 
-    @staticmethod
-    def print_kpis(metrics):
-        """The two lines of the book's continuous evaluation: means over all D and all G steps."""
-        print("kpis\tdcgan_d_train_cost\t%f" % np.mean([line["D-Loss"] for line in metrics]))
-        print("kpis\tdcgan_g_train_cost\t%f" % np.mean(
-            [(line["DG-Loss first"] + line["DG-Loss"]) / 2 for line in metrics]))
-
 
 def display_image(epoch_no, batch_id, output="./output_dcgan"):
     """The picture that was saved at a batch of an epoch, as ``PIL.Image``: ``display_image(10, 460)``.
@@ -287,3 +282,83 @@ def display_image(epoch_no, batch_id, output="./output_dcgan"):
 def trainable(layer):
     """The names of a layer's trained parameters: without moving statistics."""
     return [parameter.name for parameter in layer.parameters() if not parameter.stop_gradient]
+
+
+# What is known of the tutorial beside its text
+
+SHUFFLE = 60000  # the reader's buffer, all of MNIST
+CE_SEED, CE_STARTUP_SEED = 10, 90  # of NumPy and of startup, with --enable_ce
+
+# Its continuous evaluation: what it prints as → its baseline, and what that is a mean of
+KPIS = {"dcgan_d_train_cost": ("D-Loss", 1.161403, ("D-Loss",)),
+        "dcgan_g_train_cost": ("DG-Loss", 0.665533, ("DG-Loss first", "DG-Loss"))}
+
+
+class Book(StaticRecipe):
+    """The tutorial's switches, and its reader."""
+
+    def add_options(self, parser):
+        add = parser.add_argument
+        add("--enable_ce", action="store_true",
+            help="the book's continuous evaluation: one epoch, numpy seed 10, startup seed 90, "
+                 "unshuffled, prints two kpis lines")
+        add("--use_cudnn", action="store_true", help="use cuDNN for convolutions; needs --use_gpu")
+        add("--dataset", choices=["auto", "mnist", "digits"], default="auto",
+            help="auto: MNIST if it can be had, else the embedded digits; mnist: nothing else")
+        add_places(parser)
+
+    def defaults(self, options):
+        return {"epoch": 1, "seed": CE_SEED} if options["enable_ce"] else super().defaults(options)
+
+    def fault(self, options):
+        if options["use_cudnn"] and not options["use_gpu"]:
+            return "--use_cudnn needs --use_gpu"
+        return super().fault(options)
+
+    def batches(self, pictures, options):
+        shuffle = 0 if options["enable_ce"] else SHUFFLE
+        return Batches(pictures.images, options["batch_size"], shuffle=shuffle, seed=options["seed"])
+
+    def make_gan(self, config, place, fix=()):
+        options = config["options"]
+        seed = CE_STARTUP_SEED if options["enable_ce"] else options["seed"]
+        return BookGAN(place, [*options["fix"], *fix], seed, one_seed=options["enable_ce"],
+                       use_cudnn=options["use_cudnn"])
+
+    def end(self, options, metrics):
+        """With --enable_ce the book's two lines: means over all D and all G steps."""
+        if options["enable_ce"]:
+            for kpi, (_, _, names) in KPIS.items():
+                mean = np.mean([sum(line[name] for name in names) / len(names) for line in metrics])
+                print(f"kpis\t{kpi}\t{mean:f}")
+
+
+RECIPE = Book(
+    name="book",
+    title="the MNIST DCGAN of the PaddlePaddle book, chapter 09.gan",
+    gan=BookGAN,
+    epoch=20,
+    batch_size=128,
+    output="./output_dcgan",
+    data=("MNIST",),
+    oddities=(
+        Oddity("double_sigmoid", "D ends in logits, not in a sigmoid before the loss's own", "act of fc2, and loss"),
+        Oddity("max_pool", "D has strided convolutions in place of pooling, as the prose says",
+               "section DCGAN against conv"),
+        Oddity("adam_epsilon", "Adam's epsilon is corrected for the bias, as in Paddle today", "fluid's own Adam",
+               mended_before=True),
+    ),
+    picture=Layout(cell=(28, 28), real=0.5),
+    figures=Figures(
+        "PaddlePaddle/book", "09.gan/image/", ("af3b2f13d57eaa2d22321f24ae3f3bf3ed57950d",),
+        {"dcgan_demo.png": "22bc85f0f92b88cee13445d10027db92"},
+        data=("mnist", "digits"),
+        # The second name: of the book's older relative, 121 pictures of each kind
+        layouts=dict.fromkeys(("dcgan_demo.png", "DCGAN_demo.png"), Layout(16, 16, (28, 28), gap=1, real=0.5)),
+    ),
+    published=(
+        BatchLosses(epoch=19, batch=460, losses={"D-Loss": 1.1586, "DG-Loss": 0.6668}),  # the title of dcgan_demo.png
+        EpochMeans(options={"enable_ce": True, "batch_size": 128}, batches=468, tolerance=0.02,
+                   losses={name: (mean, names) for name, mean, names in KPIS.values()}),
+    ),
+)

@@ -19,10 +19,11 @@ from paddle.utils import unique_name
 from common import plotting
 from common.backend import compat, cost, fast
 from common.backend.compat import scalar
-from common.data.batches import scale
+from common.data.batches import Batches, scale
 from common.errors import UserError
-from common.recipe import Curves
+from common.recipe import Curves, Figures, Layout, Oddity
 from static_mnist.note6 import get_params
+from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN, frozen
 
 z_dim = 96
@@ -173,7 +174,6 @@ class CGAN(StaticGAN):
         epochs, batches: of the run and in an epoch, for messages only.
     """
 
-    name = "cgan"
     losses = ("Discriminator Loss", "Generator Loss")
     curves = Curves(title="Training fitting", xlabel="Epoch", labels=("Discriminator", "Generator"), by_epoch=True)
     files = ("real_samples.png",)
@@ -335,6 +335,15 @@ class CGAN(StaticGAN):
             plotting.save_png(plot, plotting.tile(drawable(samples), rows, cols))
         return samples
 
+    def new_pictures(self, count, random, labels=None):
+        """As `common.recipe.GAN.new_pictures`.
+
+        Without labels as many are drawn as batch norm takes its statistics from, so that a few are no worse than many.
+        """
+        drawn = np.arange(-(-count // MOST) * MOST) % len(self.classes) if labels is None else np.asarray(labels)
+        pictures = self.generate(self.joined(np.eye(len(self.classes))[drawn], random), random)
+        return pictures[:count], drawn[:count]
+
     def generate(self, input_z, random):
         """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them.
 
@@ -456,3 +465,60 @@ def show_original_images(path, images, labels):
         chosen = scale(images[np.flatnonzero(labels == number)[:PREVIEW]])
         cells[:len(chosen), number] = chosen
     plotting.save_png(path, plotting.tile(cells.reshape([-1, *images.shape[1:]]), PREVIEW, classes))
+
+
+# What is known of the chapter beside its text
+
+
+class Chapter4(StaticRecipe):
+    """The chapter's Dataset, and its figure of original images."""
+
+    shape = None
+
+    def batches(self, pictures, options):
+        labels, _ = present(pictures)
+        return Batches(pictures.images, options["batch_size"], shuffle=len(labels), drop_last=False,
+                       seed=options["seed"], labels=labels, reshuffle="one_shuffle" in options["fix"])
+
+    def describe(self, pictures):
+        shape = pictures.images.shape[1:]
+        return {"shape": [*shape[:2], *(shape[2:] or [1])], "classes": present(pictures)[1]}
+
+    def make_gan(self, config, place, fix=()):
+        options, data = config["options"], config["dataset"]
+        batches = -(-data["pictures"] // options["batch_size"])
+        return CGAN(place, data["shape"], data["classes"], [*options["fix"], *fix], options["seed"], options["epoch"],
+                    batches)
+
+    def begin(self, folder, data):
+        show_original_images(folder / "real_samples.png", data.images, data.labels)
+
+
+RECIPE = Chapter4(
+    name="cgan",
+    title="the conditional GAN of Packt's TensorFlow Deep Learning Projects, chapter 4",
+    gan=CGAN,
+    epoch=16,
+    epochs={"fashion": 64, "emnist": 32},
+    batch_size=32,
+    output="./output_cgan",
+    data=("MNIST", "Fashion-MNIST", "EMNIST balanced-train"),
+    oddities=(
+        Oddity("sampling_dropout", "no dropout when pictures are drawn", "keep_prob is a constant", shows="drawing"),
+        Oddity("generation_statistics", "generate.py draws with moving averages in batch norm, as previews do",
+               "is_train=True in generate_new", shows="drawing"),
+        Oddity("one_shuffle", "a new order in each epoch", "Dataset.__init__"),
+        Oddity("minus_one_layout", "class -1 is all, a class a column", "generate_new", shows="drawing",
+               measured=False),
+        Oddity("batch_norm_updates", "a step moves the moving averages of the network that it trains only",
+               "optimization"),
+        Oddity("adam_epsilon", "Adam's epsilon is corrected for the bias, as in Paddle today",
+               "TensorFlow 1's own Adam", mended_before=True),
+    ),
+    figures=Figures(  # the chapter's own are in print only; this one is of another conditional GAN on MNIST, by Paddle
+        "PaddlePaddle/models", "PaddleCV/gan/c_gan/images/", ("df1d8f80e26c42607ce72335e7056d2604adabf3",),
+        {"conditionalGAN_demo.png": "97d123a06af6ae96cf4b53ed32d95675"},
+        data=("mnist", "digits"),
+        layouts={"conditionalGAN_demo.png": Layout(16, 16, (28, 28), gap=1, real=0.5)},
+    ),
+)

@@ -12,61 +12,34 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.backend import runtime
 from common.errors import UserError, run_command
-
-PICTURE_FIXES = ("sampling_dropout", "generation_statistics")  # of cgan: each picture is another one
-DRAWING_FIXES = (*PICTURE_FIXES, "minus_one_layout")
 
 
 def options(argv=None):
     """The command's options, and the names of those that were typed."""
-    from common.training import command, sampling
+    from common.training import sampling
+    from common.training.options import positive
 
     parser = sampling.parser(run="./output_dcgan", output="./generated")
     add = parser.add_argument
     add("--class", dest="classes", nargs="+", metavar="CLASS",
-        help="of a cgan run: a class by number or name; several, or all, one a column (default: all)")
-    add("--rows", type=command.positive, default=5, metavar="N", help="of a cgan run: rows of the grid")
-    add("--cols", type=command.positive, metavar="N",
-        help="of a cgan run: columns of the grid (default: 5, or one for each of several classes)")
-    add("--fix", nargs="+", default=[], choices=[*DRAWING_FIXES, "all"], metavar="NAME",
-        help="mend oddities of cgan's drawing beside those that the run was trained with: " + ", ".join(DRAWING_FIXES))
-    argv = sys.argv[1:] if argv is None else argv
-    return parser.parse_args(argv), command.given(parser, argv)
+        help="of a conditional GAN: a class by number or name; several, or all, one a column (default: all)")
+    add("--rows", type=positive, default=5, metavar="N", help="of a conditional GAN: rows of the grid")
+    add("--cols", type=positive, metavar="N",
+        help="of a conditional GAN: columns of the grid (default: 5, or one for each of several classes)")
+    add("--fix", nargs="+", default=[], metavar="NAME",
+        help="mend oddities of drawing beside those that the run was trained with; or all")
+    return parser.both(argv)
 
 
 def load(run, checkpoint=None, fix=(), use_gpu=False):
-    """The GAN of a trained run, ready to draw.
+    """The GAN of a trained run, ready to draw; see `common.training.sampling.load`.
 
     Paddle is in static mode afterwards.
-
-    Args:
-        run: its folder.
-        checkpoint: path of one of the run's checkpoints; the newest when None.
-        fix: oddities to mend beside those that the run was trained with; "all" of `DRAWING_FIXES`.
-        use_gpu: draw on CUDAPlace(0).
-
-    Raises:
-        UserError: there is no run, no checkpoint, or a damaged one; or it is another command's.
     """
     from common.training import sampling
 
-    config, arrays = sampling.read_run(run, checkpoint)
-    runtime.prepare(use_gpu)
-
-    from static_mnist.train import RECIPES, make_gan
-
-    if config["recipe"] not in RECIPES:
-        raise UserError(f"{run} is a run of the recipe {config['recipe']}, which has its own generate.py")
-    gan = make_gan(mended(config, DRAWING_FIXES if "all" in fix else fix), runtime.place(use_gpu))
-    gan.load_state(arrays)
-    return gan
-
-
-def mended(config, fix):
-    """A run's ``config.json`` with more oddities mended than it was trained with."""
-    return {**config, "options": {**config["options"], "fix": [*config["options"]["fix"], *fix]}}
+    return sampling.load("static_mnist", run, checkpoint, fix, use_gpu)
 
 
 def main(argv=None):
@@ -79,29 +52,36 @@ def main(argv=None):
     from common.training import sampling
 
     random = np.random.RandomState(args.seed)
-    columns = sampling.STEPS if args.interpolate else None
     if gan.classes:
-        if "count" in typed:
-            raise UserError("--count is not for a run of cgan; say --rows and --cols")
-        if args.interpolate and "cols" in typed:
-            raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")
-        wanted = args.classes or ["all"]
-        if args.interpolate:
-            labels = gan.labels(wanted, args.rows, 1, by_row=True)
-            ends = gan.joined(labels.repeat(2, axis=0), random)
-            pictures = gan.generate(sampling.interpolation(ends), random)
-        else:
-            columns = args.cols or gan.columns(wanted)
-            pictures = gan.generate_new(wanted, args.rows, columns, args.seed)
+        pictures, columns = draw_classes(gan, args, typed, random)
+    elif wrong := typed & {"classes", "rows", "cols"}:
+        option = min(wrong).replace("classes", "class")
+        raise UserError(f"--{option} is for conditional GANs; the run in {args.run} has no classes, --count suits it")
     else:
-        if wrong := typed & {"classes", "rows", "cols", "fix"}:
-            option = min(wrong).replace("classes", "class")
-            raise UserError(f"--{option} is for runs of cgan; {args.run} is one of {gan.name}, which --count suits")
-        noise = (sampling.interpolation(gan.noise(2 * args.count, random)) if args.interpolate
-                 else gan.noise(args.count, random))
-        pictures = sampling.in_batches(gan.sample, noise)
-    grid, raw = sampling.write(args.output, pictures, columns)
-    print(f"{len(pictures)} pictures: {grid}, {raw}, {args.output / 'generated_1.png'} …")
+        pictures = sampling.draw(gan, args.count, random, args.interpolate)
+        columns = sampling.STEPS if args.interpolate else None
+    sampling.write(args.output, pictures, columns)
+
+
+def draw_classes(gan, args, typed, random):
+    """(pictures, columns of their grid) of a conditional GAN.
+
+    Raises:
+        UserError: an option does not suit it.
+    """
+    from common.training import sampling
+
+    wanted = args.classes or ["all"]
+    if "count" in typed:
+        raise UserError("--count is not for a conditional GAN; say --rows and --cols")
+    if not args.interpolate:
+        columns = args.cols or gan.columns(wanted)
+        return gan.generate_new(wanted, args.rows, columns, args.seed), columns
+    if "cols" in typed:
+        raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")
+    labels = gan.labels(wanted, args.rows, 1, by_row=True)
+    ends = gan.joined(labels.repeat(2, axis=0), random)
+    return gan.generate(sampling.interpolation(ends), random), sampling.STEPS
 
 
 if __name__ == "__main__":

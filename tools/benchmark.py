@@ -26,7 +26,7 @@ FLUID_NEEDS = "an interpreter of Python 3.8 with paddlepaddle 1.8.5, numpy<1.22 
 
 def parse(argv):
     """The command's options."""
-    from common.training.command import Parser, positive
+    from common.training.options import Parser, positive
 
     parser = Parser(prog="benchmark.py", description=__doc__.split("\n", 1)[0])
     add = parser.add_argument

@@ -12,7 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import UserError, run_command
-from common.training.command import Parser, positive, seed
+from common.training.options import Parser, positive, seed
 
 CLASSIFIERS = ("mnist", "fashion", "emnist")
 
@@ -67,7 +67,8 @@ def main(argv=None):
             tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
             checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else None
             sets = compare.sets_of_run(trained, tutorial, checkpoint, args.seed, args.data_dir, at)
-            features, stretch = trained.features, trained.recipe == "note6"  # the published pictures were saved so
+            figures = trained.recipe.figures
+            features, stretch = trained.features, bool(figures and figures.stretched)
 
         at("measuring")
         rows, numbers = compare.compared(sets, features, tutorial.note, stretch, at)
@@ -97,10 +98,10 @@ def download(trained):
     """The folder of the published figures of a run's tutorial."""
     from common.comparison import published
 
-    if trained.data not in ("mnist", "digits", "celeba"):
+    if not trained.recipe.figures or trained.data not in trained.recipe.figures.data:
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
                         "name a figure or a folder of such with --reference")
-    return published.download(trained.recipe)
+    return published.download(trained.recipe.name)
 
 
 if __name__ == "__main__":

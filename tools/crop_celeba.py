@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.backend.runtime import cores
 from common.errors import UserError, run_command
-from common.training.command import Parser, positive
+from common.training.options import Parser, positive
 
 INPUT = Path("work/img_align_celeba")
 ARCHIVES = (Path("work/img_align_celeba.zip"), Path("img_align_celeba.zip"))

@@ -7,8 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.backend import runtime
 from common.errors import run_command
-from common.training import command
-from static_mnist.generate import PICTURE_FIXES
+from common.training import options as command
 
 
 def options(argv=None):
@@ -24,8 +23,8 @@ def options(argv=None):
     add("--inception", type=Path, metavar="FILE.onnx",
         help="features by this network, from pictures [n, 3, 299, 299] in [-1, 1]; else the project's own classifier "
              "of the run's data, or for faces histograms of gradients and colours")
-    add("--fix", nargs="+", default=[], choices=PICTURE_FIXES, metavar="NAME",
-        help="mend oddities of cgan's drawing: " + ", ".join(PICTURE_FIXES))
+    add("--fix", nargs="+", default=[], metavar="NAME",
+        help="mend oddities of drawing beside those that the run was trained with; or all")
     add("--data_dir", type=Path, metavar="PATH", help="where the run's data set lies now, if it has moved")
     return parser.parse_args(argv)
 
@@ -55,7 +54,7 @@ def show(measured):
     from common.evaluation import scores
 
     run, known = measured.run, measured.known()
-    print(f"{run.recipe}, {run.config['dataset']['name']}: {measured.protocol}")
+    print(f"{run.recipe.name}, {run.config['dataset']['name']}: {measured.protocol}")
     print(*scores.table(measured), sep="\n")
     best = scores.best(measured)
     for each in known:

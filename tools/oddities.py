@@ -5,15 +5,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from common import recipe as recipes
+from common.backend import runtime
 from common.errors import UserError, run_command
-from common.training.command import Parser, positive
-from dygraph_celeba import train as faces
-from static_mnist import train as static
+from common.training.options import FREE, Parser, complete, jsonable, positive, run_options
 from tools import evaluate
 
 AS_IT_IS = "default"  # the tutorial, nothing mended
-# Oddities that change nothing that is measured here
-UNSEEN = ("epochs", "bn_momentum", "colour_map", "own_range", "minus_one_layout")
 
 
 def options(argv=None):
@@ -27,7 +25,7 @@ def options(argv=None):
         "as evaluate.py does, and print a table of means and standard deviations. What is done already is not done "
         "again: after Ctrl-C the same command goes on. Options that are not listed here go to the recipe's train.py."))
     add = parser.add_argument
-    add("--recipe", choices=[*static.RECIPES, "faces"], default="book", help="the tutorial")
+    add("--recipe", choices=recipes.names(), default=recipes.names()[0], help="the tutorial")
     add("--fix", nargs="+", metavar="NAME",
         help="oddities to mend, one at a time (default: each of the recipe's that changes what is measured)")
     add("--epoch", type=positive, default=2, help="epochs of each run")
@@ -35,62 +33,60 @@ def options(argv=None):
     add("--count", type=positive, default=10_000, help="pictures to draw, and real ones to hold them against")
     add("--output", type=Path, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
     args, more = parser.parse_known_args(argv)
-    known = [*fixes(args.recipe), "all"]
-    args.fix = args.fix or [name for name in known[:-1] if name not in UNSEEN]
+    runtime.prepare()
+    args.recipe = recipes.load(args.recipe)
+    known = [*args.recipe.fixes, "all"]
+    args.fix = args.fix or [oddity.name for oddity in args.recipe.oddities if oddity.measured]
     if unknown := [name for name in args.fix if name not in known]:
-        parser.error(f"--fix {unknown[0]}: {args.recipe} has {', '.join(known)}")
+        parser.error(f"--fix {unknown[0]}: {args.recipe.name} has {', '.join(known)}")
     if own := [name for name in ("--seed", "--resume", "--overwrite", "--max_steps", "--dry_run")
                if any(word.partition("=")[0] == name for word in more)]:
         parser.error(f"{own[0]} is decided here for each run; leave it out")
     return args, more
 
 
-def fixes(recipe):
-    """The oddities of a recipe, name → what it mends."""
-    return faces.FIXES if recipe == "faces" else static.RECIPES[recipe].fixes
-
-
 def main(argv=None):
     """Run the command; raises `UserError`."""
     args, more = options(argv)
-    runs = {kind: [args.output / f"{args.recipe}_{kind}_{seed}" for seed in range(args.seeds)]
+    runs = {kind: [args.output / f"{args.recipe.name}_{kind}_{seed}" for seed in range(args.seeds)]
             for kind in (AS_IT_IS, *args.fix)}
     for seed in range(args.seeds):  # all kinds from one seed, then from the next
         for kind, folders in runs.items():
             print(f"{folders[seed]}: seed {seed}, {'as the tutorial is' if kind == AS_IT_IS else f'--fix {kind}'}")
-            train(folders[seed], args, kind, seed, more)
+            train_one(folders[seed], args, kind, seed, more)
             evaluate.main(["--run", str(folders[seed]), "--checkpoint", f"{args.epoch:04d}_0000.safetensors",
                            "--count", str(args.count)])
     print(*table(runs, args.epoch, args.count), sep="\n")
 
 
-def train(run, args, kind, seed, more):
+def train_one(run, args, kind, seed, more):
     """Train one run to its end, from where it stands."""
     from common.evaluation.scores import position
+    from common.report.page import write_report
     from common.training import checkpoint
+    from common.training.run import train
 
-    module, recipe = (faces, []) if args.recipe == "faces" else (static, ["--recipe", args.recipe])
     kept = checkpoint.listing(run / "checkpoints")
-    argv = [*recipe, *([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
+    argv = [*([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
             "--output", str(run), *more]
     if kept:
-        check(run, vars(module.options(argv)), fixes(args.recipe))
+        check(run, args.recipe, complete(args.recipe, argv))
     if not kept or position(kept[-1]) < (args.epoch, 0):
-        module.main([*argv, "--resume" if kept else "--overwrite"])
+        train(args.recipe, complete(args.recipe, [*argv, "--resume" if kept else "--overwrite"]), write_report)
 
 
-def check(run, wanted, known):
+def check(run, recipe, wanted):
     """Refuse a run that is there already, but was made with other options than are wanted now.
 
     Raises:
         UserError: it was.
     """
-    from common.training.command import FREE, jsonable, read_options
+    from common.training.run_folder import read_config
 
-    options, _ = read_options(run, known)
-    for name, value in options.items():
-        if name not in FREE - {"data_dir"} and jsonable(wanted[name]) != value:
-            raise UserError(f"{run} was made with {name} {value}, not {jsonable(wanted[name])}; "
+    for name, value in run_options(recipe, read_config(run)).items():
+        now = jsonable(getattr(wanted, name))
+        if name not in FREE - {"data_dir"} and now != value:
+            raise UserError(f"{run} was made with {name} {value}, not {now}; "
                             "give the same options again, or another --output")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import run_command
-from common.training.command import Parser
+from common.training.options import Parser
 
 
 def main(argv=None):

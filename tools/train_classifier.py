@@ -13,7 +13,7 @@ from common.errors import run_command
 from common.evaluation import classifier_training
 from common.evaluation.classifier_training import EPOCHS
 from common.files import checksum
-from common.training import command
+from common.training import options as command
 
 WEIGHTS = Path(classifier_training.__file__).with_name("weights")
 

@@ -102,7 +102,7 @@ def _of_run(path):
         "book": Layout(cell=(28, 28), real=0.5),
         "note6": Layout(cell=(28, 28)),
         "cgan": Layout(cell=(height, width)),
-        "dcgan_face": Layout(cell=(64, 64), gap=6),
+        "faces": Layout(cell=(64, 64), gap=6),
     }.get(config["recipe"], Layout())
 
 

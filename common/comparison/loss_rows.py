@@ -17,7 +17,7 @@ def loss_rows(config, metrics):
     """
     from common.comparison import published
 
-    tutorials = {"book": "MNIST", "dcgan_face": "CelebA"}  # what the published losses are of
+    tutorials = {"book": "MNIST", "faces": "CelebA"}  # what the published losses are of
     if not metrics or config["options"].get("fix") or config["dataset"]["name"] != tutorials.get(config["recipe"]):
         return
     if config["recipe"] == "book" and config["options"].get("enable_ce"):
@@ -25,7 +25,7 @@ def loss_rows(config, metrics):
             yield from _evaluation_rows(metrics, published)
     elif config["recipe"] == "book":
         yield from _book_rows(metrics, published)
-    elif config["recipe"] == "dcgan_face":
+    elif config["recipe"] == "faces":
         yield from _faces_rows(metrics, published)
 
 

@@ -52,7 +52,7 @@ FIGURES = {  # recipe: repository, folder in it, commits that may hold the files
     # The chapter's own figures are in print only; these are of another conditional GAN on MNIST, by Paddle.
     "cgan": ("PaddlePaddle/models", "PaddleCV/gan/c_gan/images/", ("df1d8f80e26c42607ce72335e7056d2604adabf3",), {
         "conditionalGAN_demo.png": "97d123a06af6ae96cf4b53ed32d95675"}),
-    "dcgan_face": ("PaddlePaddle/book", "paddle2.0_docs/dcgan_face/images/", (
+    "faces": ("PaddlePaddle/book", "paddle2.0_docs/dcgan_face/images/", (
         "2141339d8e6877c226f7eae570402a5f88f96b6b", "afc9b77a1830cef028d36f48434a1c3d3ac0ae55"), {
         "face_image1.jpeg": "9c5eb9ad5a32d7ce7d6cd87b512000ac",
         "face_image2.jpeg": "1918f42533cad35b31c939858f3e81ca"}),
@@ -76,7 +76,7 @@ def download(recipe, folder=CACHE):
     """The published figures of a tutorial, from the network if they are not there yet.
 
     Args:
-        recipe: ``book``, ``note6``, ``cgan`` or ``dcgan_face``.
+        recipe: ``book``, ``note6``, ``cgan`` or ``faces``.
         folder: to keep them in, a sub-folder for each recipe.
 
     Returns:

@@ -237,7 +237,7 @@ def save_figure(path, evaluation):
         axis.set_xlabel("Epoch (0: untrained)")
         axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axis.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
-    figure.suptitle(printable(f"{evaluation.run.recipe}, {evaluation.run.config['dataset']['name']}: "
+    figure.suptitle(printable(f"{evaluation.run.recipe.name}, {evaluation.run.config['dataset']['name']}: "
                               f"{evaluation.protocol}"), parse_math=False)
     with replacing(path) as temporary:
         figure.savefig(temporary)

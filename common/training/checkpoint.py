@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from common import recipe as recipes
 from common.errors import UserError
 from common.files import numbered, replacing
 
@@ -71,7 +72,7 @@ def load(path):
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
         if _digest(arrays, header["record"]) != header["digest"]:
             raise UserError(f"{path} was altered or damaged after it was written; {another(path)}")
-        return arrays, json.loads(header["record"])
+        return arrays, _record(header)
 
 
 def read_record(path):
@@ -82,7 +83,15 @@ def read_record(path):
     """
     path = Path(path)
     with _whole(path), safe_open(path, "numpy") as file:
-        return json.loads((file.metadata() or {})["record"])
+        return _record(file.metadata() or {})
+
+
+def _record(header):
+    """The record, with the name that its recipe has today."""
+    record = json.loads(header["record"])
+    if "config" in record:
+        record["config"]["recipe"] = recipes.current(record["config"]["recipe"])
+    return record
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 from filelock import FileLock, Timeout
 
+from common import recipe as recipes
 from common.errors import UserError
 from common.files import UNFINISHED, numbered, replacing, write_json
 from common.training import checkpoint
@@ -307,6 +308,11 @@ def _unreadable(file, why):
     return UserError(f"{file} cannot be read ({why}); restore it, or start anew with --overwrite")
 
 
+def has_config(path):
+    """Whether there is a run in ``path``, whole or not."""
+    return (Path(path) / "config.json").is_file()
+
+
 def read_config(path):
     """The ``config.json`` of the run in ``path``, a `Config`.
 
@@ -318,6 +324,7 @@ def read_config(path):
         config = json.loads(file.read_text(encoding="utf-8"), object_hook=lambda part: Config(part, file))
         if not isinstance(config["recipe"], str):
             raise ValueError("'recipe' is no name")
+        config["recipe"] = recipes.current(config["recipe"])
         for name in ("options", "dataset", "versions", "machine"):
             if not isinstance(config[name], dict):
                 raise ValueError(f"{name!r} has no parts")

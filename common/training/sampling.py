@@ -1,35 +1,65 @@
-"""Pictures from a trained generator: what both ``generate.py`` commands share."""
+"""Pictures from a trained generator: what the packages' ``generate.py`` share."""
 
 from pathlib import Path
 
 import numpy as np
 
+from common import recipe as recipes
+from common.backend import runtime
 from common.errors import UserError
 from common.files import replacing
 from common.training import checkpoint
-from common.training.command import Parser, positive, seed
+from common.training.options import Parser, positive, seed
 from common.training.run_folder import latest_checkpoint, read_config
 
 STEPS = 10  # pictures of an interpolation, both ends among them
 
 
-def parser(run, output):
+def parser(run, output, count=64):
     """The options of a ``generate.py``.
 
     Args:
         run, output: default folders.
+        count: default number of pictures.
     """
     options = Parser(prog="generate.py", description="Draw pictures from a trained generator.")
     add = options.add_argument
     add("--run", type=Path, default=Path(run), metavar="DIR", help="folder of the trained run")
     add("--checkpoint", type=Path, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
-    add("--count", type=positive, default=64, help="how many pictures, or rows with --interpolate")
+    add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
     add("--seed", type=seed, default=1, metavar="N", help="of the noise")
     add("--output", type=Path, default=Path(output), metavar="DIR", help="folder for the pictures")
     add("--interpolate", action="store_true",
         help=f"rows of {STEPS} pictures, each from one noise to another, in place of single ones")
     add("--use_gpu", action="store_true", help="draw on CUDAPlace(0) instead of CPUPlace")
     return options
+
+
+def load(package, run, path=None, fix=(), use_gpu=False):
+    """The GAN of a trained run, ready to draw.
+
+    Args:
+        package: whose generate.py it is for.
+        run: its folder.
+        path: of one of the run's checkpoints; the newest when None.
+        fix: oddities of drawing to mend beside those that the run was trained with; "all" of them.
+        use_gpu: draw on CUDAPlace(0).
+
+    Returns:
+        `common.recipe.GAN`.
+
+    Raises:
+        UserError: there is no run, no checkpoint, or a damaged one; it is another package's; or it has no such oddity.
+    """
+    config, arrays = read_run(run, path)
+    if config["recipe"] not in recipes.names(package):
+        raise UserError(f"{run} is a run of the recipe {config['recipe']}, "
+                        + recipes.other_command(config["recipe"], "generate.py"))
+    runtime.prepare(use_gpu)
+    recipe = recipes.load(config["recipe"])
+    gan = recipe.make_gan(config, runtime.place(use_gpu), recipe.drawing(fix))
+    gan.load_generator(arrays)
+    return gan
 
 
 def read_run(run, path=None):
@@ -50,6 +80,13 @@ def read_run(run, path=None):
     return record["config"], arrays
 
 
+def draw(gan, count, random, interpolate=False):
+    """New pictures of a GAN without classes: ``count``, or so many rows of `STEPS` from one noise to another."""
+    if interpolate:
+        return in_batches(gan.sample, interpolation(gan.noise(2 * count, random)))
+    return gan.new_pictures(count, random)[0]
+
+
 def interpolation(ends):
     """Straight lines of `STEPS` points through the noise, each from one row to the next: [2·n, …] to [n·STEPS, …]."""
     ends = ends.reshape([-1, 2, *ends.shape[1:]])
@@ -63,15 +100,12 @@ def in_batches(sample, noise, size=128):
 
 
 def write(output, pictures, columns=None):
-    """Write a grid, single pictures and the raw array.
+    """Write a grid, single pictures and the raw array, and say where they are.
 
     Args:
         output: a folder, made when missing.
         pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3], float32 in [-1, 1].
         columns: of the grid; see `common.plotting.layout` when None.
-
-    Returns:
-        The paths of the grid and of the array.
 
     Raises:
         UserError: the folder holds pictures already, or cannot be written.
@@ -88,4 +122,4 @@ def write(output, pictures, columns=None):
     with replacing(raw) as temporary:
         np.save(temporary, pictures)
     plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns))
-    return grid, raw
+    print(f"{len(pictures)} pictures: {grid}, {raw}, {output / 'generated_1.png'} …")

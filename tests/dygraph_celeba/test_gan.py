@@ -9,8 +9,7 @@ from common import plotting
 from common.backend.compat import ADAM
 from common.data.packed import network_input
 from common.errors import UserError
-from dygraph_celeba.gan import FaceGAN
-from dygraph_celeba.train import FIXES
+from dygraph_celeba.gan import RECIPE, FaceGAN
 
 BATCH = 4
 
@@ -332,7 +331,7 @@ def test_initial_values_come_from_the_seed():
 
 
 def test_all_fixes_together_train():
-    losses = make(*FIXES).step(real(), np.random.RandomState(0))
+    losses = make(*RECIPE.fixes).step(real(), np.random.RandomState(0))
     assert all(np.isfinite(value) for value in losses.values())
 
 

@@ -13,6 +13,7 @@ from PIL import Image
 from common.backend.compat import ADAM
 from common.data.datasets import Pictures
 from common.errors import UserError, run_command
+from common.training import options
 from static_mnist import cgan, static_gan, train
 from static_mnist.cgan import CGAN
 from tests.helpers import moved
@@ -40,7 +41,7 @@ def gan(built):
 @pytest.fixture
 def mended(gan):
     """The same networks with all oddities mended."""
-    fixed = CGAN(paddle.CPUPlace(), SHAPE, CLASSES, tuple(train.RECIPES["cgan"].fixes))
+    fixed = CGAN(paddle.CPUPlace(), SHAPE, CLASSES, tuple(cgan.RECIPE.fixes))
     fixed.load_state(gan.state())
     return fixed
 
@@ -460,7 +461,8 @@ def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys, killed_an
 def batches(monkeypatch):
     """The data that the command would train on."""
     seen = []
-    monkeypatch.setattr(train.command, "train", lambda args, data, *_: seen.append(data))
+    monkeypatch.setattr("common.training.run.train",
+                        lambda recipe, args, _: seen.append(recipe.open_data(vars(args))[0]))
     return lambda argv: (train.main(argv), seen.pop())[1]
 
 
@@ -477,13 +479,13 @@ def test_one_shuffle_for_ever(own, batches):
 
 def test_defaults_are_the_chapters():
     for dataset, epoch in (("mnist", 16), ("auto", 16), ("fashion", 64), ("emnist", 32), ("some/folder", 16)):
-        args = train.options(["--recipe", "cgan", "--dataset", dataset])
+        args = options.read("static_mnist", ["--recipe", "cgan", "--dataset", dataset])[1]
         assert (args.epoch, args.batch_size, args.fix) == (epoch, 32, [])
 
 
 def test_fixes_are_the_ones_that_the_code_knows():
-    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgan, static_gan, train))
-    for fix in train.RECIPES["cgan"].fixes:
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgan, static_gan))
+    for fix in cgan.RECIPE.fixes:
         assert f'"{fix}" in' in source or f'"{fix}" not in' in source
 
 
@@ -516,12 +518,12 @@ def test_resize(own, tmp_path, batches, capsys):
 
 
 def test_a_folder_may_have_moved(own, tmp_path, batches):
-    run, moved = tmp_path / "run", shutil.copytree(own, tmp_path / "moved")
-    options = vars(train.options(arguments(tmp_path / "gone")))
-    run.mkdir()
-    (run / "config.json").write_text(json.dumps(
-        {"recipe": "cgan", "options": options, "dataset": {}, "versions": {}, "machine": {}}, default=str))
-    assert len(batches(["--resume", "--output", str(run), "--data_dir", str(moved)]).images) == 7
+    folder, moved = tmp_path / "run", shutil.copytree(own, tmp_path / "moved")
+    args = vars(options.read("static_mnist", arguments(tmp_path / "gone"))[1])
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(
+        {"recipe": "cgan", "options": args, "dataset": {}, "versions": {}, "machine": {}}, default=str))
+    assert len(batches(["--resume", "--output", str(folder), "--data_dir", str(moved)]).images) == 7
 
 
 def test_a_home_that_does_not_exist_is_one_line(capsys):
@@ -531,4 +533,4 @@ def test_a_home_that_does_not_exist_is_one_line(capsys):
 
 def test_a_folder_is_kept_whole_so_that_a_run_goes_on_from_anywhere(own, monkeypatch):
     monkeypatch.chdir(own.parent)
-    assert train.options(arguments(own.name)).dataset == str(own)
+    assert options.read("static_mnist", arguments(own.name))[1].dataset == str(own)

@@ -12,7 +12,8 @@ from matplotlib import cm
 from PIL import Image
 
 from common.backend import compat
-from common.errors import UserError, run_command
+from common.errors import run_command
+from common.training import options
 from common.training.run_folder import RunFolder
 from static_mnist import note6, static_gan, train
 from static_mnist.book import BookGAN
@@ -277,7 +278,7 @@ def test_killed_and_resumed_the_run_is_the_same(data, tmp_path, capsys, killed_a
     assert [(line["epoch"], line["batch"]) for line in lines] == [(0, 0), (0, 1), (1, 0), (1, 1)]
     printed = capsys.readouterr().out
     for number, line in ((0, lines[1]), (1, lines[3])):  # the last batch's
-        assert f"Pass：{number}，fake_avg_cost：{line['fake_avg_cost']:f}, real_avg_cost：" in printed
+        assert f"Pass：{number}，fake_avg_cost：{np.float32(line['fake_avg_cost']):f}, real_avg_cost：" in printed
     assert {path.name for path in run.glob("0*.png")} == {"0000_0001.png", "0001_0001.png"}
     assert len(list((run / "image").iterdir())) == 4  # of the constant noise, as many as a batch
     shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
@@ -297,16 +298,19 @@ def test_overwrite_deletes_the_single_pictures(tmp_path):
 
 
 def test_defaults_are_the_notes():
-    args = train.options(["--recipe", "note6"])
+    def read(*more):
+        return options.read("static_mnist", ["--recipe", "note6", *more])[1]
+
+    args = read()
     assert (args.epoch, args.batch_size, args.fix, args.follow) == (5, 128, [], "note")
-    assert train.options(["--recipe", "note6", "--follow", "repository"]).epoch == 20
-    assert train.options(["--recipe", "note6", "--follow", "repository", "--epoch", "3"]).epoch == 3
+    assert read("--follow", "repository").epoch == 20
+    assert read("--follow", "repository", "--epoch", "3").epoch == 3
     assert Note6GAN(paddle.CPUPlace(), follow="repository").fix == {"colour_map"}
 
 
 def test_fixes_are_the_ones_that_the_code_knows():
     source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (note6, static_gan))
-    for fix in train.RECIPES["note6"].fixes:
+    for fix in note6.RECIPE.fixes:
         assert f'"{fix}"' in source
 
 
@@ -327,8 +331,3 @@ def test_pictures_of_another_shape_are_refused(tmp_path, capsys):
     code = run_command(lambda: train.main(["--recipe", "note6", "--dataset", str(tmp_path / "own")]))
     assert code == 2
     assert "28×28×3" in capsys.readouterr().err
-
-
-def test_a_wrong_recipe_is_refused():
-    with pytest.raises(UserError, match="note7"):
-        train.options(["--recipe", "note7"])

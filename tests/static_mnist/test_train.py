@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from common import plotting
-from common.training import checkpoint
+from common.training import checkpoint, options
 from static_mnist import book, train
 from tests.helpers import caller, content, idx
 
@@ -335,23 +335,20 @@ def test_a_full_disk_while_saving_loses_nothing(place, run, call):
 # -- options -------------------------------------------------------------------------------------------
 
 
-def test_help_does_not_import_paddle():
-    program = ("import runpy, sys\nsys.argv = ['train.py', '--help']\n"
-               "try: runpy.run_path(sys.argv.pop(0) and %r, run_name='__main__')\n"
-               "except SystemExit as end: code = end.code\n"
-               "print('SLOW:', sorted({'paddle', 'matplotlib', 'sklearn', 'scipy'} & set(sys.modules)), code)"
-               % str(TRAIN)).replace("sys.argv.pop(0) and ", "")
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
-    assert done.stdout.endswith("SLOW: [] 0\n"), done
-    for flag in ("--batch_size", "--epoch", "--output", "--use_gpu", "--enable_ce", "--use_cudnn", "--fix", "--resume",
-                 "--overwrite", "--max_steps", "--dry_run", "--seed", "--data_dir", "--no_download", "--visualdl"):
-        assert flag in done.stdout
-
-
 def test_defaults_are_the_tutorials():
-    args = train.options([])
+    recipe, args = options.read("static_mnist", [])
+    assert recipe.name == args.recipe == "book"
     assert (args.batch_size, args.epoch, args.use_gpu, args.enable_ce) == (128, 20, False, False)
     assert Path(args.output) == Path("./output_dcgan")
+
+
+def test_help_of_a_tutorial_has_its_own_options(capsys):
+    with pytest.raises(SystemExit):
+        train.main(["--recipe", "book", "--help"])
+    printed = capsys.readouterr().out
+    for words in ("--enable_ce", "--use_cudnn", "--dataset", "--data_dir", "--no_download", "double_sigmoid",
+                  "(default: 128)"):
+        assert words in printed
 
 
 def test_dry_run_writes_nothing(call, place, tmp_path, monkeypatch):

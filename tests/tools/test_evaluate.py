@@ -149,7 +149,7 @@ def test_faces(faces_run, tmp_path, call):
     run = shutil.copytree(faces_run, tmp_path / "run")
     code, out, err = call("--run", run, "--count", 180)
     assert (code, err) == (0, "")
-    assert out.startswith("dcgan_face, CelebA: hog-colour-176 180/180 train")
+    assert out.startswith("faces, CelebA: hog-colour-176 180/180 train")
     assert [each["step"] for each in evaluations(run)] == [0, 1]
 
 
@@ -202,8 +202,8 @@ def test_half_a_checkpoint(book_run, tmp_path, call):
     (["--inception", "missing.onnx"], ["--inception", "no file missing.onnx"]),
     (["--count", "0"], ["--count", "'0'"]),
     (["--run", "nothing"], ["nothing", "no run"]),
-    (["--fix", "sampling_dropout"], ["--fix is for runs of cgan", "one of book"]),
-    (["--fix", "max_pool"], ["--fix", "max_pool", "sampling_dropout"]),
+    (["--fix", "sampling_dropout"], ["--fix sampling_dropout", "book has no oddity"]),
+    (["--fix", "max_pool"], ["--fix max_pool", "drawing alone"]),
 ])
 def test_refusals(copy, call, args, words):
     before = (copy / "metrics.jsonl").read_bytes()

@@ -7,11 +7,11 @@ import pytest
 
 from common import plotting
 from common.errors import RunStopped
-from common.evaluation import evaluation
+from common.evaluation import scores
 from common.evaluation.scores import digits
 from common.report import page as report
 from common.training.run_folder import evaluations, read_config
-from static_mnist import book, train
+from static_mnist import book
 from tests.helpers import caller
 from tools import oddities
 
@@ -22,7 +22,7 @@ SMALL = ["--dataset", "digits", "--batch_size", "800", "--epoch", "1", "--count"
 @pytest.fixture
 def call(narrow, tmp_path, capsys, monkeypatch):
     """The command in this process: exit code, stdout, stderr. What is only drawn is left out."""
-    monkeypatch.setattr(evaluation, "save_figure", lambda *_: None)
+    monkeypatch.setattr(scores, "save_figure", lambda *_: None)
     for name in ("save_losses", "save_animation", "save_tutorial_grid"):
         monkeypatch.setattr(plotting, name, lambda *_: None)
     monkeypatch.setattr(report, "write", lambda *_, **__: None)
@@ -53,7 +53,7 @@ def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
         assert code == 2 and f"was made with {words}" in err  # such runs go into no table with others
 
     monkeypatch.setattr(book.BookGAN, "step", None)  # nothing is trained or measured again
-    monkeypatch.setattr(evaluation.Evaluation, "compare", None)
+    monkeypatch.setattr(scores.Evaluation, "compare", None)
     code, again, _ = call(*SMALL, "--fix", "max_pool")
     assert (code, again.splitlines()[-6:]) == (0, out.splitlines()[-6:])
 
@@ -82,7 +82,7 @@ def test_each_oddity_of_the_recipe_by_default():
     args, more = oddities.options(["--recipe", "note6", "--data_dir", "x"])
     # Not those that are of the files alone
     assert args.fix == ["bn_activation", "double_sigmoid", "shared_moments", "adam_epsilon"]
-    assert set(train.RECIPES["note6"].fixes) == {*args.fix, "colour_map", "own_range"} and more == ["--data_dir", "x"]
+    assert set(args.recipe.fixes) == {*args.fix, "colour_map", "own_range"} and more == ["--data_dir", "x"]
     fix = oddities.options(["--recipe", "faces"])[0].fix
     assert fix[0] == "data_range" and "bn_momentum" not in fix
 

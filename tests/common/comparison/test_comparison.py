@@ -272,7 +272,7 @@ def test_continuous_evaluation(g, verdict):
 
 
 def test_losses_of_the_faces_after_they_settle():
-    config = {"recipe": "dcgan_face", "options": {}, "dataset": {"name": "CelebA"}}
+    config = {"recipe": "faces", "options": {}, "dataset": {"name": "CelebA"}}
     metrics = batches(300, **{"D-Loss": 0.0, "G-Loss": 38.0}) + [
         {"epoch": 3, "batch": n, "D-Loss": 0.01 * n, "G-Loss": 4 + 0.02 * n} for n in range(100)]
     metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5
@@ -319,7 +319,7 @@ def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
         return next((mirror for mirror in mirrors if "@263d" in mirror), mirrors[0])
 
     monkeypatch.setattr(published, "fetch", fetch)
-    for recipe, count in (("book", 1), ("note6", 64), ("cgan", 1), ("dcgan_face", 2)):
+    for recipe, count in (("book", 1), ("note6", 64), ("cgan", 1), ("faces", 2)):
         folder = published.download(recipe, tmp_path)
         assert len(list(folder.iterdir())) == count
         names = [name for name, _ in asked]

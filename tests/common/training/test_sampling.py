@@ -70,9 +70,11 @@ def test_in_batches():
     ((5, 4, 6), None, (3 * 7 * 29, 2 * 5 * 29)), ((5, 4, 6, 1), 2, (2 * 7 * 40, 3 * 5 * 40)),
     ((6, 4, 6, 3), 6, (6 * 7 * 14, 1 * 5 * 14)),
 ])
-def test_grid_single_pictures_and_raw_array(tmp_path, shape, columns, size):
+def test_grid_single_pictures_and_raw_array(tmp_path, capsys, shape, columns, size):
     pictures = np.random.RandomState(0).uniform(-1, 1, shape).astype("float32")
-    grid, raw = sampling.write(tmp_path / "out", pictures, columns)
+    sampling.write(tmp_path / "out", pictures, columns)
+    grid, raw = tmp_path / "out" / "grid.png", tmp_path / "out" / "generated.npy"
+    assert capsys.readouterr().out.startswith(f"{len(pictures)} pictures: {grid}, {raw}, ")
     np.testing.assert_array_equal(np.load(raw), pictures)
     drawn = pictures[..., 0] if shape[3:] == (1,) else pictures
     colours = shape[3:] == (3,)

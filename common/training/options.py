@@ -1,0 +1,216 @@
+"""The options of a training: the recipe's defaults, over them what the run kept, over them what was typed."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from common import recipe as recipes
+from common.backend import runtime
+from common.errors import UserError
+from common.training.run_folder import has_config, read_config
+
+# What a resumed run may change; everything else decides its numbers and stays as it was.
+KEPT = ("epoch", "data_dir", "no_download")  # for the next time that it is resumed
+FREE = {*KEPT, "max_steps", "output", "resume", "overwrite", "dry_run", "visualdl"}
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse with one-line errors, defaults in the help, and `typed`."""
+
+    def __init__(self, **kwargs):
+        self.defaults = {}
+        super().__init__(allow_abbrev=False, **kwargs)
+
+    def add_argument(self, *names, default=None, help=None, **kwargs):
+        """As argparse's. The default is kept apart, so that what was typed can be told from it."""
+        if default is argparse.SUPPRESS:  # --help itself
+            return super().add_argument(*names, default=default, help=help, **kwargs)
+        if kwargs.get("action") == "store_true":
+            default = False
+        if not (default is None or default is False or default == []):
+            help = f"{help} (default: {str(default).replace('%', '%%')})"
+        action = super().add_argument(*names, default=argparse.SUPPRESS, help=help, **kwargs)
+        self.defaults[action.dest] = default
+        return action
+
+    def parse_known_args(self, args=None, namespace=None):
+        """As argparse's, which `parse_args` calls: what was typed, and defaults for all else."""
+        typed, rest = super().parse_known_args(args, namespace)
+        return argparse.Namespace(**{**self.defaults, **vars(typed)}), rest
+
+    def typed(self, argv):
+        """What was typed alone: name → value."""
+        typed, rest = super().parse_known_args(argv)
+        if rest:
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return vars(typed)
+
+    def both(self, argv=None):
+        """(the options as a namespace, the names of those that were typed)."""
+        typed = self.typed(argv)
+        return argparse.Namespace(**{**self.defaults, **typed}), set(typed)
+
+    def error(self, message):
+        raise UserError(f"{message}; {self.prog} --help lists the options")
+
+
+def positive(text):
+    """argparse type: a whole number from 1."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return number
+
+
+def seed(text):
+    """argparse type: a random seed as NumPy takes it, 0 … 2³² − 1."""
+    number = int(text) if text.isdecimal() else -1
+    if not 0 <= number < 2 ** 32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2 ** 32 - 1}")
+    return number
+
+
+def add_training_options(parser, names, recipe=None):
+    """The options that every tutorial has, in the tutorials' spelling.
+
+    Args:
+        parser: `Parser`.
+        names: of the tutorials to choose from; no choice with one.
+        recipe: whose defaults and oddities there are; None for a help that is good for all of ``names``.
+    """
+    add = parser.add_argument
+    if len(names) > 1:
+        add("--recipe", choices=names, default=recipe.name if recipe else names[0],
+            help="the tutorial; --recipe NAME --help lists the options of each")
+    own = {} if recipe else {"default": "the tutorial's"}
+    add("--batch_size", type=positive, help="pictures in a batch", **own or {"default": recipe.batch_size})
+    epochs = "".join(f", {count} of {data}" for data, count in (recipe.epochs if recipe else {}).items())
+    add("--epoch", type=positive, help="epochs to train" + epochs, **own or {"default": recipe.epoch})
+    add("--output", type=Path, metavar="DIR", help="folder of the run: pictures, records, checkpoints",
+        **own or {"default": Path(recipe.output)})
+    add("--use_gpu", action="store_true", help="train on CUDAPlace(0) instead of CPUPlace")
+    add("--seed", type=seed, default=0, metavar="N", help="of initial values, noise and order")
+    fixes = recipe.fixes if recipe else {}
+    listed = "; ".join(f"{name}: {text}" for name, text in fixes.items()) + "; all" if recipe else (
+        "each tutorial has its own; or all")
+    add("--fix", nargs="+", default=[], metavar="NAME", choices=[*fixes, "all"], help=f"mend oddities: {listed}")
+    add("--max_steps", type=positive, metavar="N", help="stop after N iterations")
+    add("--resume", action="store_true", help="go on with the run in --output from its newest checkpoint")
+    add("--overwrite", action="store_true", help="delete the run in --output and start anew")
+    add("--dry_run", action="store_true", help="print options, sizes and cost, train nothing")
+    add("--visualdl", action="store_true", help="write VisualDL logs into DIR/visualdl too")
+
+
+def read(package, argv=None):
+    """What was typed after a package's train.py, completed.
+
+    This imports Paddle, because the file with a tutorial's defaults has its networks, too. Only ``--help`` of a package
+    with several tutorials does without, as long as none of them is named: it lists what all have.
+
+    Args:
+        package: whose tutorials there are to choose from, see `common.recipe.TUTORIALS`.
+        argv: what was typed; ``sys.argv`` when None.
+
+    Returns:
+        (`common.recipe.Recipe`, the options as a namespace).
+
+    Raises:
+        UserError: a value is wrong, options exclude each other, or one differs from the run's that is resumed.
+    """
+    argv = sys.argv[1:] if argv is None else list(argv)
+    name = chosen(recipes.names(package), argv)
+    runtime.prepare()
+    recipe = recipes.load(name)
+    return recipe, complete(recipe, argv)
+
+
+def complete(recipe, argv):
+    """`read` for a recipe that is known: the options as a namespace."""
+    parser = Parser(prog="train.py", description=recipe.description)
+    add_training_options(parser, recipes.names(recipes.package_of(recipe.name)), recipe)
+    recipe.add_options(parser)
+    typed = parser.typed(argv)
+    if "fix" in typed:
+        typed["fix"] = sorted(recipe.fixes if "all" in typed["fix"] else {*typed["fix"]})
+    kept = {}
+    if typed.get("resume"):
+        if typed.get("overwrite"):
+            parser.error("--resume and --overwrite exclude each other")
+        kept = kept_options(recipe, typed, typed.get("output", Path(recipe.output)))
+    options = {**parser.defaults, **kept, **typed}
+    options |= {**recipe.defaults(options), **kept, **typed}
+    if fault := recipe.fault(options):
+        parser.error(fault)
+    return argparse.Namespace(**options)
+
+
+def chosen(names, argv):
+    """The name of the tutorial that was typed, else of the run to resume, else the first.
+
+    Raises:
+        UserError: there is no such tutorial, or the run is another package's.
+        SystemExit: ``--help`` without a tutorial's name has been printed.
+    """
+    parser = Parser(prog="train.py", add_help=False)
+    parser.add_argument("--recipe", choices=names)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("-h", "--help", action="store_true")
+    args, _ = parser.parse_known_args(argv)
+    if args.recipe or len(names) == 1:
+        return args.recipe or names[0]
+    if args.help:
+        parser = Parser(prog="train.py", description=f"Train one of the tutorials {', '.join(names)}. Each has options "
+                        "of its own, data sets and oddities: --recipe NAME --help lists them.")
+        add_training_options(parser, names)
+        parser.parse_args(["--help"])
+    if args.resume and args.output and has_config(args.output):
+        kept = read_config(args.output)["recipe"]
+        if kept not in names:
+            raise UserError(f"--resume: the run in {args.output} is of the recipe {kept}, "
+                            + recipes.other_command(kept, "train.py"))
+        return kept
+    return names[0]
+
+
+def kept_options(recipe, typed, output):
+    """The options that the run in ``output`` was started with, those for one call only left out.
+
+    Where `run_options` adds a fix, it is added to what was typed, too, so that the same command goes on with the run.
+
+    Raises:
+        UserError: one that was typed differs, and is not free to change; or the run is of another recipe.
+    """
+    if not has_config(output):
+        return {}
+    config = read_config(output)
+    if config["recipe"] != recipe.name:
+        _refuse(output, "recipe", config["recipe"], recipe.name)
+    options = run_options(recipe, config)
+    if "fix" in typed:
+        typed["fix"] = sorted({*typed["fix"], *(set(options["fix"]) - set(config["options"]["fix"]))})
+    for name, value in options.items():
+        if name in typed and name not in FREE and jsonable(typed[name]) != value:
+            _refuse(output, name, value, jsonable(typed[name]))
+    if options.get("data_dir"):
+        options["data_dir"] = Path(options["data_dir"])
+    return {name: value for name, value in options.items() if name in KEPT or name not in FREE}
+
+
+def run_options(recipe, config):
+    """The options in a run's ``config.json``, completed.
+
+    Runs from before it listed the oddities that were known had those mended that are ``mended_before``.
+    """
+    before = () if "oddities" in config else [oddity.name for oddity in recipe.oddities if oddity.mended_before]
+    return {**config["options"], "fix": sorted({*config["options"]["fix"], *before})}
+
+
+def _refuse(output, name, kept, typed):
+    raise UserError(f"--resume: the run in {output} was started with {name} {kept}, not {typed}; "
+                    f"leave --{name} out, or start anew elsewhere")
+
+
+def jsonable(value):
+    """An option as JSON holds it."""
+    return str(value) if isinstance(value, Path) else value

@@ -1,0 +1,127 @@
+"""A run, from the options to the last picture."""
+
+import json
+import sys
+import time
+import timeit
+
+import numpy as np
+
+from common.backend import runtime
+from common.errors import UserError
+from common.training.loop import Loop
+from common.training.options import KEPT, jsonable
+from common.training.run_folder import RunFolder
+
+
+def train(recipe, args, report=None):
+    """Train a tutorial.
+
+    Args:
+        recipe: `common.recipe.Recipe`.
+        args: its options, see `common.training.options.read`.
+        report: called with the run's folder after the last picture.
+
+    Raises:
+        UserError: the data cannot be had, the folder cannot be used; or the run was stopped.
+    """
+    place = runtime.place(args.use_gpu)
+    data, dataset = recipe.open_data(vars(args))
+    if args.batch_size > dataset["pictures"]:
+        raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
+                        f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
+    if args.dry_run:
+        dry_run(args, data, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
+        return
+    writer = visualdl() if args.visualdl else None
+    folder = RunFolder(args.output, args.resume, args.overwrite)
+    try:
+        loop = prepare(recipe, args, data, dataset, folder, place)
+        loop.writer = writer and writer(logdir=str(args.output / "visualdl"))
+        loop.report = report
+        loop.run()
+        recipe.end(vars(args), folder.metrics())
+    finally:
+        folder.close()
+
+
+def prepare(recipe, args, data, dataset, folder, place):
+    """The loop of a new run whose folder is ready, or of the one that goes on in it.
+
+    Raises:
+        UserError: the run's data are others, or its checkpoint cannot be used.
+    """
+    if args.resume:
+        check_data(folder, dataset)
+    options = {name: jsonable(value) for name, value in vars(args).items()}
+    gan = recipe.make_gan({"options": options, "dataset": dataset}, place)
+    if not args.resume:
+        folder.write_config({"recipe": recipe.name, "options": options, "oddities": sorted(recipe.fixes),
+                             "dataset": dataset, "files": list(gan.files), **runtime.describe(),
+                             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+        recipe.begin(folder.path, data)
+    random = np.random.RandomState(args.seed)
+    loop = Loop(gan, data, folder, random, args.epoch, args.max_steps, dataset.get("note", ""))
+    if args.resume:
+        path = loop.resume()
+        kept = folder.read_config()
+        kept["options"].update({name: options[name] for name in KEPT if name in options})
+        folder.write_config(kept)
+        print(f"resuming {path} at step {loop.step} of {loop.steps}")
+    return loop
+
+
+def check_data(folder, dataset):
+    """Refuse to go on with other pictures, and warn where the sums would come out otherwise.
+
+    Raises:
+        UserError: the data set is another.
+    """
+    config = folder.read_config()
+    if config["dataset"]["checksum"] != dataset["checksum"]:
+        raise UserError(f"--resume: the run in {folder.path} was started on {config['dataset']['name']} "
+                        f"from {config['dataset']['source']}, these pictures are others "
+                        f"({dataset['name']} from {dataset['source']})")
+    now = runtime.describe()
+    for what, before, after in (
+            ("threads", config["machine"]["threads"], now["machine"]["threads"]),
+            ("Paddle", config["versions"].get("paddlepaddle"), now["versions"].get("paddlepaddle"))):
+        if before != after:
+            print(f"note: {what} {before} when the run started, {after} now: "
+                  "the numbers will agree to rounding only, not to the bit", file=sys.stderr)
+
+
+def visualdl():
+    """VisualDL's ``LogWriter``.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    try:
+        from visualdl import LogWriter
+    except ImportError:
+        raise UserError("--visualdl: the package is not installed; pip install visualdl") from None
+    return LogWriter
+
+
+def dry_run(args, data, gan):
+    """Print the options, the sizes of the networks, and what the run costs on this machine."""
+    print(json.dumps({name: jsonable(value) for name, value in vars(args).items()}, indent=2))
+    for name, count in gan.sizes().items():
+        print(f"{name}: {count:,} trained parameters")
+    steps = min(args.epoch * len(data), args.max_steps or sys.maxsize)
+    flop = gan.flop(data.batch_size)
+    if not flop:
+        print(f"{len(data)} batches an epoch, {steps} iterations")
+        return
+    rate = product_rate()
+    print(f"{len(data)} batches an epoch, {steps} iterations of {flop / 1e9:.1f} GFLOP")
+    print(f"this processor multiplies 2048×2048 matrices at {rate / 1e9:.0f} GFLOP/s: at the very least "
+          f"{flop / rate:.2f} s an iteration, {steps * flop / rate / 60:.0f} min in all"
+          + ("; a GPU is faster" if args.use_gpu else ""))
+
+
+def product_rate():
+    """FLOP a second of NumPy's float32 product of 2048×2048 matrices on all cores: the best of three."""
+    a = np.ones([2048, 2048], "float32")
+    return 2 * 2048 ** 3 / min(timeit.repeat(lambda: a @ a, number=1, repeat=3))

@@ -1,0 +1,110 @@
+"""The pictures of the static-graph tutorials: which there are, how they are chosen, and how a run's are found again."""
+
+import numpy as np
+
+from common.data import datasets, folders
+from common.errors import UserError
+from common.files import expanded
+from common.recipe import Recipe, other_pictures
+from common.training.options import positive
+
+
+class StaticRecipe(Recipe):
+    """A tutorial on MNIST, or whatever stands in for it.
+
+    Attributes:
+        shape: of a picture that the networks are made for, or None: any.
+    """
+
+    shape = (28, 28)
+
+    @property
+    def description(self):
+        return super().description + (
+            " Without MNIST at hand and without a network it trains on scikit-learn's embedded digits.")
+
+    def batches(self, pictures, options):
+        """The tutorial's reader: `common.data.batches.Batches` of `common.data.datasets.Pictures`."""
+        raise NotImplementedError
+
+    def add_options(self, parser):
+        add = parser.add_argument
+        add("--dataset", default="auto", type=known_or_folder, metavar="auto|mnist|fashion|emnist|digits|FOLDER",
+            help="auto: MNIST if it can be had, else the embedded digits; "
+                 "FOLDER: a sub-folder of pictures for each class")
+        add("--resize", type=positive, nargs="?", const=28, metavar="N",
+            help="bring the pictures of a FOLDER to N×N pixels by nearest neighbour; 28 when N is left out")
+        add_places(parser)
+
+    def fault(self, options):
+        dataset = options["dataset"]
+        if options["data_dir"] and not options["resume"] and dataset not in datasets.CHOICES:
+            return f"--data_dir is for the known data sets, {dataset} is a folder of its own"
+        if options.get("resize") and dataset in datasets.CHOICES:
+            return f"--resize is for a folder of pictures, not for {dataset}"
+        return super().fault(options)
+
+    def open_data(self, options):
+        dataset, data_dir, size = options["dataset"], options["data_dir"], options.get("resize")
+        if dataset in datasets.CHOICES:
+            pictures = datasets.load(dataset, data_dir, download=not options["no_download"])
+        else:
+            pictures = folders.load(data_dir or dataset, (size, size) if size else None)
+        if self.shape and pictures.images.shape[1:] != self.shape:
+            size = "×".join(map(str, pictures.images.shape[1:]))
+            way_out = "name another folder with --data_dir" if dataset in datasets.CHOICES else (
+                "--resize brings grey ones to 28×28, another --recipe may take colours")
+            raise UserError(f"the pictures in {pictures.source} are {size}, the networks are made for 28×28; {way_out}")
+        note = "" if pictures.name in self.data else f"data: {pictures.name}, not {' or '.join(self.data)}"
+        return self.batches(pictures, options), {
+            "name": pictures.name, "source": pictures.source, "pictures": len(pictures.images),
+            "checksum": pictures.checksum, "fallback": pictures.fallback, "note": note, **self.describe(pictures)}
+
+    def describe(self, pictures):
+        """More of the pictures for ``config.json``."""
+        return {}
+
+    # What tools see of a run
+
+    def data_kind(self, config):
+        wanted = config["options"]["dataset"]
+        if config["dataset"]["fallback"]:
+            return "digits"
+        return {"auto": "mnist"}.get(wanted, wanted if wanted in datasets.CHOICES else "folder")
+
+    def real(self, config, split, data_dir=None):
+        options, dataset = config["options"], config["dataset"]
+        kind = self.data_kind(config)
+        if kind == "folder":
+            if split == "test":
+                raise datasets.NotThere(f"{options['dataset']} has no test part")
+            size = options.get("resize")
+            folder = data_dir or options["data_dir"] or options["dataset"]
+            pictures = folders.load(folder, (size, size) if size else None)
+        else:
+            folder = data_dir or (None if kind == "digits" else dataset["source"])
+            pictures = datasets.load(kind, folder, split, download=not options["no_download"])
+        same = pictures.checksum == dataset["checksum"]
+        if split == "train" and not same:
+            raise other_pictures(pictures.source)
+        if split == "test" and same:  # of EMNIST any part serves where the right one is missing
+            raise datasets.NotThere(f"{pictures.name} in {pictures.source} is what the run was trained on, "
+                                    "no test part")
+        labels = pictures.labels
+        if labels is not None and (classes := dataset.get("classes")):
+            numbers = {name: number for number, name in enumerate(classes)}
+            labels = np.array([numbers.get(name, -1) for name in pictures.classes])[labels]
+        return pictures.images, labels
+
+
+def add_places(parser):
+    """The options of where data lie."""
+    parser.add_argument("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
+                        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: "
+                             "Paddle's cache); with --resume also where a FOLDER has moved to")
+    parser.add_argument("--no_download", action="store_true", help="never ask the network for data")
+
+
+def known_or_folder(text):
+    """argparse type: a known data set, or the whole path of a folder, so that a run can be resumed from anywhere."""
+    return text if text in datasets.CHOICES else str(expanded(text).absolute())

@@ -1,0 +1,26 @@
+"""A run from its options on: what may differ when it goes on."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from common.errors import UserError
+from common.training import run
+
+
+def test_a_changed_machine_is_noted(capsys, monkeypatch):
+    now = {"versions": {"paddlepaddle": "3.3.1"}, "machine": {"threads": 2}}
+    monkeypatch.setattr(run.runtime, "describe", lambda: now)
+    config = {"dataset": {"checksum": "a", "name": "MNIST", "source": "x"}, "versions": {"paddlepaddle": "3.3.1"},
+              "machine": {"threads": 2}}
+    folder = SimpleNamespace(path="run", read_config=lambda: config)
+    description = {"checksum": "a", "name": "MNIST", "source": "y"}
+    run.check_data(folder, description)
+    assert capsys.readouterr().err == ""
+    config["machine"], config["versions"] = {"threads": 8}, {"paddlepaddle": "2.6.2"}
+    run.check_data(folder, description)
+    first, second = capsys.readouterr().err.splitlines()
+    assert "threads 8 when the run started, 2 now" in first
+    assert "Paddle 2.6.2 when the run started, 3.3.1 now" in second
+    with pytest.raises(UserError, match="these pictures are others"):
+        run.check_data(folder, {**description, "checksum": "b"})
