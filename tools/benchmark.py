@@ -7,7 +7,6 @@ are in ``tools/bench``.
 
 import importlib.util
 import json
-import platform
 import shutil
 import subprocess
 import sys
@@ -16,11 +15,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.backend import runtime
 from common.errors import UserError, run_command
+from tools.bench import machine
 from tools.bench.ways import GANS, ROWS
 
-MACHINE = ("cpu", "cores", "paddle")  # what files that are shown together must have in common
 FLUID_NEEDS = "an interpreter of Python 3.8 with paddlepaddle 1.8.5, numpy<1.22 and protobuf<3.21"
 
 
@@ -102,9 +100,8 @@ def measure(options):
     """All that the options ask for, as `--json` writes it."""
     from tools.bench import pictures, rows
 
-    report = {"machine": {"cpu": runtime.cpu_name(), "cores": runtime.cores(), "system": platform.platform(),
-                          "python": platform.python_version()},
-              "rounds": options.rounds, "rows": [], "operators": [], "growth": {}, "settings": None}
+    report = {"machine": machine.describe(), "rounds": options.rounds, "rows": [], "operators": [], "growth": {},
+              "settings": None}
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         if {"crop", "loader"} & set(options.rows):
@@ -141,7 +138,7 @@ def read(paths):
         except (OSError, ValueError, KeyError, TypeError):
             raise UserError(f"--show {path}: this is no file that --json of this command wrote") from None
         joined = joined or report
-        if [joined["machine"][name] for name in MACHINE] != [report["machine"][name] for name in MACHINE]:
+        if any(joined["machine"].get(name) != report["machine"].get(name) for name in machine.SAME):
             raise UserError(f"--show: {paths[0]} and {path} are of different machines or versions; show one at a time")
         joined["machine"] |= {name: value for name, value in report["machine"].items() if value}
         joined["rounds"] = min(joined["rounds"], report["rounds"])

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from tools.bench.machine import vectors
 from tools.bench.operators import PARTS, operators_tables, part, serial, shares
 from tools.bench.turns import Worker
 from tools.bench.ways import OURS
@@ -103,14 +104,28 @@ def test_a_profile_sees_the_convolutions_of_a_dynamic_graph(tmp_path):
     assert (counted["convolutions"], counted["dense"]) == (25 + 20, 0) and counted["normalisation"] > 0
 
 
+def test_reports_of_two_machines_are_not_joined(tmp_path):
+    assert vectors(tmp_path / "none") == []
+    (tmp_path / "cpuinfo").write_text("model name: X\nflags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n")
+    assert vectors(tmp_path / "cpuinfo") == ["AVX2", "AVX-512", "AVX-512 BF16"]
+    for name, of in (("a", ["AVX2"]), ("b", ["AVX2", "AVX-512"])):
+        (tmp_path / name).write_text(json.dumps({"machine": {"cpu": "X", "cores": 2, "vectors": of, "system": "Y"},
+                                                 "rounds": 3, "rows": [], "growth": {}, "settings": None}))
+    assert "X (AVX2, AVX-512), 2 cores, Y" in bench("--show", "b", cwd=tmp_path).stdout
+    result = bench("--show", "a", "b", cwd=tmp_path)
+    assert result.returncode == 2 and "different machines" in result.stderr
+
+
 def test_what_stays_on_one_thread_bounds_more_threads():
     profiles = {count: [{"seconds": sum(times) + 0.1, "operators": {
         name: [1, took] for name, took in zip(("scales", "stays", "tiny"), times, strict=True)}}]
         for count, times in (("1", (8.0, 1.0, 0.002)), ("2", (4.0, 1.0, 0.001)))}
-    operators, ahead = operators_tables({"row": "book", "batch": 128, "profiles": profiles})
+    operators, ahead = operators_tables({"row": "book", "batch": 128, "profiles": profiles,
+                                         "copies": {"1": 1e10, "2": 1.5e10}})
     assert cells(operators, "scales")[0][1:] == ["78.4%", "8.00 s", "4.00 s", "2.00"]
     assert cells(operators, "stays")[0][4] == "1.00" and not cells(operators, "tiny")
     assert cells(operators, "1 smaller")[0][2:4] == ["2.00 ms", "1.00 ms"]
+    assert cells(operators, "memory")[0][2:] == ["10.0 GB/s", "15.0 GB/s", "1.50"]
     # 1.1 s stay, 8.002 s share the threads
     assert cells(ahead, "expected")[0][1:] == ["1.10 s, 12%", "3.10 s", "2.10 s", "1.60 s"]
     assert serial(1.0, 0.4) == 0 and serial(1.0, 1.2) == 1.0

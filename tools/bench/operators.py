@@ -57,6 +57,7 @@ def serial(one, two):
 def operators_tables(result):
     """(every operator worth a line, with one thread and with two; what the sum comes to with more threads)."""
     one, two = (middle(result["profiles"][count]) for count in ("1", "2"))
+    copies = [result["copies"][count] for count in ("1", "2")]
     whole = sum(two.values())
     names = sorted({*one, *two}, key=lambda name: -two.get(name, 0.0))
     times = {name: (one.get(name, 0.0), two.get(name, 0.0)) for name in names}
@@ -68,7 +69,8 @@ def operators_tables(result):
     lines.append(("all", total, whole))
     title = f"{GANS[result['row']].title}, batch {result['batch']}"
     first = table([title, "share", "1 thread", "2 threads", "×"], [
-        [name, f"{b / whole:.1%}", short(a), short(b), f"{a / b:.2f}" if b else "–"] for name, a, b in lines])
+        *([name, f"{b / whole:.1%}", short(a), short(b), f"{a / b:.2f}" if b else "–"] for name, a, b in lines),
+        ["memory copies", "–", *(f"{rate / 1e9:.1f} GB/s" for rate in copies), f"{copies[1] / copies[0]:.2f}"]])
     second = table([title, "serial", *(f"{count} threads" for count in AHEAD)], [
         ["expected by Amdahl's law", f"{short(stays)}, {stays / total:.0%}",
          *(short(stays + (total - stays) / count) for count in AHEAD)]])

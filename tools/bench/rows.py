@@ -1,5 +1,10 @@
 """Measuring each row, how it grows, and what makes the difference."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
 from common.backend import runtime
 from tools.bench.pictures import CROP
 from tools.bench.turns import Worker, measure
@@ -57,11 +62,24 @@ def measure_growth(options):
 
 
 def measure_operators(row, options):
-    """The operators of a recipe's iteration, with one thread and with two."""
+    """The operators of a recipe's iteration, with one thread and with two, and what memory gives as many."""
     batch, counts = options.batch or GANS[row].batch, (1, 2)
     workers = {str(count): Worker(row, OURS, batch, threads=count) for count in counts}
     measured = measure(f"{row}, batch {batch}, operators by threads", workers, options, word="profile")[1]
-    return {"row": row, "batch": batch, "profiles": measured["seconds"], "disturbed": measured["disturbed"]}
+    return {"row": row, "batch": batch, "profiles": measured["seconds"], "disturbed": measured["disturbed"],
+            "copies": {str(count): copy_rate(count) for count in counts}}
+
+
+def copy_rate(threads, size=1 << 26, turns=7):
+    """Bytes a second, read ones and written ones, that threads copy at in their best turn, each ``size`` bytes."""
+    pairs = [(np.ones(size, "uint8"), np.ones(size, "uint8")) for _ in range(threads)]
+    took = []
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(turns):
+            start = time.perf_counter()
+            list(pool.map(lambda pair: np.copyto(*pair), pairs))
+            took.append(time.perf_counter() - start)
+    return 2 * size * threads / min(took)
 
 
 def measure_settings(options):

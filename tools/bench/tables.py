@@ -1,5 +1,6 @@
 """The tables that the benchmark prints: they read well on a terminal and are Markdown too."""
 
+from tools.bench.machine import line
 from tools.bench.operators import operators_tables, shares_table
 from tools.bench.pictures import CROP
 from tools.bench.text import median, percent, ratio, short, table, times
@@ -118,10 +119,7 @@ def grown(report):
 
 def show(report):
     """Print all tables of a report, as `--json` writes it."""
-    machine = report["machine"]
-    versions = [f"{name} {machine[name]}" for name in ("python", "paddle", "torch", "fluid") if machine.get(name)]
-    print(f"\n{machine['cpu']}, {machine['cores']} cores, {machine['system']}, {', '.join(versions)}"
-          f"\n{report['rounds']} rounds: median (quartiles)")
+    print(f"\n{line(report['machine'])}\n{report['rounds']} rounds: median (quartiles)")
     rows = {result["row"]: result for result in report["rows"]}
     gans = [rows[row] for row in GANS if row in rows]
     profiled = [result for result in gans if "profile" in result]

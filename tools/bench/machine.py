@@ -1,0 +1,31 @@
+"""The machine that a report was measured on."""
+
+import platform
+from pathlib import Path
+
+from common.backend import runtime
+
+VECTORS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
+SAME = ("cpu", "vectors", "cores", "paddle")  # what reports that are shown together have in common
+
+
+def describe():
+    """Processor, what of its instructions speed depends on, cores, system and Python, as reports keep them."""
+    return {"cpu": runtime.cpu_name(), "vectors": vectors(), "cores": runtime.cores(), "system": platform.platform(),
+            "python": platform.python_version()}
+
+
+def vectors(cpuinfo=Path("/proc/cpuinfo")):
+    """The names of `VECTORS` that the processor has; Linux only, else none."""
+    try:
+        flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split()
+    except (OSError, StopIteration):
+        return []
+    return [name for flag, name in VECTORS.items() if flag in flags]
+
+
+def line(machine):
+    """A machine in one line."""
+    cpu = f"{machine['cpu']} ({', '.join(machine['vectors'])})" if machine.get("vectors") else machine["cpu"]
+    versions = [f"{name} {machine[name]}" for name in ("python", "paddle", "torch", "fluid") if machine.get(name)]
+    return ", ".join([cpu, f"{machine['cores']} cores", machine["system"], *versions])
