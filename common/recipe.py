@@ -121,6 +121,22 @@ class GAN:
         """One training step on a batch of the recipe's data: the losses by name, those of ``losses`` among them."""
         raise NotImplementedError
 
+    @classmethod
+    def original(cls, place, batch_size):
+        """A new one with all that the tutorial has by default, for batches of this size."""
+        return cls(place)
+
+    def random_batch(self, count, random):
+        """Uniform noise in place of real pictures: a batch as `step` takes it."""
+        raise NotImplementedError
+
+    def seen(self, result):
+        """Called within `step` after each run of a program, in dynamic mode after each step of an optimiser.
+
+        Args:
+            result: the run's loss, or the pictures of a generator that runs alone; the state is the one after it.
+        """
+
     def sample(self, noise):
         """Pictures [n, H, W] or [n, H, W, C] in [-1, 1], float32, for noise; the same at each call."""
         raise NotImplementedError

@@ -61,6 +61,10 @@ class FaceGAN(GAN):
         self.optimizerD = optim.Adam(parameters=self.netD.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
         self.optimizerG = optim.Adam(parameters=self.netG.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
 
+    def random_batch(self, count, random):
+        """Pictures [count, 3, 64, 64] in [0, 1), float32."""
+        return random.uniform(0, 1, [count, 3, img_dim, img_dim]).astype("float32")
+
     def noise(self, count, random):
         """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or as ``fix`` says."""
         shape = [count, G_DIMENSION, 1, 1]
@@ -109,12 +113,12 @@ class FaceGAN(GAN):
             self.update(self.optimizerG, errG)
         return scalar(errG)
 
-    @staticmethod
-    def update(optimizer, loss):
+    def update(self, optimizer, loss):
         """One Adam step down the gradient of ``loss``."""
         loss.backward()
         optimizer.step()
         optimizer.clear_grad(set_to_zero=False)
+        self.seen(loss)
 
     # Pictures
 
@@ -195,7 +199,7 @@ class FaceGAN(GAN):
         return arrays
 
     def load_state(self, arrays):
-        """Put arrays back where `state` took them from.
+        """Put arrays back where `state` took them from. Before a network's first step there are no moments among them.
 
         Raises:
             UserError: an array is missing or has another shape.
@@ -203,13 +207,15 @@ class FaceGAN(GAN):
         for network, layer, optimizer in self.networks():
             load_network(layer, network, arrays)
             moments = {}
+            untrained = not any(name.startswith(f"{network}.") and name.endswith(ADAM) for name in arrays)
             for name, parameter in layer.state_dict().items():
                 if parameter.stop_gradient:
                     continue
-                for kind in ADAM:
+                for kind, start in zip(ADAM, (0.0, 0.0, beta1, beta2), strict=True):
                     shape = parameter.shape if kind.startswith("moment") else [1]
                     moments[f"{parameter.name}_{kind}_0"] = paddle.to_tensor(
-                        taken(arrays, f"{network}.{name}.{kind}", shape))
+                        np.full(shape, start, "float32") if untrained
+                        else taken(arrays, f"{network}.{name}.{kind}", shape))
             optimizer.set_state_dict(moments)
 
     def load_generator(self, arrays):

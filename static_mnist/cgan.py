@@ -240,6 +240,16 @@ class CGAN(StaticGAN):
                 generator.eval()
             return program, generator(input_z), dropout
 
+    @classmethod
+    def original(cls, place, batch_size):
+        """For MNIST."""
+        return cls(place, (28, 28, 1), "0123456789")
+
+    def random_batch(self, count, random):
+        """Pictures [count, H·W·C] in [-1, 1), float32, and labels [count]: class after class, over and over."""
+        images = random.uniform(-1, 1, [count, int(np.prod(self.shape))]).astype("float32")
+        return images, np.arange(count) % len(self.classes)
+
     def noise(self, count, random):
         """Noise and one-hot labels [count, 96 + classes] for previews: row by row, a class a column."""
         columns = np.arange(count) % self.preview[1]

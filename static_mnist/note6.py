@@ -193,6 +193,11 @@ class Note6GAN(StaticGAN):
 
         self.trained = {"D": d_params, "G": g_params}
 
+    @classmethod
+    def original(cls, place, batch_size):
+        """Its noise has a batch's size whatever the size of the batch."""
+        return cls(place, batch_size=batch_size)
+
     # 噪声生成
     def noise(self, count, random):
         """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or U(-1, 1).

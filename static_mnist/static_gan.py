@@ -52,7 +52,13 @@ class StaticGAN(GAN):
         with `common.backend.compat.scalar` at once.
         """
         with scope_guard(self.scope):
-            return self.executor.run(program, feed=feed, fetch_list=fetch, return_numpy=False)
+            fetched = self.executor.run(program, feed=feed, fetch_list=fetch, return_numpy=False)
+        self.seen(fetched[0])
+        return fetched
+
+    def random_batch(self, count, random):
+        """Pictures [count, 784] in [-1, 1), float32."""
+        return random.uniform(-1, 1, [count, 784]).astype("float32")
 
     def _tensor(self, name):
         return self.scope.find_var(name).get_tensor()

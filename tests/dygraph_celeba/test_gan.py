@@ -277,6 +277,15 @@ def test_a_state_can_be_loaded_where_training_has_begun():
     assert not changed(kept, gan.state())
 
 
+def test_before_the_first_step_there_are_no_moments_to_load():
+    untrained, gan = make(), make()
+    gan.step(real(), np.random.RandomState(0))
+    gan.load_state(untrained.state())
+    losses = untrained.step(real(), np.random.RandomState(1))
+    assert gan.step(real(), np.random.RandomState(1)) == losses  # the moments of the step before are gone
+    assert not changed(untrained.state(), gan.state())
+
+
 def test_a_state_is_a_copy_with_structured_names():
     gan = make()
     gan.step(real(), np.random.RandomState(0))

@@ -64,8 +64,7 @@ class Faces(faces.FaceGAN):
         self.update(self.optimizerD, errD_fake)
         return scalar(errD_real), scalar(errD_fake)
 
-    @staticmethod
-    def update(optimizer, loss):
+    def update(self, optimizer, loss):
         loss.backward()
         optimizer.step()
         optimizer.clear_grad()

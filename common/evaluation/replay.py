@@ -1,0 +1,267 @@
+"""Traces: what a tutorial's original computed on the software that it was written for, against this project.
+
+A trace is a JSON file, described in ``tests/traces/README.md``: a seed that the inputs come from, and for each run of
+a program its loss and numbers of the arrays that it changed. `replay` gives the same inputs to a GAN and compares.
+"""
+
+import json
+import statistics
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.errors import UserError
+
+LARGEST_BATCH = 4096
+KINDS = ("weight", "bias", "shift", "scale", "mean", "variance")  # of arrays, see `weights`
+
+
+class Bound(NamedTuple):
+    """How far a run may be off, all relative to the original's numbers."""
+
+    loss: float
+    median: float  # of the differences of all arrays
+    worst: float
+
+
+# Both sides compute the same from the same numbers, but sum in another order: the first run differs by rounding alone.
+# Adam's first steps move a weight by the learning rate whatever its gradient's size, so that a gradient's rounding
+# error becomes a whole step where the gradient is near zero. Each step feeds the next, and the differences grow.
+BY_STEPS = (
+    # No step before. Seen: 2e-7, 2e-6 and 3e-5, which is TensorFlow's moving variance: it takes the unbiased one.
+    Bound(loss=1e-6, median=1e-5, worst=1e-4),
+    Bound(loss=1e-5, median=2e-4, worst=2e-2),  # one. Seen: 1e-6, 2e-5, 3e-3
+    Bound(loss=1e-5, median=1e-1, worst=1.0),  # two or more. Seen: 3e-6, 3e-2, 2e-1: a wrong sign is off by 2
+)
+# Only losses, and the `whole` of pictures. Seen: 1e-3 and 4e-4, later 2e-2 and 1e-1
+SECOND_ITERATION = Bound(loss=1e-2, median=1e-2, worst=1e-2)
+LATER = Bound(loss=5e-2, median=2e-1, worst=2e-1)
+NOISE = 1e-3  # a gradient that is this small beside its run's median is rounding error alone
+FURTHER = 4  # times as far as the original's moves at most what such a gradient moves. Seen: 2; Paddle's own Adam: 13
+
+
+@dataclass
+class Run:
+    """One run of a program, the original's and ours."""
+
+    iteration: int  # from 1
+    program: str
+    bound: Bound
+    original: float | None = None  # loss
+    ours: float | None = None
+    arrays: dict = field(default_factory=dict)  # name → difference
+    noise: dict = field(default_factory=dict)  # name → how far it moved, (original, ours): see `rounding_alone`
+    strays: list = field(default_factory=list)  # names of arrays that only one side has changed, or what else is amiss
+
+    @property
+    def loss(self):
+        """The losses' difference, relative to the original; None without losses."""
+        return None if self.original is None else abs(self.ours - self.original) / abs(self.original)
+
+    @property
+    def median(self):
+        """Of the arrays' differences; None without arrays."""
+        return statistics.median(self.arrays.values()) if self.arrays else None
+
+    @property
+    def worst(self):
+        """The name of the array that differs most, and its difference; None without arrays."""
+        return max(self.arrays.items(), key=lambda item: (not item[1] <= np.inf, item[1]), default=None)
+
+    @property
+    def faults(self):
+        """What is beyond the bounds, in words; empty if nothing is."""
+        found = list(self.strays)
+        measured = {"loss": self.loss, "median of the arrays": self.median}
+        if self.worst:
+            measured[self.worst[0]] = self.worst[1]
+        for (what, value), bound in zip(measured.items(), self.bound, strict=False):
+            if value is not None and not value <= bound:  # NaN is beyond, too
+                found.append(f"{what} is off by {value:.0e}, the bound is {bound:.0e}")
+        found += [f"{name} moved by {ours:.0e}, the original's by {original:.0e}"
+                  for name, (original, ours) in self.noise.items() if not ours <= FURTHER * original]
+        return found
+
+
+class Random(np.random.RandomState):
+    """NumPy's random numbers, with the traces' way to draw bits for dropout: from uniform numbers, one each."""
+
+    def bytes(self, length):
+        """A set bit for each of 8·length numbers below 1/2."""
+        return np.packbits(self.uniform(size=8 * length) < 0.5).tobytes()
+
+
+def load(path):
+    """Read a trace.
+
+    Raises:
+        UserError: it cannot be read, or is none.
+    """
+    try:
+        trace = json.loads(Path(path).read_text(encoding="utf-8"))
+        np.random.RandomState(trace["seed"])
+        trace["recipe"], trace["software"]
+        if not 1 <= trace["batch"] <= LARGEST_BATCH:
+            raise ValueError(f"a batch of {trace['batch']}")
+        for name, (shape, kind) in trace["names"].items():
+            np.empty([0, *shape])
+            if kind not in KINDS:
+                raise ValueError(f"{name} of kind {kind}")
+        runs = trace["runs"]
+        for run in runs:
+            run["program"], float(run["loss"] or 0)
+            for numbers in (*run.get("changed", {}).values(), *([run["pictures"]] if "pictures" in run else [])):
+                float(numbers["mean"]), float(numbers["rms"]), np.float64(numbers["at"]).max()
+        if not runs or trace["iterations"] < 1 or len(runs) % trace["iterations"]:
+            raise ValueError(f"{len(runs)} runs in {trace['iterations']} iterations")
+        return trace
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise UserError(f"{path} is no trace ({type(error).__name__}: {error}); "
+                        "tests/traces/README.md describes one") from error
+
+
+def weights(names, random):
+    """The weights that a trace starts from.
+
+    Args:
+        names: name → (shape, kind).
+        random: ``numpy.random.RandomState`` that they are drawn from, in this order.
+
+    Returns:
+        name → array, float32.
+    """
+    arrays = {}
+    for name, (shape, kind) in names.items():
+        if kind in ("mean", "variance"):
+            array = np.full(shape, float(kind == "variance"))
+        else:
+            array = random.normal(0, 1, shape)
+            if kind == "weight":
+                array /= np.sqrt(np.prod(shape[1:]) if len(shape) == 4 else shape[0])
+            else:
+                array = float(kind == "scale") + 0.1 * array
+        arrays[name] = array.astype("float32")
+    return arrays
+
+
+def some(array):
+    """The values that a trace keeps of an array, up to eight, float64."""
+    return np.float64(array.ravel()[np.linspace(0, array.size - 1, min(8, array.size)).round().astype(int)])
+
+
+def whole(array, numbers):
+    """How far an array's mean and root mean square are off, relative to the original's root mean square."""
+    array = np.float64(array)
+    return max(abs(array.mean() - numbers["mean"]), abs(np.sqrt((array ** 2).mean()) - numbers["rms"])) / numbers["rms"]
+
+
+def difference(array, numbers):
+    """The larger of `whole` and the difference of its `some` values, relative to the largest of the original's."""
+    at = np.array(numbers["at"])
+    return float(np.maximum(whole(array, numbers), np.abs(some(array) - at).max() / np.abs(at).max()))
+
+
+def rounding_alone(changed):
+    """The names of the trained arrays whose true gradient is zero: biases that a batch norm takes away again.
+
+    What is computed is rounding error, and Adam makes steps of it. They show in the original's own first moments.
+    """
+    sizes = {name.split("moment1")[0][:-1]: numbers["rms"] for name, numbers in changed.items() if "moment1" in name}
+    limit = NOISE * statistics.median(sizes.values()) if sizes else 0
+    return {name for name, size in sizes.items() if size < limit}
+
+
+def replay(trace, gan):
+    """The original's runs and ours, from the same weights, pictures, noise and dropout.
+
+    Args:
+        trace: see `load`.
+        gan: a new GAN of its recipe, as ``GAN.original`` makes it.
+
+    Returns:
+        The `Run`s in order.
+
+    Raises:
+        UserError: the trace is of other networks.
+    """
+    state = gan.state()
+    for name, (shape, _) in trace["names"].items():
+        if name not in state or list(state[name].shape) != shape:
+            raise UserError(f"the trace has {name} {shape}, which is none of this project's {trace['recipe']}")
+    random = Random(trace["seed"])
+    gan.load_state({**state, **weights(trace["names"], random)})
+    watcher = _Watcher(trace, gan)
+    gan.seen = watcher.seen
+    for iteration in range(1, trace["iterations"] + 1):
+        watcher.begin(iteration)
+        gan.step(gan.random_batch(trace["batch"], random), random)
+        watcher.end()
+    del gan.seen
+    if pictures := trace.get("g_program_test"):  # with moving averages, after all iterations
+        drawn = gan.sample(gan.noise(trace["batch"], random))
+        watcher.add("g_program_test", arrays={"pictures": whole(drawn, pictures)})
+    return watcher.runs
+
+
+class _Watcher:
+    """Compares each run of an iteration while it goes on."""
+
+    def __init__(self, trace, gan):
+        self.gan, self.state = gan, gan.state()
+        count = len(trace["runs"]) // trace["iterations"]
+        self.originals = [trace["runs"][i:i + count] for i in range(0, len(trace["runs"]), count)]
+        self.at = {}  # name → the original's latest values
+        self.steps = 0  # of Adam, in the original
+        self.runs = []
+
+    def begin(self, iteration):
+        self.iteration, self.left = iteration, list(self.originals[iteration - 1])
+
+    def bound(self):
+        if self.iteration == 1:
+            return BY_STEPS[min(self.steps, len(BY_STEPS) - 1)]
+        return SECOND_ITERATION if self.iteration == 2 else LATER
+
+    def end(self):
+        for run in self.left:
+            self.add(run["program"], strays=["only the original has this run"])
+
+    def add(self, program, **results):
+        self.runs.append(Run(self.iteration, program, self.bound(), **results))
+        return self.runs[-1]
+
+    def seen(self, result):
+        if not self.left:
+            self.add("", strays=["only ours has this run"])
+            return
+        original, result = self.left.pop(0), np.array(result)
+        run = self.add(original["program"], original=original["loss"])
+        if run.original is not None:
+            run.ours = float(result.reshape(-1)[0])
+        if "pictures" in original:
+            compare = difference if self.iteration == 1 else whole
+            run.arrays["pictures"] = compare(result, original["pictures"])
+        if "changed" in original:
+            self.compare(run, original["changed"])
+
+    def compare(self, run, changed):
+        state = self.gan.state()
+        ours = {name for name, array in state.items()
+                if not np.array_equal(array, self.state.get(name)) and "_pow_acc" not in name}
+        run.strays = [*(f"only ours changes {name}" for name in sorted(ours - set(changed))),
+                      *(f"only the original changes {name}" for name in sorted(set(changed) - ours))]
+        noise = rounding_alone(changed)
+        for name, numbers in changed.items():
+            if name in noise:
+                before = some(self.state[name])
+                run.noise[name] = (float(np.abs(numbers["at"] - self.at.get(name, before)).max()),
+                                   float(np.abs(some(state[name]) - before).max()))
+                self.at[name] = np.array(numbers["at"])
+            elif not any(name.startswith(each) and "moment" in name for each in noise) and name in state:
+                run.arrays[name] = difference(state[name], numbers)
+        self.steps += any("moment1" in name for name in changed)
+        self.state = state
