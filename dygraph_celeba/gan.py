@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-import paddle.optimizer as optim
 from safetensors.numpy import save_file
 
 from common import plotting
 from common.backend import cost
+from common.backend.adam import Adam
 from common.backend.compat import ADAM, scalar
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
@@ -58,8 +58,8 @@ class FaceGAN(GAN):
         self.loss = paddle.nn.BCELoss()
         self.netD = Discriminator(fix)
         self.netG = Generator(fix)
-        self.optimizerD = optim.Adam(parameters=self.netD.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
-        self.optimizerG = optim.Adam(parameters=self.netG.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
+        self.optimizerD = Adam(parameters=self.netD.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
+        self.optimizerG = Adam(parameters=self.netG.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
 
     def random_batch(self, count, random):
         """Pictures [count, 3, 64, 64] in [0, 1), float32."""

@@ -5,7 +5,7 @@ import paddle
 from paddle.static import Executor, Program, Scope, scope_guard
 
 from common.backend import compat
-from common.backend.adam import fluid_adam
+from common.backend.adam import Adam, fluid_adam
 from common.recipe import GAN
 from common.training.checkpoint import taken
 
@@ -35,7 +35,7 @@ class StaticGAN(GAN):
 
     def adam(self, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
         """The originals' Adam, see `common.backend.adam.fluid_adam`; with the fix ``adam_epsilon`` Paddle's own."""
-        optimizer = paddle.optimizer.Adam if "adam_epsilon" in self.fix else fluid_adam
+        optimizer = Adam if "adam_epsilon" in self.fix else fluid_adam
         return optimizer(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
     def __del__(self):

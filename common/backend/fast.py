@@ -77,7 +77,7 @@ def max_pool_leaky_relu(x, negative_slope=0.01, size=2):
     """
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must lie in [0, 1], not {negative_slope}")
-    if not (2 <= size <= 11 and len(x.shape) == 4 and min(x.shape[2:]) >= size and _here(x)):
+    if not (2 <= size <= 11 and len(x.shape) == 4 and min(x.shape[2:]) >= size and usable(x)):
         x = F.max_pool2d(x, size, size)
         return x if negative_slope == 1 else F.leaky_relu(x, negative_slope=negative_slope)
     return _call("gan_pool", {"X": x}, {"Y": x.dtype, "Mask": "uint8"},
@@ -91,7 +91,7 @@ def relu(x):
 
 def leaky_relu(x, negative_slope=0.01):
     """``F.leaky_relu(x, negative_slope)``; 0 is ReLU."""
-    if not (negative_slope >= 0 and _here(x)):
+    if not (negative_slope >= 0 and usable(x)):
         return F.relu(x) if negative_slope == 0 else F.leaky_relu(x, negative_slope=negative_slope)
     return _call("gan_leaky_relu", {"X": x}, {"Y": x.dtype}, {"slope": float(negative_slope)})
 
@@ -113,7 +113,7 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
                and not getattr(bn, "_trainable_statistics", False) and getattr(bn, "_act", None) is None
                and bn.weight is not None and bn.bias is not None
                and not (x.stop_gradient and paddle.is_grad_enabled() and not bn.weight.stop_gradient)
-               and bn.weight.stop_gradient == bn.bias.stop_gradient and len(x.shape) >= 2 and _here(x))
+               and bn.weight.stop_gradient == bn.bias.stop_gradient and len(x.shape) >= 2 and usable(x))
     if not covered:
         x = bn(x)
         return x if negative_slope == 1 else leaky_relu(x, negative_slope)
@@ -129,9 +129,31 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
 
 def masked(x, mask):
     """``x`` times a mask of whole numbers, uint8 of the same shape, on which no gradient depends."""
-    if not _here(x):
+    if not usable(x):
         return paddle.multiply(x, mask.astype("float32"))
     return _call("gan_mask", {"X": x, "Mask": mask}, {"Y": x.dtype}, {})
+
+
+def adam(weight, gradient, rate, moments, powers, beta1, beta2, epsilon, corrected):
+    """One step of Adam, in place, if `usable`.
+
+    Args:
+        weight, gradient: of one shape.
+        rate: the learning rate [1].
+        moments: the two moving moments, in the weight's shape.
+        powers: beta1 ** t and beta2 ** t, [1] each, of this step.
+        beta1, beta2, epsilon: numbers.
+        corrected: whether epsilon is corrected for the bias, see `common.backend.adam.fluid_adam`.
+    """
+    changed = [weight, *moments, *powers]
+    if paddle.in_dynamic_mode():  # as in `bn_leaky_relu`
+        changed = [tensor.detach() for tensor in changed]
+    weight, moment1, moment2, power1, power2 = changed
+    _call("gan_adam", {"Weight": weight, "Gradient": gradient, "Rate": rate, "Moment1": moment1, "Moment2": moment2,
+                       "Power1": power1, "Power2": power2},
+          {"WeightOut": weight, "Moment1Out": moment1, "Moment2Out": moment2, "Power1Out": power1,
+           "Power2Out": power2},
+          {"beta1": float(beta1), "beta2": float(beta2), "epsilon": float(epsilon), "corrected": int(corrected)})
 
 
 def _pair(value):
@@ -161,11 +183,11 @@ def _covers(x, layer):
     return (layer._groups == 1 and list(layer._dilation) == [1, 1] and layer._data_format == "NCHW"
             and layer._padding_mode == "zeros" and len(x.shape) == 4 and min(x.shape[1:]) > 0
             and x.shape[1] == layer._in_channels and layer.weight.dtype == paddle.float32
-            and (layer.bias is None or layer.bias.stop_gradient == layer.weight.stop_gradient) and _here(x))
+            and (layer.bias is None or layer.bias.stop_gradient == layer.weight.stop_gradient) and usable(x))
 
 
-def _here(x):
-    """Whether to use the operators: not switched off, on CPU, in float32, and built."""
+def usable(x):
+    """Whether the operators can take this tensor: not switched off, on CPU, in float32, and built."""
     return (os.environ.get("GAN_FAST_OPS", "1") != "0" and x.dtype == paddle.float32
             and paddle.device.get_device() == "cpu" and available())
 
@@ -236,7 +258,7 @@ def _build(anew=False):
         raise OSError(f"they are for Linux, this is {sys.platform}")
     sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
     root = Path(paddle.__file__).parent
-    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native",
+    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native", "-fno-math-errno",
                "-DPADDLE_WITH_CUSTOM_KERNEL", f"-I{root}/include", f"-I{root}/include/third_party",
                str(SOURCES / "all.cc"), f"-L{root}/base", f"-L{root}/libs",
                "-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]

@@ -10,3 +10,4 @@
 #include "norm.cc"
 #include "pool.cc"
 #include "activation.cc"
+#include "adam.cc"

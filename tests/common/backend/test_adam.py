@@ -5,8 +5,8 @@ import paddle
 import pytest
 from paddle.static import Executor, Program, Scope, program_guard, scope_guard
 
-from common.backend import compat
-from common.backend.adam import fluid_adam
+from common.backend import compat, fast
+from common.backend.adam import Adam, fluid_adam
 
 RATE, BETA1, BETA2, EPSILON = 1e-3, 0.5, 0.99, 1e-4
 STEPS = 4
@@ -40,8 +40,10 @@ def gradients():
     return np.random.RandomState(0).normal(size=[STEPS, 2, 3]).astype("float32") * np.float32([1e-6, 1e-4, 1e-2])
 
 
-@pytest.mark.parametrize(("optimizer", "corrected"), [(fluid_adam, False), (paddle.optimizer.Adam, True)])
-def test_each_step_is_the_formulas(optimizer, corrected):
+@pytest.mark.parametrize("fast_ops", ["1", "0"])
+@pytest.mark.parametrize(("optimizer", "corrected"), [(fluid_adam, False), (Adam, True)])
+def test_each_step_is_the_formulas(optimizer, corrected, fast_ops, monkeypatch):
+    monkeypatch.setenv("GAN_FAST_OPS", fast_ops)
     trained = Trained(optimizer)
     w, m, v = (np.zeros([2, 3]) for _ in range(3))
     for t, gradient in enumerate(gradients(), 1):
@@ -61,3 +63,37 @@ def test_state_has_paddles_names():
         assert trained[f"{name}_moment1_0"].shape == trained[f"{name}_moment2_0"].shape == (3,)
         assert trained[f"{name}_beta1_pow_acc_0"] == pytest.approx(BETA1 ** 2)
         assert trained[f"{name}_beta2_pow_acc_0"] == pytest.approx(BETA2 ** 2)
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """How often the fast operator runs."""
+    names, call = [], fast._call
+    monkeypatch.setattr(fast, "_call", lambda name, *args: names.append(name) or call(name, *args))
+    return names
+
+
+def test_dynamic_steps_are_paddles(called):
+    """Over arrays larger than a thread's share; the state of one goes on in the other."""
+    paddle.disable_static()
+    rng = np.random.RandomState(1)
+    start = rng.normal(size=[300, 41]).astype("float32")
+    weights = [paddle.create_parameter(start.shape, "float32") for _ in range(2)]
+    optimizers = [kind(RATE, BETA1, BETA2, EPSILON, parameters=[weight])
+                  for kind, weight in zip((Adam, paddle.optimizer.Adam), weights, strict=True)]
+    for weight in weights:
+        weight.set_value(start)
+    for _ in range(3):
+        gradient = paddle.to_tensor(rng.normal(size=start.shape).astype("float32"))
+        for weight, optimizer in zip(weights, optimizers, strict=True):
+            (weight * gradient).sum().backward()
+            optimizer.step()
+            optimizer.clear_grad()
+            assert weight.is_leaf and not weight.stop_gradient
+    np.testing.assert_allclose(weights[0].numpy(), weights[1].numpy(), rtol=2e-6, atol=1e-9)
+    states = [sorted((key.split(weight.name)[-1], value.numpy()) for key, value in optimizer.state_dict().items()
+                     if weight.name in key) for weight, optimizer in zip(weights, optimizers, strict=True)]
+    assert [key for key, _ in states[0]] == [key for key, _ in states[1]] and len(states[0]) == 4
+    for (_, mine), (_, other) in zip(*states, strict=True):
+        np.testing.assert_allclose(mine, other, rtol=2e-6, atol=1e-12)
+    assert called == (["gan_adam"] * 3 if fast.usable(weights[0]) else [])

@@ -1,0 +1,34 @@
+// One step of Adam for one weight: in one pass over its memory, on all threads.
+#include "shared.h"
+
+namespace adam {
+
+// Attributes: beta1, beta2, epsilon, and whether epsilon is corrected for the bias of the second moment, as Paddle has
+// it (1), or not, as fluid and TensorFlow 1 (0). The powers are beta1^t and beta2^t of this step, and move to the next.
+static void step(Tensor &weight, const Tensor &gradient, const Tensor &rate, Tensor &moment1, Tensor &moment2,
+                 Tensor &power1, Tensor &power2, float beta1, float beta2, float epsilon, int corrected) {
+  const float *g = data(gradient), root = std::sqrt(1 - *data(power2));
+  float *w = weight.data<float>(), *m = moment1.data<float>(), *v = moment2.data<float>();
+  const float lr = *data(rate) * root / (1 - *data(power1)), little = corrected ? epsilon * root : epsilon;
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < weight.numel(); ++i) {
+    m[i] = beta1 * m[i] + (1 - beta1) * g[i];
+    v[i] = beta2 * v[i] + (1 - beta2) * g[i] * g[i];
+    w[i] -= lr * (m[i] / (std::sqrt(v[i]) + little));
+  }
+  *power1.data<float>() *= beta1;
+  *power2.data<float>() *= beta2;
+}
+
+}  // namespace adam
+
+PD_BUILD_OP(gan_adam)
+    .Inputs({"Weight", "Gradient", "Rate", "Moment1", "Moment2", "Power1", "Power2"})
+    .Outputs({"WeightOut", "Moment1Out", "Moment2Out", "Power1Out", "Power2Out"})
+    .SetInplaceMap({{"Weight", "WeightOut"},
+                    {"Moment1", "Moment1Out"},
+                    {"Moment2", "Moment2Out"},
+                    {"Power1", "Power1Out"},
+                    {"Power2", "Power2Out"}})
+    .Attrs({"beta1: float", "beta2: float", "epsilon: float", "corrected: int"})
+    .SetKernelFn(PD_KERNEL(adam::step));
