@@ -1,15 +1,14 @@
 """The originals' numbers beside this project's, run by run: ``python tools/replay.py book``."""
 
 import sys
-from importlib import import_module
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import recipe
 from common.backend import runtime
-from common.errors import UserError, run_command
-from common.training.command import Parser
+from common.errors import run_command
+from common.training.options import Parser
 
 TRACES = Path(__file__).resolve().parents[1] / "tests" / "traces"
 
@@ -36,12 +35,7 @@ def make(trace):
     """
     import paddle
 
-    if trace["recipe"] not in recipe.TUTORIALS:
-        raise UserError(f"the trace is of a recipe {trace['recipe']!r}, not of {', '.join(recipe.TUTORIALS)}")
-    module = import_module(recipe.TUTORIALS[trace["recipe"]])
-    [gan] = [each for each in vars(module).values()
-             if isinstance(each, type) and issubclass(each, recipe.GAN) and each.__module__ == module.__name__]
-    return gan.original(paddle.CPUPlace(), trace["batch"])
+    return recipe.load(trace["recipe"]).gan.original(paddle.CPUPlace(), trace["batch"])
 
 
 def table(trace, runs):
