@@ -65,6 +65,7 @@ class BatchLosses:
     epoch: int
     batch: int
     losses: Mapping[str, float]
+    options: Mapping[str, object] = field(default_factory=dict)  # that a run must have had to be compared
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class LossCurve:
     first: float  # what it stays above until it settles
     settled: int  # batches until then
     losses: Mapping[str, float]  # medians once settled
+    options: Mapping[str, object] = field(default_factory=dict)  # that a run must have had to be compared
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ def download(trained):
     if not trained.recipe.figures or trained.data not in trained.recipe.figures.data:
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
                         "name a figure or a folder of such with --reference")
-    return published.download(trained.recipe.name)
+    return published.download(trained.recipe)
 
 
 if __name__ == "__main__":

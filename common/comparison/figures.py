@@ -1,5 +1,6 @@
 """The pictures of a figure or of a folder, as a user names them: the tutorials' figures, a run's, any other."""
 
+import functools
 import io
 import re
 from dataclasses import dataclass, replace
@@ -7,6 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image
 
+from common import recipe as recipes
+from common.backend import runtime
 from common.comparison.cutting import NoGrid, cut, without_colour
 from common.data.batches import spread
 from common.data.folders import SUFFIXES, pictures_in
@@ -19,15 +22,6 @@ from common.training.run_folder import read_config
 MOST_PIXELS = 1 << 24  # of a figure; the largest that the project draws has 1.4 million
 MOST_FILES = 2000  # pictures that are read from a folder
 MOST_BYTES = 100_000_000  # of them all, a byte a colour and pixel
-
-BOOK = Layout(16, 16, (28, 28), gap=1, real=0.5)
-PUBLISHED = {  # by file name
-    "dcgan_demo.png": BOOK,
-    "DCGAN_demo.png": BOOK,  # this and the next: of the book's older relative, 121 pictures of each kind
-    "conditionalGAN_demo.png": BOOK,
-    "face_image1.jpeg": Layout(10, 10, real=1.0),
-    "face_image2.jpeg": Layout(10, 10),
-}
 
 
 @dataclass(frozen=True)
@@ -61,7 +55,7 @@ def read(path, rows=None, columns=None):
     path = expanded(path)
     if not path.is_dir():
         return _read_figure(path, rows, columns)
-    found = [path / name for name in PUBLISHED if (path / name).is_file()]
+    found = [path / name for name in published() if (path / name).is_file()]
     if not found:
         return Shown(None, _read_singles(path))
     shown = [_read_figure(file, rows, columns) for file in found]
@@ -74,9 +68,9 @@ def read(path, rows=None, columns=None):
 
 def _read_figure(path, rows, columns):
     """`Shown` of one figure."""
-    layout = PUBLISHED.get(path.name) or _of_run(path)
-    smoothed = ", smoothed by matplotlib" * (path.name not in PUBLISHED and layout.cell is not None)
-    if path.name not in PUBLISHED:
+    layout = published().get(path.name) or _of_run(path)
+    smoothed = ", smoothed by matplotlib" * (path.name not in published() and layout.cell is not None)
+    if path.name not in published():
         layout = replace(layout, rows=rows or layout.rows, columns=columns or layout.columns)
     pixels = read_pixels(path)
     try:
@@ -97,13 +91,22 @@ def _of_run(path):
     if not re.fullmatch(r"\d{4,}_\d{4,}\.png", path.name) or not (path.parent / "config.json").is_file():
         return Layout()
     config = read_config(path.parent)
-    height, width = config["dataset"].get("shape", [28, 28, 1])[:2]
-    return {
-        "book": Layout(cell=(28, 28), real=0.5),
-        "note6": Layout(cell=(28, 28)),
-        "cgan": Layout(cell=(height, width)),
-        "faces": Layout(cell=(64, 64), gap=6),
-    }.get(config["recipe"], Layout())
+    if config["recipe"] not in recipes.names():
+        return Layout()
+    layout = _recipe(config["recipe"]).picture
+    return layout if layout.cell else replace(layout, cell=tuple(config["dataset"].get("shape", [28, 28, 1])[:2]))
+
+
+@functools.cache
+def published():
+    """The layouts of all tutorials' published figures, by file name."""
+    every = [_recipe(name).figures for name in recipes.names()]
+    return {file: layout for figures in every if figures for file, layout in figures.layouts.items()}
+
+
+def _recipe(name):
+    runtime.prepare()
+    return recipes.load(name)
 
 
 def read_pixels(path):

@@ -2,8 +2,10 @@
 
 import numpy as np
 
+from common import recipe as recipes
 from common.comparison.chance import LEVEL
 from common.comparison.sets import Row
+from common.recipe import BatchLosses, EpochMeans, LossCurve
 
 FEWEST_BATCHES = 100  # whose losses tell how far one batch's may lie from another's
 
@@ -15,63 +17,59 @@ def loss_rows(config, metrics):
         config: the run's ``config.json``.
         metrics: its lines, one a batch.
     """
-    from common.comparison import published
-
-    tutorials = {"book": "MNIST", "faces": "CelebA"}  # what the published losses are of
-    if not metrics or config["options"].get("fix") or config["dataset"]["name"] != tutorials.get(config["recipe"]):
+    recipe, options = recipes.load(config["recipe"]), config["options"]
+    if not metrics or options.get("fix") or config["dataset"]["name"] not in recipe.data:
         return
-    if config["recipe"] == "book" and config["options"].get("enable_ce"):
-        if config["options"]["batch_size"] == 128 and len(metrics) == published.CE_BATCHES:
-            yield from _evaluation_rows(metrics, published)
-    elif config["recipe"] == "book":
-        yield from _book_rows(metrics, published)
-    elif config["recipe"] == "faces":
-        yield from _faces_rows(metrics, published)
+    rows_of = {EpochMeans: _epoch_rows, BatchLosses: _batch_rows, LossCurve: _curve_rows}
+    for published in recipe.published:
+        if all((options.get(name) or False) == value for name, value in published.options.items()):
+            yield from rows_of[type(published)](metrics, published)
 
 
-def _evaluation_rows(metrics, published):
-    means = {"D-Loss": np.mean([line["D-Loss"] for line in metrics]),
-             "DG-Loss": np.mean([(line["DG-Loss first"] + line["DG-Loss"]) / 2 for line in metrics])}
-    for name, baseline in published.BOOK_CE.items():
-        off = means[name] / baseline - 1
-        within = abs(off) <= published.CE_TOLERANCE
-        yield Row(f"{name}, continuous evaluation", baseline, float(means[name]),
-                  verdict=f"{'within' if within else 'outside'} its {published.CE_TOLERANCE:.0%} ({off:+.1%})",
+def _epoch_rows(metrics, published):
+    if len(metrics) != published.batches:
+        return
+    for name, (baseline, parts) in published.losses.items():
+        mean = np.mean([sum(line[part] for part in parts) / len(parts) for line in metrics])
+        off = mean / baseline - 1
+        within = abs(off) <= published.tolerance
+        yield Row(f"{name}, continuous evaluation", baseline, float(mean),
+                  verdict=f"{'within' if within else 'outside'} its {published.tolerance:.0%} ({off:+.1%})",
                   note=f"mean of {len(metrics)} batches")
 
 
-def _book_rows(metrics, published):
-    at = [line for line in metrics if (line["epoch"], line["batch"]) <= (published.BOOK_EPOCH, published.BOOK_BATCH)]
-    shown, around = at[-1], at[-1 - published.BOOK_BATCH:]
-    for name, value in published.BOOK_LOSSES.items():
+def _batch_rows(metrics, published):
+    at = [line for line in metrics if (line["epoch"], line["batch"]) <= (published.epoch, published.batch)]
+    shown, around = at[-1], at[-1 - published.batch:]
+    for name, value in published.losses.items():
         low, high = np.quantile([line[name] for line in around], [(1 - LEVEL) / 2, (1 + LEVEL) / 2]) - value
         if len(around) < FEWEST_BATCHES:
             said = f"{len(around)} batches are too few to tell"
         else:
             said = "differs" if low > 0 or high < 0 else f"within what the last {len(around)} batches show"
         yield Row(f"{name} of one batch", value, shown[name], (float(low), float(high)), said,
-                  note=f"tutorial: epoch {published.BOOK_EPOCH}, batch {published.BOOK_BATCH}; "
+                  note=f"tutorial: epoch {published.epoch}, batch {published.batch}; "
                        f"ours: epoch {shown['epoch']}, batch {shown['batch']}")
 
 
-def _faces_rows(metrics, published):
-    g = np.array([line["G-Loss"] for line in metrics])
-    above = np.flatnonzero(g >= published.FACES_FIRST)
+def _curve_rows(metrics, published):
+    name, first = published.generator, published.first
+    g = np.array([line[name] for line in metrics])
+    above = np.flatnonzero(g >= first)
     settling = "never above it" if not above.size else next(
-        (start for start in range(above[0], len(g) - 9) if np.median(g[start:start + 10]) < published.FACES_FIRST),
+        (start for start in range(above[0], len(g) - 9) if np.median(g[start:start + 10]) < first),
         f"not in {len(g)}")
     one = "one curve each: no interval"
-    yield Row("G-Loss, highest", published.FACES_HIGHEST, float(g.max()), verdict=one)
-    yield Row(f"batches until G-Loss falls below {published.FACES_FIRST:g}", published.FACES_SETTLED,
-              settling, verdict=one,
+    yield Row(f"{name}, highest", published.highest, float(g.max()), verdict=one)
+    yield Row(f"batches until {name} falls below {first:g}", published.settled, settling, verdict=one,
               note="the median of ten batches; D wins outright before")
-    settled = metrics[published.FACES_SETTLED:]
-    for name, value in published.FACES_LOSSES.items():
+    settled = metrics[published.settled:]
+    for name, value in published.losses.items():
         if not settled:
             return
         losses = np.array([line[name] for line in settled])
         low, high = np.quantile(losses, [0.05, 0.95])
-        yield Row(f"{name} after batch {published.FACES_SETTLED}, median", value, float(np.median(losses)),
+        yield Row(f"{name} after batch {published.settled}, median", value, float(np.median(losses)),
                   (float(low - value), float(high - value)),
                   "within our batches' 5 … 95 %" if low <= value <= high else "outside our batches' 5 … 95 %",
                   note=f"the tutorial's is read off its curve; ours: {len(settled)} batches")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import recipe as recipes
 from common.comparison import published
 from common.comparison.chance import entropy, interval, twin_groups, verdict
 from common.comparison.loss_rows import loss_rows
@@ -319,7 +320,9 @@ def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
         return next((mirror for mirror in mirrors if "@263d" in mirror), mirrors[0])
 
     monkeypatch.setattr(published, "fetch", fetch)
-    for recipe, count in (("book", 1), ("note6", 64), ("cgan", 1), ("faces", 2)):
+    for name, count in (("book", 1), ("note6", 64), ("cgan", 1), ("faces", 2)):
+        recipe = recipes.load(name)
+        assert all(len(md5) == 32 for md5 in recipe.figures.files.values())
         folder = published.download(recipe, tmp_path)
         assert len(list(folder.iterdir())) == count
         names = [name for name, _ in asked]
@@ -327,7 +330,6 @@ def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
     assert asked[0][1] == ("https://raw.githubusercontent.com/PaddlePaddle/book/"
                            "af3b2f13d57eaa2d22321f24ae3f3bf3ed57950d/09.gan/image/")
     assert "@263d" not in asked[1][1] and "@263d" in asked[2][1]  # the mirror that served goes first
-    assert all(len(md5) == 32 for *_, files in published.FIGURES.values() for md5 in files.values())
 
 
 def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
@@ -336,6 +338,6 @@ def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
 
     monkeypatch.setattr(published, "fetch", fetch)
     with pytest.raises(UserError) as error:
-        published.download("note6", tmp_path)
+        published.download(recipes.load("note6"), tmp_path)
     assert str(error.value).count("no answer") == 2 and "\n" not in str(error.value)
     assert str(error.value).endswith("with --reference")

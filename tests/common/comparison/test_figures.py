@@ -10,7 +10,6 @@ from PIL import Image
 from common import plotting
 from common.comparison import figures
 from common.comparison.cutting import NoGrid, cut
-from common.comparison.figures import BOOK
 from common.errors import UserError
 from common.recipe import Layout
 
@@ -255,7 +254,7 @@ def test_wrong_cells_are_refused():
     figure = np.asarray(repeated(digits(256), 616))
     with pytest.raises(NoGrid, match="not of 20×20 pixels"):
         cut(figure, Layout(cell=(20, 20), gap=9))
-    assert cut(figure, BOOK)[0].shape == (256, 28, 28, 1)
+    assert cut(figure, figures.published()["dcgan_demo.png"])[0].shape == (256, 28, 28, 1)
 
 
 def test_what_is_no_picture(tmp_path, monkeypatch):
