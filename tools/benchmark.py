@@ -35,7 +35,7 @@ def parse(argv):
     add("--fluid", metavar="PYTHON", help=f"also time the originals of the book and note 6; PYTHON is {FLUID_NEEDS}")
     add("--torch", metavar="PYTHON", help="interpreter that has PyTorch; by default this one, if it has")
     add("--operators", action="store_true",
-        help="each operator of an iteration with one thread and with two, and what more threads would bring")
+        help="in place of times: each operator with one thread and with two, and what more threads would bring")
     add("--growth", action="store_true",
         help="the book with batches of 32 to 512, and each of --rows with 1, 2, 4, … all threads")
     add("--settings", action="store_true", help="the book without one setting or fast path at a time")
@@ -102,21 +102,22 @@ def measure(options):
 
     report = {"machine": machine.describe(), "rounds": options.rounds, "rows": [], "operators": [], "growth": {},
               "settings": None}
-    with tempfile.TemporaryDirectory() as folder:
-        folder = Path(folder)
-        if {"crop", "loader"} & set(options.rows):
-            pictures.make_pictures(folder, options.count, options.pictures)
-        for row in dict.fromkeys(options.rows):
-            other = {"crop": rows.measure_crop, "loader": rows.measure_loader}.get(row)
-            report["rows"].append(other(options, folder) if other else rows.measure_gan(row, options))
     if options.operators:
         chosen = [row for row in GANS if row in options.rows]
         report["operators"] = [rows.measure_operators(row, options) for row in chosen]
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            folder = Path(folder)
+            if {"crop", "loader"} & set(options.rows):
+                pictures.make_pictures(folder, options.count, options.pictures)
+            for row in dict.fromkeys(options.rows):
+                other = {"crop": rows.measure_crop, "loader": rows.measure_loader}.get(row)
+                report["rows"].append(other(options, folder) if other else rows.measure_gan(row, options))
     if options.growth:
         report["growth"] = rows.measure_growth(options)
     if options.settings:
         report["settings"] = rows.measure_settings(options)
-    for result in (*report["rows"], *report["growth"].get("batch", ())):
+    for result in (*report["rows"], *report["operators"], *report["growth"].get("batch", ())):
         for package in ("paddle", "torch", "fluid"):
             report["machine"].setdefault(package, None)
             report["machine"][package] = report["machine"][package] or result.get(package)
@@ -158,9 +159,10 @@ def main(argv=None):
         return show_run(options.run)
     report = read(options.show) if options.show else None
     rows, growth = ([row["row"] for row in report["rows"]], report["growth"]) if report else (
-        options.rows, options.growth)
+        [] if options.operators else options.rows, options.growth)
     if options.plot and not growth and not set(GANS) & set(rows):
-        raise UserError("--plot has nothing to draw: add --growth, or to --rows one of " + ", ".join(GANS))
+        raise UserError("--plot has nothing to draw: add --growth, or name one of " + ", ".join(GANS)
+                        + " with --rows and leave --operators out")
     if report is None:
         options.torch, options.fluid = find_torch(options.torch), find_fluid(options.fluid)
         report = measure(options)

@@ -65,9 +65,9 @@ def measure_operators(row, options):
     """The operators of a recipe's iteration, with one thread and with two, and what memory gives as many."""
     batch, counts = options.batch or GANS[row].batch, (1, 2)
     workers = {str(count): Worker(row, OURS, batch, threads=count) for count in counts}
-    measured = measure(f"{row}, batch {batch}, operators by threads", workers, options, word="profile")[1]
-    return {"row": row, "batch": batch, "profiles": measured["seconds"], "disturbed": measured["disturbed"],
-            "copies": {str(count): copy_rate(count) for count in counts}}
+    about, measured = measure(f"{row}, batch {batch}, operators by threads", workers, options, word="profile")
+    return {"row": row, "batch": batch, "paddle": about["1"]["paddle"], "profiles": measured["seconds"],
+            "disturbed": measured["disturbed"], "copies": {str(count): copy_rate(count) for count in counts}}
 
 
 def copy_rate(threads, size=1 << 26, turns=7):
