@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from common.errors import UserError
+from common.evaluation import replay
 from tools.bench.machine import vectors
 from tools.bench.operators import PARTS, operators_tables, part, serial, shares
 from tools.bench.turns import Worker
@@ -229,3 +230,51 @@ def test_pytorchs_losses_agree(tmp_path, torch_python):
     theirs = [float(text) for text in result.stdout.split()]
     np.testing.assert_allclose(ours[:4], theirs[:4], rtol=1e-5)
     np.testing.assert_allclose(ours, theirs, rtol=1e-2)
+
+
+FLUID_LOSSES = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from tools.bench import fluid_reference as reference
+given = np.load("given.npz")
+row, [iterations, batch] = sys.argv[2], given["real"].shape[:2]
+gan = {"book": reference.Book, "note6": reference.Note6}[row](batch)
+for name in given.files:
+    if "/" in name:  # fluid repeats a guard's prefix
+        array = reference.fluid.global_scope().find_var(name[:2] + name).get_tensor()
+        array.set(given[name], reference.fluid.CPUPlace())
+noise = iter(given["noise"])
+gan.noise = lambda: next(noise)
+for real in given["real"]:
+    print(*gan.step([(picture, 0) for picture in real] if row == "book" else list(real)))
+"""
+# The book's layers as fluid would name them without the listing's names
+COUNTED = {"conv1": "D/conv2d_0", "conv2": "D/conv2d_1", "bn1": "D/batch_norm_0", "fc1": "D/fc_0",
+           "bn2": "D/batch_norm_1", "fc2": "D/fc_1", "fc3": "G/fc_0", "bn3": "G/batch_norm_0", "fc4": "G/fc_1",
+           "bn4": "G/batch_norm_1", "deconv1": "G/conv2d_transpose_0", "deconv2": "G/conv2d_transpose_1"}
+SUFFIXES = {"w": ".w_0", "b": ".b_0", "1": ".w_0", "2": ".b_0", "3": ".w_1", "4": ".w_2"}
+
+
+@pytest.mark.skipif("FLUID_PYTHON" not in os.environ, reason="FLUID_PYTHON names no interpreter with Paddle 1.8.5")
+@pytest.mark.parametrize("row", ["book", "note6"])
+def test_fluids_losses_are_the_listings(tmp_path, row):
+    """Both are fluid's, with as many threads or not; rounding grows with each of Adam's steps."""
+    trace = replay.load(ROOT / "tests" / "traces" / f"{row}.json")
+    random, batch = np.random.RandomState(trace["seed"]), trace["batch"]
+    arrays = {name if "/" in name else COUNTED[name[:-1]] + SUFFIXES[name[-1]]: array
+              for name, array in replay.weights(trace["names"], random).items()}
+    real, noise = [], []
+    for _ in range(trace["iterations"]):
+        real.append(random.uniform(-1, 1, [batch, *((784,) if row == "book" else (1, 28, 28))]))
+        noise += [random.uniform(-1, 1, [batch, 100]) if row == "book" else random.normal(0, 1, [batch, 100, 1, 1])
+                  for _ in range(3 if row == "book" else 2)]
+    np.savez(tmp_path / "given.npz", real=np.float32(real), noise=np.float32(noise), **arrays)
+    result = subprocess.run([os.environ["FLUID_PYTHON"], "-c", FLUID_LOSSES, str(ROOT), row], cwd=tmp_path,
+                            capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    found = [[float(loss) for loss in line.split()] for line in result.stdout.splitlines()]
+    losses = [run["loss"] for run in trace["runs"] if run["loss"] is not None]
+    expected = np.reshape(losses, [trace["iterations"], -1])
+    np.testing.assert_allclose(found[0], expected[0], rtol=1e-6)
+    np.testing.assert_allclose(found, expected, rtol=1e-2)
