@@ -204,7 +204,8 @@ def save(path, drawn):
     from common.files import replacing
 
     drawn.canvas.draw()
-    small = Image.fromarray(np.asarray(drawn.canvas.buffer_rgba())).convert("RGB").quantize(48, dither=Image.Dither.NONE)
+    whole = Image.fromarray(np.asarray(drawn.canvas.buffer_rgba())).convert("RGB")
+    small = whole.quantize(48, dither=Image.Dither.NONE)
     with replacing(path) as temporary:
         small.save(temporary, "png", optimize=True)
 

@@ -11,13 +11,14 @@ COLOURS = 8
 WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; it is stretched to the room that there is
 
 
-def chart(title, curves, kind="raw"):
+def chart(title, curves, kind="raw", hint=""):
     """Curves over iterations. The lines are SVG, all text is HTML, so that it stays legible on a narrow screen.
 
     Args:
         title: as HTML.
         curves: [(label, number of its colour, steps, values)].
         kind: "raw": every value, thin, and the moving mean; "means": the moving mean alone; "dots": the values marked.
+        hint: a sentence under it, what to look for.
     """
     curves = [curve for curve in curves if len(curve[2])]
     if not curves:
@@ -71,7 +72,8 @@ def chart(title, curves, kind="raw"):
     return (f'<figure class="chart"><figcaption><b>{title}</b>{legend}</figcaption>\n<div class="plot">'
             f'<svg{whole} viewBox="0 0 {WIDTH} {HEIGHT}" preserveAspectRatio="none" role="img" '
             f'aria-label="{title}: {escape(told)}">\n' + "\n".join(lines) + "\n</svg>" + "".join(text)
-            + '<span class="xlabel">iteration</span></div></figure>')
+            + '<span class="xlabel">iteration</span></div>' + (f'<p class="hint">{escape(hint)}</p>' if hint else "")
+            + "</figure>")
 
 
 def colour(number):

@@ -11,6 +11,7 @@ from pathlib import Path
 from string import Template
 
 from common.files import numbered, replacing
+from common.report import reading
 from common.report.charts import COLOURS, chart
 from common.report.html import (
     columns,
@@ -57,7 +58,7 @@ def write(folders, output, ended=False):
     else:
         title = f"{len(runs)} runs: {', '.join(names)}"
     parts = (notes, facts, pictures, losses, metrics, comparisons, times, settings)
-    body = [f"<h1>{escape(title)}</h1>", *filter(None, (part(runs) for part in parts))]
+    body = [f"<h1>{escape(title)}</h1>", *filter(None, (part(runs) for part in parts)), reading.way(output)]
     page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body="\n".join(body))
     with replacing(output) as temporary:
         temporary.write_text(page, encoding="utf-8", errors="replace")
@@ -124,9 +125,9 @@ def losses(runs):
     """One run: its losses together, then each with its parts. Several: a chart for each loss."""
     family = families(names_in(line for run in runs for line in run.steps))
     if len(runs) == 1:
-        main = chart("Losses", of_one(runs[0].steps, family))
+        main = chart("Losses", of_one(runs[0].steps, family), hint=reading.LOSSES)
         return section("Losses", main and "<p>Thin: every iteration. Thick: moving mean.</p>", main, row(*(
-            chart(f"{escape(name)} and its parts", of_one(runs[0].steps, [name, *parts]))
+            chart(f"{escape(name)} and its parts", of_one(runs[0].steps, [name, *parts]), hint=reading.PARTS)
             for name, parts in family.items() if parts)))
 
     def overlaid(names):
@@ -135,7 +136,7 @@ def losses(runs):
 
     others = overlaid(part for parts in family.values() for part in parts)
     main = overlaid(family)
-    return section("Losses", main and "<p>Moving means.</p>", main,
+    return section("Losses", main and f'<p>Moving means.</p><p class="hint">{escape(reading.LOSSES)}</p>', main,
                    others and f"<details><summary>Their parts</summary>\n{others}\n</details>")
 
 
@@ -189,14 +190,17 @@ def evaluated(runs, protocol, lines):
         rows = [(escape(run.name) + ", ", each[-1]) for run, each in zip(runs, lines, strict=True) if each]
     names = [name for name in names_in(line for _, line in rows)
              if not any(isinstance(line.get(name), dict) for _, line in rows)]  # those have a value for each class
+    cells = []
+    for run, line in rows:
+        cells.append([run + ("real pictures" if " real " in protocol else f"iteration {shown(line['step'])}"),
+                      *(shown(line.get(name)) for name in names)])
+        if remark := reading.remark(line):
+            cells.append([None, remark])
     return "\n".join([
         f"<h3>{escape(protocol)}</h3>" if protocol else "",
-        row(*(chart(escape(name), drawn, "dots") for name, drawn in curves.items()
+        row(*(chart(escape(name), drawn, "dots", reading.sentence(name)) for name, drawn in curves.items()
               if max(len(x) for _, _, x, _ in drawn) > 1)),
-        table("Metrics", ["", *map(escape, names)], [
-            [run + ("real pictures" if " real " in protocol else f"iteration {shown(line['step'])}"),
-             *(shown(line.get(name)) for name in names)] for run, line in rows])])
-
+        table("Metrics", ["", *map(escape, names)], cells)])
 
 
 REMARKS = ("verdict", "note")  # in words, on a row of a comparison

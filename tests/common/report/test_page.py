@@ -14,7 +14,7 @@ from PIL import Image
 
 from common import plotting
 from common.errors import UserError
-from common.report import charts
+from common.report import charts, reading
 from common.report import page as report
 
 VOID = {"meta", "link", "img", "input", "br", "hr"}
@@ -460,6 +460,29 @@ def test_metrics_that_fall_far_have_a_logarithmic_scale(tmp_path):
 def test_one_evaluation_is_a_table_only(tmp_path):
     page = page_of(make(tmp_path / "run", evaluations=[{"step": 20, "epoch": 2, "batch": 0, "made up": 11.0}]))
     assert page.rows()["iteration 20"] == ["11"] and len(page.all("svg")) == 2
+
+
+def test_each_chart_says_what_to_look_for(tmp_path):
+    page = page_of(make(tmp_path / "run", evaluations=[
+        evaluation(step, **dict.fromkeys(reading.SENTENCES, value)) for step, value in ((0, 0.5), (10, 0.25))]))
+    hints = [element["text"] for element in page.all("p", class_="hint")]
+    assert hints == [reading.LOSSES, reading.PARTS, *reading.SENTENCES.values()]
+    assert len(page.all("figure", class_="chart")) == len(hints)
+
+
+@pytest.mark.parametrize(("precision", "recall", "remarks"), [
+    (1.0, 0.0, [reading.COLLAPSE]), (0.98, 0.004, [reading.COLLAPSE]), (0.98, 0.4, []), (0.5, 0.0, [])])
+def test_a_precision_of_1_with_a_recall_of_0_is_remarked_on(tmp_path, precision, recall, remarks):
+    page = page_of(make(tmp_path / "run", evaluations=[evaluation(10, precision=precision, recall=recall)]))
+    assert [remark["text"] for remark in page.all("tr", class_="remark")] == remarks
+
+
+def test_the_way_to_the_page_is_a_link_in_the_projects_folder_only(run, tmp_path, monkeypatch):
+    assert "docs/metrics.md" in page_of(run).text and not page_of(run).all("a")
+    monkeypatch.setattr(reading, "ROOT", tmp_path)
+    report.write([run], run / "report.html")
+    [link] = Page(run / "report.html").all("a")
+    assert link["href"] == "../docs/metrics.md"
 
 
 def test_the_comparison_is_embedded(run):
