@@ -61,7 +61,7 @@ def conv(channels, num_filters, name, stride=1, padding=0):
 
 def fc(size, num_filters, name):
     """Fully connected layer, weights from Xavier's uniform distribution."""
-    return nn.Linear(size, num_filters, **attributes(name, XavierUniform()))
+    return fast.Linear(size, num_filters, **attributes(name, XavierUniform()))
 
 
 def deconv(channels, num_filters, name):

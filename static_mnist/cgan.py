@@ -78,7 +78,7 @@ def attributes(name):
 
 def dense(inputs, units, name):
     """Fully connected layer."""
-    return nn.Linear(inputs, units, **attributes(name))
+    return fast.Linear(inputs, units, **attributes(name))
 
 
 def conv2d_transpose(channels, filters, strides, name):

@@ -48,7 +48,7 @@ def deconv(channels, num_filters, name):
 
 def fc(inputs, size, name):
     """Fully connected layer."""
-    return nn.Linear(inputs, size, **attributes(name, XavierUniform()))
+    return fast.Linear(inputs, size, **attributes(name, XavierUniform()))
 
 
 def batch_norm(channels, name):

@@ -31,6 +31,8 @@ from paddle.base.layer_helper import LayerHelper
 from common.backend import compat
 
 SOURCES = Path(__file__).with_name("fast_ops")
+FLOAT32, BF16, EMULATED = range(3)  # how convolutions and dense products multiply; see `use_bf16`
+_arithmetic = FLOAT32
 
 
 class Conv2D(nn.Conv2D):
@@ -62,6 +64,44 @@ class Conv2DTranspose(nn.Conv2DTranspose):
         if size is None or not all(1 <= a <= b < a + s for a, b, s in zip(least, size, self._stride, strict=True)):
             return super().forward(x, output_size)
         return _convolution(self, x, [pad[0] for pad in pads], size, transposed=True)
+
+
+class Linear(nn.Linear):
+    """``paddle.nn.Linear``: the same parameters, initial values and result."""
+
+    def forward(self, x):
+        bias, weight = self.bias, self.weight
+        if (_arithmetic == FLOAT32 or bias is None or len(x.shape) != 2 or bias.stop_gradient != weight.stop_gradient
+                or not usable(x)):  # Paddle's own product is fast in float32
+            return super().forward(x)
+        name = "gan_dense_w" if x.stop_gradient else "gan_dense_x" if weight.stop_gradient else "gan_dense"
+        return _call(name, {"X": x, "W": weight, "B": bias}, {"Y": x.dtype}, {"arithmetic": _arithmetic})
+
+
+def use_bf16(wanted=True):
+    """Let convolutions and dense layers that are used from now on round their factors to bfloat16, if possible.
+
+    Products are summed up in float32; weights, gradients and all else stay float32. It is for processors with
+    instructions for it, AVX-512 BF16 or AMX. Convolutions from or to up to four channels stay float32.
+
+    Returns:
+        Whether they do.
+    """
+    global _arithmetic
+    _arithmetic = BF16 if wanted and bf16_processor() and working() else FLOAT32
+    return _arithmetic == BF16
+
+
+def arithmetic():
+    """``bfloat16`` or ``float32``: what convolutions and dense layers multiply in, see `use_bf16`."""
+    return "float32" if _arithmetic == FLOAT32 else "bfloat16"
+
+
+def bf16_processor(cpuinfo=Path("/proc/cpuinfo")):
+    """Whether the processor multiplies in bfloat16."""
+    with contextlib.suppress(OSError):
+        return bool({"avx512_bf16", "amx_bf16"} & set(cpuinfo.read_text().split()))
+    return False
 
 
 def max_pool(x, size=2):
@@ -187,9 +227,13 @@ def _covers(x, layer):
 
 
 def usable(x):
-    """Whether the operators can take this tensor: not switched off, on CPU, in float32, and built."""
-    return (os.environ.get("GAN_FAST_OPS", "1") != "0" and x.dtype == paddle.float32
-            and paddle.device.get_device() == "cpu" and available())
+    """Whether the operators can take this tensor: in float32, and they are `working`."""
+    return x.dtype == paddle.float32 and working()
+
+
+def working():
+    """Whether the operators do the work: not switched off, on CPU, and built."""
+    return os.environ.get("GAN_FAST_OPS", "1") != "0" and paddle.device.get_device() == "cpu" and available()
 
 
 def _convolution(layer, x, padding, size, transposed):
@@ -202,7 +246,7 @@ def _convolution(layer, x, padding, size, transposed):
         name += "_w"
     elif layer.weight.stop_gradient:
         name += "_x"
-    attributes = {"transposed": int(transposed), "geometry": [*layer._stride, *padding, *size]}
+    attributes = {"transposed": int(transposed), "geometry": [*layer._stride, *padding, *size, _arithmetic]}
     return _call(name, inputs, {"Y": x.dtype}, attributes)
 
 

@@ -27,6 +27,7 @@ def train(recipe, args, report=None):
     """
     place = runtime.place(args.use_gpu)
     data, dataset = recipe.open_data(vars(args))
+    multiply_in_bf16(args, dataset)
     if args.batch_size > dataset["pictures"]:
         raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
@@ -45,6 +46,32 @@ def train(recipe, args, report=None):
         folder.close()
 
 
+def multiply_in_bf16(args, dataset):
+    """Do so if ``--amp`` asks for it and the processor can; the data's note, which titles show, tells of it.
+
+    Raises:
+        UserError: on a GPU.
+    """
+    from common.backend import fast
+
+    if args.amp and args.use_gpu:
+        raise UserError("--amp is for CPUs; leave it out with --use_gpu")
+    if fast.use_bf16(args.amp):
+        dataset["note"] = "; ".join(filter(None, (dataset.get("note"), "arithmetic: bfloat16")))
+    elif args.amp:
+        why = "the fast operators are off" if fast.bf16_processor() else "this processor has no bf16"
+        print(f"note: --amp: {why}; it trains in float32", file=sys.stderr)
+
+
+def described():
+    """`runtime.describe`, with the arithmetic of convolutions and dense layers."""
+    from common.backend import fast
+
+    about = runtime.describe()
+    about["machine"]["arithmetic"] = fast.arithmetic()
+    return about
+
+
 def prepare(recipe, args, data, dataset, folder, place):
     """The loop of a new run whose folder is ready, or of the one that goes on in it.
 
@@ -57,7 +84,7 @@ def prepare(recipe, args, data, dataset, folder, place):
     gan = recipe.make_gan({"options": options, "dataset": dataset}, place)
     if not args.resume:
         folder.write_config({"recipe": recipe.name, "options": options, "oddities": sorted(recipe.fixes),
-                             "dataset": dataset, "files": list(gan.files), **runtime.describe(),
+                             "dataset": dataset, "files": list(gan.files), **described(),
                              "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
         recipe.begin(folder.path, data)
     random = np.random.RandomState(args.seed)
@@ -82,9 +109,10 @@ def check_data(folder, dataset):
         raise UserError(f"--resume: the run in {folder.path} was started on {config['dataset']['name']} "
                         f"from {config['dataset']['source']}, these pictures are others "
                         f"({dataset['name']} from {dataset['source']})")
-    now = runtime.describe()
+    now = described()
     for what, before, after in (
             ("threads", config["machine"]["threads"], now["machine"]["threads"]),
+            ("arithmetic", config["machine"].get("arithmetic", "float32"), now["machine"]["arithmetic"]),
             ("Paddle", config["versions"].get("paddlepaddle"), now["versions"].get("paddlepaddle"))):
         if before != after:
             print(f"note: {what} {before} when the run started, {after} now: "

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 from common import plotting
+from common.backend import fast, runtime
 from common.training import checkpoint, options
 from static_mnist import book, train
 from tests.helpers import caller, content, idx
@@ -287,6 +288,43 @@ def test_a_run_from_before_adam_epsilon_goes_on_with_paddles_adam(reference, pla
     assert result(run)[1:4] == result(whole)[1:4]
     assert metrics(run) != metrics(reference[0])[:6]
     assert config(run) == kept  # it stays a run from before
+
+
+def test_amp_on_a_processor_without_bf16_is_a_line(reference, place, call, tmp_path, monkeypatch):
+    monkeypatch.setattr(fast, "bf16_processor", lambda: False)
+    code, _, err = call(*place.training(tmp_path / "run", "--amp", "--max_steps", 2))
+    assert code == 0 and "note: --amp: this processor has no bf16; it trains in float32" in err.splitlines()
+    assert metrics(tmp_path / "run") == metrics(reference[0])[:2]
+    kept = config(tmp_path / "run")
+    assert kept["options"]["amp"] and kept["machine"]["arithmetic"] == "float32" and kept["dataset"]["note"] == ""
+
+
+def test_amp_is_refused_on_a_gpu(refused, place, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "place", lambda use_gpu: paddle.CPUPlace())
+    refused(*place.training(tmp_path / "run", "--amp", "--use_gpu"), words=["--amp", "CPU"])
+
+
+def test_amp_is_recorded_shown_and_resumed_to_the_bit(reference, place, call, tmp_path, monkeypatch):
+    """By emulation where the processor has no bf16."""
+    if not fast.working():
+        pytest.skip("the fast operators are off")
+    if not fast.bf16_processor():
+        monkeypatch.setattr(fast, "bf16_processor", lambda: True)
+        monkeypatch.setattr(fast, "BF16", fast.EMULATED)
+    monkeypatch.setattr(fast, "_arithmetic", fast.FLOAT32)  # put back afterwards
+    whole, run, titles = tmp_path / "whole", tmp_path / "run", []
+    monkeypatch.setattr(plotting, "save_tutorial_grid", lambda path, pictures, title: titles.append(title))
+    assert call(*place.training(whole, "--amp", "--max_steps", 4))[0] == 0
+    assert call(*place.training(run, "--amp", "--max_steps", 2))[0] == 0
+    assert call("--resume", "--output", run, "--max_steps", 4)[0] == 0
+    assert metrics(run) == metrics(whole)
+    state, other = (checkpoint.load(newest(folder))[0] for folder in (run, whole))
+    assert all(np.array_equal(state[name], other[name]) for name in other)
+    kept = config(run)
+    assert kept["options"]["amp"] and kept["machine"]["arithmetic"] == "bfloat16"
+    assert titles and all("arithmetic: bfloat16" in title for title in titles)
+    first, exact = metrics(run)[0]["D-Loss"], metrics(reference[0])[0]["D-Loss"]
+    assert 0 < abs(first - exact) < 0.02 * exact
 
 
 def test_a_run_that_was_given_more_epochs_remembers_them(call, run):

@@ -7,6 +7,7 @@
 // Nothing depends on time or on the order in which threads finish: the same input and the same number of
 // threads give the same bits. common/backend/fast.py builds, loads and calls this file: it is compiled as one.
 #include "convolution.cc"
+#include "dense.cc"
 #include "norm.cc"
 #include "pool.cc"
 #include "activation.cc"

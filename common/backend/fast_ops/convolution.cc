@@ -7,9 +7,16 @@
 #include "few_channels.h"
 #include "winograd.h"
 
-// The three directions, by the method that suits.
+// The three directions, by the method that suits. Pictures of few channels are float32 in any arithmetic.
+
+static void round_factors(const Geometry &g, const float *&a, int64_t a_count, const float *&b, int64_t b_count) {
+  if (g.arithmetic != EMULATED || g.c <= FEW) return;
+  a = rounded(4, a, a_count);
+  b = rounded(5, b, b_count);
+}
 
 static void convolve(const Geometry &g, const float *x, const float *w, const float *bias, float *y) {
+  round_factors(g, x, g.pictures(), w, g.weights());
   if (winograd::run(CONVOLVE, g, x, w, bias, y)) return;
   if (g.c > FEW) return plan(bias ? CONVOLVE_BIAS : CONVOLVE, g).run(x, w, bias, y);
   few_channels(CONVOLVE, g, x, w, nullptr, y);
@@ -17,6 +24,7 @@ static void convolve(const Geometry &g, const float *x, const float *w, const fl
 }
 
 static void backward_data(const Geometry &g, const float *y, const float *w, const float *bias, float *x) {
+  round_factors(g, y, g.results(), w, g.weights());
   if (winograd::run(BACKWARD_DATA, g, y, w, bias, x)) return;
   if (g.c > FEW)
     plan(BACKWARD_DATA, g).run(y, w, nullptr, x);
@@ -26,6 +34,7 @@ static void backward_data(const Geometry &g, const float *y, const float *w, con
 }
 
 static void backward_weights(const Geometry &g, const float *x, const float *y, float *w) {
+  round_factors(g, x, g.pictures(), y, g.results());
   if (winograd::run(BACKWARD_WEIGHTS, g, x, y, nullptr, w)) return;
   if (g.c > FEW)
     plan(BACKWARD_WEIGHTS, g).run(x, y, nullptr, w);
@@ -36,10 +45,10 @@ static void backward_weights(const Geometry &g, const float *x, const float *y, 
 // ---------------------------------------------------------------------------------------------------------
 // The operators. Attributes of a convolution:
 //   transposed   0 or 1
-//   geometry     stride (down, across), padding (top, left), size of the output (height, width)
+//   geometry     stride (down, across), padding (top, left), size of the output (height, width), arithmetic
 
 static Geometry geometry(const Shape &x, const Shape &w, int transposed, const Ints &a) {
-  Geometry g{x[0], w[1], x[2], x[3], w[0], a[4], a[5], w[2], w[3], a[0], a[1], a[2], a[3]};
+  Geometry g{x[0], w[1], x[2], x[3], w[0], a[4], a[5], w[2], w[3], a[0], a[1], a[2], a[3], a[6]};
   if (transposed) std::swap(g.h, g.oh), std::swap(g.w, g.ow);
   PD_CHECK(x[1] == (transposed ? g.o : g.c), "the picture has ", x[1], " channels, the weights want ",
            transposed ? g.o : g.c);

@@ -1,4 +1,5 @@
-// Convolution by oneDNN, in the blocked layouts it chooses; tensors are reordered on the way in and out.
+// Convolution by oneDNN, in the blocked layouts it chooses; tensors are reordered on the way in and out. In BF16
+// arithmetic the two that go in are rounded to bfloat16 on this way; products and sums are float32 all the same.
 #pragma once
 #include "geometry.h"
 #include "onednn.h"
@@ -20,17 +21,21 @@ struct Plan {  // a convolution ready to run for one geometry: operands 0 and 1 
     const Dims x{g.n, g.c, g.h, g.w}, w{g.o, g.c, g.kh, g.kw}, y{g.n, g.o, g.oh, g.ow}, b{g.o}, one{1};
     const Dims strides{g.sh, g.sw}, dilates{0, 0}, pad_l{g.top, g.left}, pad_r{g.bottom(), g.right()};
     Handle any_x, any_w, any_y, bias_desc = nullptr, attr, forward, desc;
-    check(dnnl_memory_desc_create_with_tag(&any_x, 4, x, F32, ANY));
-    check(dnnl_memory_desc_create_with_tag(&any_w, 4, w, F32, ANY));
-    check(dnnl_memory_desc_create_with_tag(&any_y, 4, y, F32, ANY));
+    const int type = g.arithmetic == IN_BF16 ? BF16 : F32;
+    check(dnnl_memory_desc_create_with_tag(&any_x, 4, x, kind == BACKWARD_DATA ? F32 : type, ANY));
+    check(dnnl_memory_desc_create_with_tag(&any_w, 4, w, kind == BACKWARD_WEIGHTS ? F32 : type, ANY));
+    check(dnnl_memory_desc_create_with_tag(&any_y, 4, y, kind <= CONVOLVE_BIAS ? F32 : type, ANY));
+    Handle hint_x = any_x, hint_w = any_w, hint_y = any_y;  // of the forward pass that a backward pass wants to know
+    if (kind == BACKWARD_DATA) check(dnnl_memory_desc_create_with_tag(&hint_x, 4, x, type, ANY));
+    if (kind == BACKWARD_WEIGHTS) check(dnnl_memory_desc_create_with_tag(&hint_w, 4, w, type, ANY));
     if (kind == CONVOLVE_BIAS) {
       check(dnnl_memory_desc_create_with_strides(&bias_desc, 1, b, F32, one));
       check(dnnl_memory_create(&bias, bias_desc, engine(), nullptr));
     }
     check(dnnl_primitive_attr_create(&attr));
     check(dnnl_primitive_attr_set_scratchpad_mode(attr, SCRATCHPAD_MODE_USER));
-    check(dnnl_convolution_forward_primitive_desc_create(&forward, engine(), FORWARD_TRAINING, DIRECT, any_x, any_w,
-                                                         bias_desc, any_y, strides, dilates, pad_l, pad_r, attr));
+    check(dnnl_convolution_forward_primitive_desc_create(&forward, engine(), FORWARD_TRAINING, DIRECT, hint_x, hint_w,
+                                                         bias_desc, hint_y, strides, dilates, pad_l, pad_r, attr));
     if (kind == CONVOLVE || kind == CONVOLVE_BIAS) {
       desc = forward;
       set(0, desc, SRC, QUERY_SRC, x), set(1, desc, WEIGHTS, QUERY_WEIGHTS, w), set(2, desc, DST, QUERY_DST, y);
@@ -101,7 +106,7 @@ struct Plan {  // a convolution ready to run for one geometry: operands 0 and 1 
 };
 
 static Plan &plan(Kind kind, const Geometry &g) {
-  static auto &plans = *new std::map<std::pair<int, std::array<int64_t, 13>>, std::unique_ptr<Plan>>;
+  static auto &plans = *new std::map<std::pair<int, std::array<int64_t, 14>>, std::unique_ptr<Plan>>;
   auto &found = plans[{kind, g.key()}];
   if (!found) found.reset(new Plan(kind, g));
   return *found;

@@ -2,12 +2,19 @@
 #pragma once
 #include "shared.h"
 
+// How factors are multiplied. Sums are float32 always. In BF16 the factors are rounded to bfloat16, whose mantissa has
+// eight bits; the same rounding without a processor that multiplies so, for tests, is EMULATED.
+enum Arithmetic { IN_FLOAT32, IN_BF16, EMULATED };
+
 struct Geometry {  // of a convolution x [n, c, h, w] -> y [n, o, oh, ow]
-  int64_t n, c, h, w, o, oh, ow, kh, kw, sh, sw, top, left;
+  int64_t n, c, h, w, o, oh, ow, kh, kw, sh, sw, top, left, arithmetic;
   int64_t bottom() const { return (oh - 1) * sh + kh - h - top; }  // negative: rows that no window reaches
   int64_t right() const { return (ow - 1) * sw + kw - w - left; }
+  int64_t pictures() const { return n * c * h * w; }  // numbers in x, w and y
+  int64_t weights() const { return o * c * kh * kw; }
+  int64_t results() const { return n * o * oh * ow; }
   int64_t window() const { return c * kh * kw; }
-  std::array<int64_t, 13> key() const { return {n, c, h, w, o, oh, ow, kh, kw, sh, sw, top, left}; }
+  std::array<int64_t, 14> key() const { return {n, c, h, w, o, oh, ow, kh, kw, sh, sw, top, left, arithmetic}; }
 };
 
 // data [n, channels, size] += bias [channels]
@@ -34,4 +41,17 @@ static void sum_channels(const float *data, float *bias, int64_t n, int64_t chan
     }
     bias[c] = total;
   }
+}
+
+// A copy of floats, rounded to bfloat16: to the nearest, of two equally near ones to the even.
+static const float *rounded(int slot, const float *from, int64_t count) {
+  float *to = buffer(slot, count * sizeof(float));
+#pragma omp parallel for simd schedule(static)
+  for (int64_t i = 0; i < count; ++i) {
+    uint32_t bits;
+    memcpy(&bits, from + i, 4);
+    bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
+    memcpy(to + i, &bits, 4);
+  }
+  return to;
 }

@@ -40,10 +40,11 @@ int dnnl_convolution_backward_weights_primitive_desc_create(Handle *, Handle eng
                                                             Handle dbias, Handle dy, const Dims strides,
                                                             const Dims dilates, const Dims pad_l, const Dims pad_r,
                                                             Handle hint, Handle attr);
+int dnnl_matmul_primitive_desc_create(Handle *, Handle engine, Handle a, Handle b, Handle bias, Handle c, Handle attr);
 int dnnl_sgemm(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, float alpha, const float *a, int64_t lda,
                const float *b, int64_t ldb, float beta, float *c, int64_t ldc);
 }
-enum { CPU = 1, F32 = 3, ANY = 1, FORWARD_TRAINING = 64, DIRECT = 1, SCRATCHPAD_MODE_USER = 1, IN_ORDER = 1 };
+enum { CPU = 1, BF16 = 2, F32 = 3, ANY = 1, FORWARD_TRAINING = 64, DIRECT = 1, SCRATCHPAD_MODE_USER = 1, IN_ORDER = 1 };
 enum { QUERY_SRC = 129, QUERY_DIFF_SRC, QUERY_WEIGHTS, QUERY_DIFF_WEIGHTS, QUERY_DST, QUERY_DIFF_DST,
        QUERY_SCRATCHPAD = 136 };
 enum { SRC = 1, DST = 17, WEIGHTS = 33, BIAS = 41, SCRATCHPAD = 80, DIFF_SRC = 129, DIFF_DST = 145,

@@ -26,7 +26,7 @@ static std::mutex mutex;
 
 // Working memory that only grows, so that large buffers are not given back and fetched again at each call.
 static float *buffer(int slot, size_t bytes) {
-  static struct { float *data; size_t bytes; } slots[4];
+  static struct { float *data; size_t bytes; } slots[6];
   auto &s = slots[slot];
   if (s.bytes < bytes) {
     free(s.data);

@@ -22,5 +22,8 @@ def test_a_changed_machine_is_noted(capsys, monkeypatch):
     first, second = capsys.readouterr().err.splitlines()
     assert "threads 8 when the run started, 2 now" in first
     assert "Paddle 2.6.2 when the run started, 3.3.1 now" in second
+    config["machine"], config["versions"] = {"threads": 2, "arithmetic": "bfloat16"}, now["versions"]
+    run.check_data(folder, description)
+    assert "arithmetic bfloat16 when the run started, float32 now" in capsys.readouterr().err
     with pytest.raises(UserError, match="these pictures are others"):
         run.check_data(folder, {**description, "checksum": "b"})
