@@ -90,8 +90,8 @@ def add_training_options(parser, names, recipe=None):
         **own or {"default": Path(recipe.output)})
     add("--use_gpu", action="store_true", help="train on CUDAPlace(0) instead of CPUPlace")
     add("--amp", action="store_true",
-        help="faster, on a CPU with AVX-512 BF16 or AMX: convolutions and dense layers round their factors to bfloat16; "
-             "not the tutorial's arithmetic")
+        help="faster, on a CPU with AVX-512 BF16 or AMX: convolutions and dense layers round their factors to "
+             "bfloat16; not the tutorial's arithmetic")
     add("--seed", type=seed, default=0, metavar="N", help="of initial values, noise and order")
     fixes = recipe.fixes if recipe else {}
     listed = "; ".join(f"{name}: {text}" for name, text in fixes.items()) + "; all" if recipe else (

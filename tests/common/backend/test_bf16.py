@@ -1,4 +1,4 @@
-"""Convolutions and dense layers in bfloat16: the rounding of factors, emulated; and the processor's own, where it has it.
+"""Convolutions and dense layers in bfloat16: the rounding of factors, emulated, and the processor's own.
 
 A factor rounded to a mantissa of eight bits, the leading one among them, is off by 2^-8 of itself at the most, a
 product of two by 2^-7 + 2^-16; a sum by as much of the sum of its terms' sizes, which the same layer computes of
@@ -99,8 +99,8 @@ def test_frozen_dense_layers_and_pictures(monkeypatch):
 def test_it_is_off_unless_wanted_and_possible(tmp_path, monkeypatch):
     monkeypatch.setattr(fast, "_arithmetic", fast.FLOAT32)  # put back afterwards
     cpuinfo = tmp_path / "cpuinfo"
-    for flags, has in (("flags : fpu avx512f", False), ("flags : avx512f avx512_bf16", True), ("flags : amx_bf16", True)):
-        cpuinfo.write_text(flags + "\n")
+    for flags, has in (("fpu avx512f", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
+        cpuinfo.write_text(f"flags : {flags}\n")
         assert fast.bf16_processor(cpuinfo) is has
     layer, x = fast.Linear(3, 2), paddle.rand([2, 3])
     monkeypatch.setattr(fast, "bf16_processor", lambda: False)
