@@ -67,7 +67,7 @@ def test_both_of_ds_steps_move_d(first, monkeypatch):
 
     def update(optimizer, loss):
         before = gan.state()
-        original(optimizer, loss)
+        original(gan, optimizer, loss)
         updates.append(changed(before, gan.state()) & (weights(before, "D") | weights(before, "G")))
 
     monkeypatch.setattr(gan, "update", update)
