@@ -49,6 +49,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from common.comparison import compare
+    from common.comparison.published import NotPublished
     from common.comparison.sets import Sets
     from common.comparison.shown import table
 
@@ -61,27 +62,36 @@ def main(argv=None):
         if args.ours:
             tutorial, ours = (compare.generated(path, args.rows, args.cols) for path in (args.reference, args.ours))
             sets, output = Sets(tutorial.generated, ours.generated, tutorial.real), args.output or Path("comparison")
-            features, stretch = compare.suitable(sets, args.classifier), False
+            features, stretch, rows = compare.suitable(sets, args.classifier), False, []
         else:
             trained, output = open_run(args.run, args.data_dir), args.output or args.run
-            tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
-            checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else None
-            sets = compare.sets_of_run(trained, tutorial, checkpoint, args.seed, args.data_dir, at)
-            figures = trained.recipe.figures
-            features, stretch = trained.features, bool(figures and figures.stretched)
+            rows = compare.losses(trained)
+            try:
+                tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
+            except NotPublished as error:
+                if not rows:
+                    raise UserError(f"{error}; no losses of such a run are published either") from None
+                print(f"note: compared with published losses alone: {error}", file=sys.stderr)
+                sets = None
+            else:
+                checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else None
+                sets = compare.sets_of_run(trained, tutorial, checkpoint, args.seed, args.data_dir, at)
+                figures = trained.recipe.figures
+                features, stretch = trained.features, bool(figures and figures.stretched)
 
-        at("measuring")
-        rows, numbers = compare.compared(sets, features, tutorial.note, stretch, at)
-        if not args.ours:
-            rows += compare.losses(trained)
-        compare.save(output, rows, sets, numbers)
+        numbers = []
+        if sets:
+            at("measuring")
+            of_pictures, numbers = compare.compared(sets, features, tutorial.note, stretch, at)
+            rows = of_pictures + rows
+        written = compare.save(output, rows, sets, numbers)
 
-    print("\n".join(table(rows)))
-    print(f"\n{output / 'comparison.png'}, {output / 'comparison.json'}")
+    print(*table(rows), sep="\n")
+    print("", ", ".join(map(str, written)), sep="\n")
 
 
 def open_run(run, data_dir):
-    """`tools.trained.Trained`, with Paddle at hand."""
+    """`common.evaluation.trained.Trained`, with Paddle at hand."""
     from common.backend import runtime
     from common.training import run_folder
 
@@ -89,7 +99,7 @@ def open_run(run, data_dir):
     run_folder.latest_checkpoint(run)
     runtime.prepare()
 
-    from tools.trained import Trained
+    from common.evaluation.trained import Trained
 
     return Trained(run, data_dir)
 

@@ -33,7 +33,7 @@ def main(argv=None):
     """Run the command; raises `UserError`."""
     args = options(argv)
 
-    from tools.trained import Trained
+    from common.evaluation.trained import Trained
 
     run = Trained(args.run, args.data_dir, sorted({*args.fix}))
     checkpoints = [run.chosen(args.checkpoint)] if args.checkpoint else run.checkpoints
@@ -41,11 +41,15 @@ def main(argv=None):
 
     from common.evaluation import scores
     from common.evaluation.features import Inception
+    from common.report import page
+    from common.training.run_folder import mark_best
 
     features = Inception(args.inception) if args.inception else run.features
     measured = scores.Evaluation(run, features, args.count, args.seed)
     measured.measure(checkpoints)
     scores.save_figure(run.path / "metrics.png", measured)
+    mark_best(run.path, *scores.best(measured))
+    page.write([run.path], run.path / "report.html")
     show(measured)
 
 
@@ -56,13 +60,13 @@ def show(measured):
     run, known = measured.run, measured.known()
     print(f"{run.recipe.name}, {run.config['dataset']['name']}: {measured.protocol}")
     print(*scores.table(measured), sep="\n")
-    best = scores.best(measured)
+    best, _ = scores.best(measured)
     for each in known:
         if "class recall" in each and (each["epoch"], each["batch"]) == scores.position(best):
             print(f"{scores.title(each)}, classes recognised: "
                   + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
-    print(f"best by FID: {best}")
-    print(f"kept in {run.path / 'metrics.jsonl'}, drawn in {run.path / 'metrics.png'}")
+    print(f"best by FID, drawn from by generate.py --checkpoint best: {best}")
+    print(f"kept in {run.path / 'metrics.jsonl'}, drawn in {run.path / 'metrics.png'} and in report.html")
 
 
 if __name__ == "__main__":

@@ -104,7 +104,7 @@ def table(runs, epoch, count):
     import numpy as np
 
     from common.evaluation.scores import COLUMNS, Evaluation, digits
-    from tools.trained import Trained
+    from common.evaluation.trained import Trained
 
     measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]
                 for kind, folders in runs.items()}

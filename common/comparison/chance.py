@@ -60,6 +60,33 @@ def interval(tutorial, ours, statistic=np.mean, groups=(None, None)):
     return float(low), float(high)
 
 
+def proportion_interval(tutorial, ours, counts):
+    """The `LEVEL` interval of the difference of two shares, ours − tutorial's (Newcombe 1998, method 10).
+
+    It lies within −1 … 1, and is no point where a share is 0 or 1.
+
+    Args:
+        tutorial, ours: shares, 0 … 1.
+        counts: how many pictures told each of them, not necessarily whole.
+
+    Returns:
+        (low, high).
+    """
+    from scipy.stats import norm
+
+    z = norm.ppf((1 + LEVEL) / 2)
+
+    def wilson(share, count):  # of a single share
+        middle = (share + z ** 2 / (2 * count)) / (1 + z ** 2 / count)
+        half = z / (1 + z ** 2 / count) * (share * (1 - share) / count + z ** 2 / (4 * count ** 2)) ** 0.5
+        return middle - half, middle + half
+
+    (low_1, high_1), (low_2, high_2) = (wilson(*each) for each in zip((tutorial, ours), counts, strict=True))
+    difference = ours - tutorial
+    return (float(difference - np.hypot(ours - low_2, high_1 - tutorial)),
+            float(difference + np.hypot(high_2 - ours, tutorial - low_1)))
+
+
 def verdict(bounds, count):
     """What an interval of a difference says; None says nothing."""
     return "differs" if bounds and (bounds[0] > 0 or bounds[1] < 0) else no_difference(count)

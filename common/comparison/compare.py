@@ -10,6 +10,7 @@ from common.comparison.sets import Sets, alike, as_json
 from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.files import write_json
+from common.report.page import write
 from common.training.run_folder import read_lines, understood
 
 REAL = 1000  # real pictures that the others are compared with
@@ -33,7 +34,7 @@ def sets_of_run(trained, tutorial, checkpoint, seed, data_dir, at):
     """The tutorial's pictures, as many of a run, and those of its data set.
 
     Args:
-        trained: `tools.trained.Trained`.
+        trained: `common.evaluation.trained.Trained`.
         tutorial: `figures.Shown`.
         checkpoint: path of one of the run's; the newest when None.
         seed: of the noise.
@@ -120,8 +121,25 @@ def losses(trained):
 
 
 def save(output, rows, sets, numbers):
-    """Write ``comparison.png`` and ``comparison.json`` into a folder."""
-    panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", sets.tutorial),
-              ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
-    save_picture(output / "comparison.png", [panel for panel in panels if panel[1] is not None])
-    write_json(output / "comparison.json", as_json(rows))
+    """Write ``comparison.json``, and of pictures ``comparison.png``, into a folder; return their paths.
+
+    Where the folder is a run's with a report, the report is written again.
+
+    Args:
+        output: the folder.
+        rows: of the table.
+        sets: `Sets`, or None without pictures.
+        numbers: of the nearest training pictures; may be empty.
+    """
+    table = output / "comparison.json"
+    write_json(table, as_json(rows))
+    written = [table]
+    if sets:
+        panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", sets.tutorial),
+                  ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
+        written.insert(0, output / "comparison.png")
+        save_picture(written[0], [panel for panel in panels if panel[1] is not None])
+    if (output / "report.html").is_file() and (output / "config.json").is_file():
+        write([output], output / "report.html")
+        written.append(output / "report.html")
+    return written

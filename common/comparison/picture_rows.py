@@ -8,18 +8,29 @@ from dataclasses import replace
 
 import numpy as np
 
-from common.comparison.chance import LEVEL, entropy, interval, no_difference, twin_groups, verdict
+from common.comparison.chance import (
+    LEVEL,
+    entropy,
+    interval,
+    no_difference,
+    proportion_interval,
+    twin_groups,
+    verdict,
+)
 from common.comparison.pixels import (
     TWINS_SIDE,
     brightness,
     contrast,
+    copies,
     nearest,
     sharpness,
     small,
     twin_distance,
 )
-from common.comparison.sets import Row
+from common.comparison.sets import HIGHER, LIKE_REAL, LOWER, Row
 from common.errors import UserError
+
+TWINS = "share of pictures with a twin"
 
 
 def picture_rows(sets, features, note="", numbers=None):
@@ -61,7 +72,7 @@ def row_of_values(name, values, groups, note=""):
     """The row of the means of values [n] a kind of pictures; ``groups`` as in `Sets`."""
     bounds = interval(values["tutorial"], values["ours"], groups=(groups, None))
     return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
-               verdict=verdict(bounds, len(values["tutorial"])), note=note)
+               verdict=verdict(bounds, len(values["tutorial"])), note=note, better=LIKE_REAL)
 
 
 def sharpness_rows(sets, note):
@@ -75,14 +86,14 @@ def sharpness_rows(sets, note):
         share = lambda values: values[:, 0].mean() / values[:, 1].mean()  # noqa: E731
         bounds = interval(*both, share, (sets.groups, None))
         yield Row("sharpness, ÷ real pictures'", float(share(both[0])), float(share(both[1])), bounds,
-                  verdict(bounds, len(sets.tutorial)), 1.0, 1.0)
+                  verdict(bounds, len(sets.tutorial)), 1.0, 1.0, better=LIKE_REAL)
 
 
 def class_rows(sets, classifier):
     """What a classifier sees: how surely, and how evenly its classes come."""
     seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
     yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
-                        sets.groups)
+                        sets.groups, "how sure it is of a class: it can be sure of noise, too")
 
     picks = sets.picks
     count = len(picks["tutorial"])
@@ -90,7 +101,7 @@ def class_rows(sets, classifier):
     bounds = interval(found["tutorial"], found["ours"], entropy)
     yield Row(f"entropy of the classes, bits of {np.log2(len(classifier.labels)):.2f}",
               **{kind: entropy(each) for kind, each in found.items()}, interval=bounds,
-              verdict=verdict(bounds, count), note=without_twins(sets))
+              verdict=verdict(bounds, count), note=without_twins(sets), better=HIGHER)
 
     from scipy.stats import chi2_contingency
 
@@ -130,7 +141,7 @@ def kernel_row(sets, features):
         value, low, high = kernel_distance(found["ours"], known, np.random.RandomState(0))
         return Row(f"KID of ours to the tutorial's ({features.name})", None, value,
                    verdict="differs" if low > 0 else no_difference(len(sets.tutorial)),
-                   note=joined(f"95 % interval {low:.3g} … {high:.3g}", *notes))
+                   note=joined(f"95 % interval {low:.3g} … {high:.3g}", *notes), better=LOWER)
     kid = {kind: kernel_distance(each, known, np.random.RandomState(0)) for kind, each in found.items()
            if each is not known}
     (_, *tutorial), (_, *ours) = kid["tutorial"], kid["ours"]
@@ -140,14 +151,14 @@ def kernel_row(sets, features):
                interval=(ours[0] - tutorial[1], ours[1] - tutorial[0]),
                verdict="differs" if apart else no_difference(len(sets.tutorial)),
                note=joined("95 % intervals: tutorial {:.3g} … {:.3g}, ours {:.3g} … {:.3g}".format(*tutorial, *ours),
-                           *notes))
+                           *notes), better=LOWER)
 
 
 def twins_row(sets, limit):
     """The share of pictures that have a twin in their own set.
 
-    Its interval is of a picture more with a twin and one more without on each side, else a share of none or
-    all would pass for certain.
+    Twins come in twos at the least, so that a set tells no more of them than half as many pictures do; nor more than
+    it has groups, where a figure repeats its pictures.
     """
     def has_twin(pictures):
         pictures = small(pictures[:len(sets.tutorial)])  # the more there are, the nearer is the nearest
@@ -156,27 +167,31 @@ def twins_row(sets, limit):
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
 
     values = {kind: has_twin(pictures) for kind, pictures in sets.each()}
-    groups = sets.groups, twin_groups(sets.ours, limit)
     whose = "the tutorial's" if sets.reference == "tutorial" else "as many real pictures"
-    bounds = interval(*(np.append(values[kind], [0, 1]) for kind in ("tutorial", "ours")),
-                      groups=[np.append(group, group.max() + [1, 2]) for group in groups])
-    return Row("share of pictures with a twin", **{kind: float(each.mean()) for kind, each in values.items()},
+    shares = {kind: float(each.mean()) for kind, each in values.items()}
+    groups = len(sets.tutorial) if sets.groups is None else sets.groups.max() + 1
+    bounds = proportion_interval(shares["tutorial"], shares["ours"],
+                                 (min(groups, len(sets.tutorial) / 2), len(values["ours"]) / 2))
+    return Row(TWINS, **shares,
                interval=bounds, verdict=verdict(bounds, len(sets.tutorial)),
-               note=f"a twin is nearer than 1 % of {whose} have: RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}")
+               note=f"a twin is nearer than 1 % of {whose} have: RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}",
+               better=LOWER)
 
 
 def memory_row(sets, numbers):
     """How far the nearest training picture is; appends its number for each of ours to ``numbers``."""
-    values = {}
+    values, copied = {}, {}
     for kind, pictures in sets.each():
         known = kind == "real" and not sets.held_out  # these are training pictures themselves
-        found, values[kind] = nearest(pictures[:len(sets.tutorial)], sets.train, known)
+        chosen = pictures[:len(sets.tutorial)]
+        found, values[kind] = nearest(chosen, sets.train, known)
+        if kind in ("ours", "real"):
+            copied[kind] = copies(chosen, sets.train, known)
         if kind == "ours":
             numbers.extend(found)
-    low, high = interval(values["real"], values["ours"]) or (-np.inf, np.inf)
-    ours = ("nearer to the training pictures than" if high < 0 else
-            "farther from the training pictures than" if low > 0 else "as far from the training pictures as")
-    others = "real ones kept from it" if sets.held_out else "these from each other"
+    ours, real = (float(copied[kind].mean()) for kind in ("ours", "real"))
+    more = proportion_interval(real, ours, [len(copied[kind]) for kind in ("real", "ours")])[0] > 0
+    told = "some are learnt by heart" if more else "no sign of pictures learnt by heart"
     return row_of_values("distance to the nearest training picture", values, sets.groups,
-                         f"ours are {ours} {others}; RMS of 0 … 255, "
-                         f"among {len(sets.train)} pictures")
+                         f"RMS of 0 … 255, among {len(sets.train)} pictures; {ours:.0%} of ours and {real:.0%} of real "
+                         f"ones are copies: {told}")

@@ -8,6 +8,8 @@ import numpy as np
 from common.evaluation.features import resized
 
 TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
+RANK = 10  # of the neighbour that tells how near others are
+COPY = 0.5  # of its distance: a nearer picture is a copy
 TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
 
 
@@ -53,6 +55,23 @@ def nearest(pictures, others, among_themselves=False):
     rank = int(among_themselves)  # the nearest is the picture itself
     numbers = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, rank + 1, return_distance=False)[:, rank]
     return numbers, np.sqrt(((flat - known[numbers]) ** 2).mean(axis=1)) * 127.5
+
+
+def copies(pictures, others, among_themselves=False):
+    """Which pictures are copies of one of the others: [n] of bool.
+
+    A copy is less than half as far from its nearest as from its tenth nearest, after the ratio of Carlini et al. 2023,
+    "Extracting Training Data from Diffusion Models". Empty and blurred pictures are near to all, and copies of none.
+
+    Args:
+        pictures, others, among_themselves: see `nearest`.
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    flat, known = (each.reshape(len(each), -1) for each in (pictures, others))
+    count = min(RANK + among_themselves, len(others))
+    tenth = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, count)[0][:, -1]
+    return nearest(pictures, others, among_themselves)[1] < COPY * tenth * 127.5 / flat.shape[1] ** 0.5
 
 
 def small(pictures):

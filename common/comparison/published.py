@@ -15,6 +15,10 @@ LARGEST = 4_000_000  # bytes of a figure
 # Both hosts serve a repository's files at a commit; the second is within reach where the first is not.
 HOSTS = ("https://raw.githubusercontent.com/{repository}/{commit}/", "https://cdn.jsdelivr.net/gh/{repository}@{commit}/")
 
+class NotPublished(UserError):
+    """A published figure that cannot be had."""
+
+
 def download(recipe, folder=CACHE):
     """The published figures of a tutorial, from the network if they are not there yet.
 
@@ -26,7 +30,7 @@ def download(recipe, folder=CACHE):
         The sub-folder.
 
     Raises:
-        UserError: they cannot be had.
+        NotPublished: they cannot be had.
     """
     figures, folder = recipe.figures, expanded(folder) / recipe.name
     mirrors = [host.format(repository=figures.repository, commit=commit) + figures.folder
@@ -38,7 +42,7 @@ def download(recipe, folder=CACHE):
             good = fetch(name, mirrors, folder, md5, LARGEST)
         except Unavailable as error:
             reasons = "; ".join(dict.fromkeys(str(error).split("; ")))
-            raise UserError(f"the tutorial's {name} is not in {folder} and cannot be downloaded ({reasons}); "
-                            "name the figure, or its folder, with --reference") from None
+            raise NotPublished(f"the tutorial's {name} is not in {folder} and cannot be downloaded ({reasons}); "
+                               "name the figure, or its folder, with --reference") from None
         mirrors.sort(key=lambda mirror, good=good: mirror != good)
     return folder

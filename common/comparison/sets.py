@@ -8,6 +8,8 @@ from common.comparison.pixels import grey
 from common.data.batches import spread
 from common.evaluation.features import resized
 
+LOWER, HIGHER, LIKE_REAL = "lower is better", "higher is better", "best like real pictures"
+
 
 @dataclass
 class Row:
@@ -20,6 +22,7 @@ class Row:
         interval: (low, high) of ours − tutorial's.
         verdict: what can be said.
         note: what else has to be known.
+        better: `LOWER`, `HIGHER` or `LIKE_REAL`; empty where neither is.
     """
 
     name: str
@@ -30,6 +33,23 @@ class Row:
     real: float | str | None = None
     tutorial_real: float | str | None = None
     note: str = ""
+    better: str = ""
+
+    @property
+    def differs(self):
+        """Whether ours are told from the tutorial's."""
+        return self.verdict.startswith(("differs", "outside"))
+
+    @property
+    def ours_better(self):
+        """Whether ours are better than the tutorial's: True, False, or None where nobody can tell."""
+        real = self.real if self.real is not None else self.tutorial_real
+        if not self.better or self.tutorial is None or (self.better == LIKE_REAL and real is None):
+            return None
+        if self.better == LIKE_REAL:
+            shown = self.tutorial_real if self.tutorial_real is not None else real
+            return abs(self.ours - real) < abs(self.tutorial - shown)
+        return (self.ours < self.tutorial) == (self.better == LOWER)
 
 
 def as_json(rows):

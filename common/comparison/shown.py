@@ -1,16 +1,24 @@
 """The table as text, and the pictures side by side."""
 
+import re
+import textwrap
+
 from common.comparison.chance import LEVEL
+from common.comparison.picture_rows import TWINS
 from common.files import replacing
 
+WIDTH = 80  # of the table: a name and four numbers
+NUMBER = 10
+NAME = WIDTH - 4 * NUMBER
+COLLAPSED = 0.5  # share of pictures with a twin
 SHOWN = 64  # pictures of each kind in the picture
 
 
 def table(rows):
     """The rows as lines of text: the numbers, and beneath them what they say."""
     columns = ("tutorial", "ours", "tutorial_real", "real")
-    yield f"{'':50}{'generated':>22}{'real':>22}"
-    yield f"{'':50}" + "".join(f"{heading:>11}" for heading in ("tutorial", "ours") * 2)
+    yield f"{'':{NAME}}{'generated':>{2 * NUMBER}}{'real':>{2 * NUMBER}}"
+    yield f"{'':{NAME}}" + "".join(f"{heading:>{NUMBER}}" for heading in ("tutorial", "ours") * 2)
     for row in rows:
         values = [getattr(row, column) for column in columns]
         if any(isinstance(value, str) for value in values):
@@ -18,13 +26,39 @@ def table(rows):
             yield from (f"    {column.replace('_', ' '):14}{value}"
                         for column, value in zip(columns, values, strict=True) if value is not None)
         else:
-            yield f"\n{row.name:50}" + "".join(f"{'' if value is None else f'{value:.4g}':>11}" for value in values)
+            name = row.name if len(row.name) < NAME else f"{row.name}\n{'':{NAME}}"
+            numbers = ("" if value is None else f"{value:.4g}" for value in values)
+            yield f"\n{name:{NAME}}" + "".join(f"{number:>{NUMBER}}" for number in numbers).rstrip()
         bounds = f" (ours − tutorial {row.interval[0]:+.3g} … {row.interval[1]:+.3g})" if row.interval else ""
-        yield f"    {row.verdict}{bounds}"
-        if row.note:
-            yield f"    {row.note}"
-    yield (f"\nDifferences with {LEVEL:.0%} intervals, unless a row says otherwise: one row in "
-           f"{1 / (1 - LEVEL):.0f} differs by chance alone.")
+        yield from indented(row.verdict + bounds + (f"; {row.better}" if row.better else ""))
+        yield from indented(row.note)
+    yield ""
+    yield from textwrap.wrap(f"Differences with {LEVEL:.0%} intervals, unless a row says otherwise: one row in "
+                             f"{1 / (1 - LEVEL):.0f} differs by chance alone.", WIDTH)
+    yield ""
+    yield from textwrap.wrap(summary(rows), WIDTH)
+
+
+def indented(text):
+    """The lines of a remark on a row."""
+    return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+
+
+def summary(rows):
+    """The whole table in one sentence."""
+    twins = next((row for row in rows if row.name == TWINS), None)
+    if twins and twins.differs and twins.ours > COLLAPSED:
+        said = f"the generator has collapsed, {twins.ours:.0%} of its pictures have a twin"
+        return f"Verdict: {said} (of the tutorial's {twins.tutorial:.0%})."
+    told = {True: [], False: [], None: []}
+    for row in rows:
+        if row.differs:
+            told[row.ours_better].append(re.split(r" \(|,", row.name)[0])
+    parts = [f"{words} {', '.join(dict.fromkeys(names))}" for words, names in (
+        ("worse in", told[False]), ("better in", told[True]), ("other in", told[None])) if names]
+    differ = sum(map(len, told.values()))
+    return f"Verdict: of {len(rows)} rows {differ or 'none'} differ{'s' * (differ < 2)}" + (
+        f" from the tutorial: {'; '.join(parts)}." if parts else " from the tutorial.")
 
 
 def save_picture(path, panels):

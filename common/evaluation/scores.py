@@ -25,7 +25,7 @@ class Evaluation:
     """One protocol on one run.
 
     Args:
-        run: `tools.trained.Trained`.
+        run: `common.evaluation.trained.Trained`.
         features: as ``run.features``.
         count: how many pictures to draw; they are held against as many real ones, or all where there are fewer.
         seed: of the noise.
@@ -198,10 +198,11 @@ def digits(value, count):
 
 
 def best(evaluation):
-    """The path of the checkpoint with the lowest FID, of those that are still there."""
+    """The path of the checkpoint with the lowest FID, of those that are still there, and what is known of it."""
     distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
     kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
-    return min(kept, key=lambda path: distances[position(path)])
+    path = min(kept, key=lambda path: distances[position(path)])
+    return path, {f"fid {evaluation.protocol}": distances[position(path)]}
 
 
 def save_figure(path, evaluation):

@@ -203,7 +203,7 @@ def evaluated(runs, protocol, lines):
         table("Metrics", ["", *map(escape, names)], cells)])
 
 
-REMARKS = ("verdict", "note")  # in words, on a row of a comparison
+REMARKS = ("verdict", "better", "note")  # in words, on a row of a comparison
 
 
 def comparisons(runs):

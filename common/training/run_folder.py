@@ -6,6 +6,7 @@
                         checkpoint after ``step`` steps
     timing.jsonl        how long the parts of the work took, about every ten batches
     checkpoints/        see `common.training.checkpoint`
+    best.json           the checkpoint that `tools/evaluate.py` found to have the lowest FID
     constant_noise/     what the generator makes of one constant noise over time
 """
 
@@ -27,7 +28,7 @@ from common.training import checkpoint
 
 # Files of every run: of its training and of what the tools make of it
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
-       "comparison.json", "report.html", "config.json")
+       "comparison.json", "report.html", "best.json", "config.json")
 EVALUATION = b'{"evaluation": true, '  # how such a line begins
 
 
@@ -345,3 +346,44 @@ def latest_checkpoint(path):
     if not found:
         raise UserError(f"the run in {path} has no checkpoint yet; start anew with --overwrite")
     return found[-1]
+
+
+def mark_best(path, chosen, known):
+    """Mark a checkpoint as the best of the run in ``path``, for `best_checkpoint`.
+
+    Args:
+        path: folder of the run.
+        chosen: the checkpoint's path.
+        known: what makes it the best, by name.
+    """
+    write_json(Path(path) / "best.json", {"checkpoint": Path(chosen).name, **known})
+
+
+def best_checkpoint(path):
+    """The checkpoint of the run in ``path`` that is marked as the best.
+
+    Raises:
+        UserError: none is marked, or it is not there any more.
+    """
+    file = Path(path) / "best.json"
+    command = f"python tools/evaluate.py --run {path} marks it"
+    try:
+        with understood(file):
+            name = json.loads(file.read_text(encoding="utf-8"))["checkpoint"]
+    except FileNotFoundError:
+        raise UserError(f"the best checkpoint of {path} is not known yet; {command}") from None
+    for known in checkpoint.listing(Path(path) / "checkpoints"):
+        if known.name == name:
+            return known
+    raise UserError(f"the best checkpoint of {path}, {name}, is not there any more; {command} anew")
+
+
+def chosen_checkpoint(path, wanted=None):
+    """The checkpoint that a user names, of the run in ``path``: the newest when None, the best for ``best``, or a path.
+
+    Raises:
+        UserError: there is no such checkpoint.
+    """
+    if wanted is None:
+        return latest_checkpoint(path)
+    return best_checkpoint(path) if str(wanted) == "best" else wanted

@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.files import replacing
 from common.training import checkpoint
 from common.training.options import Parser, positive, seed
-from common.training.run_folder import latest_checkpoint, read_config
+from common.training.run_folder import chosen_checkpoint, read_config
 
 STEPS = 10  # pictures of an interpolation, both ends among them
 
@@ -25,7 +25,8 @@ def parser(run, output, count=64):
     options = Parser(prog="generate.py", description="Draw pictures from a trained generator.")
     add = options.add_argument
     add("--run", type=Path, default=Path(run), metavar="DIR", help="folder of the trained run")
-    add("--checkpoint", type=Path, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
+    add("--checkpoint", type=Path, metavar="FILE",
+        help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
     add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
     add("--seed", type=seed, default=1, metavar="N", help="of the noise")
     add("--output", type=Path, default=Path(output), metavar="DIR", help="folder for the pictures")
@@ -76,7 +77,7 @@ def read_run(run, path=None):
         UserError: there is no run, no checkpoint, or a damaged one.
     """
     read_config(run)
-    arrays, record = checkpoint.load(path or latest_checkpoint(run))
+    arrays, record = checkpoint.load(chosen_checkpoint(run, path))
     return record["config"], arrays
 
 

@@ -86,6 +86,7 @@ def test_a_run_beside_its_tutorials_figure(run, call, tmp_path):
     with Image.open(run / "comparison.png") as image:
         width, height = image.size
     assert width > 3 * height  # four panels
+    assert "Beside the tutorial" in (run / "report.html").read_text()  # it was written again
 
     call("--run", run, "--reference", demo, "--output", tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "comparison.json").read_bytes() == (run / "comparison.json").read_bytes()
@@ -119,8 +120,15 @@ def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_pa
     monkeypatch.setattr(published, "fetch", gone)
     assert call("--run", run)[0] == 0  # it is there now
     shutil.rmtree(tmp_path / "cache")
-    refused(call("--run", run), "cannot be downloaded", "no answer", "--reference")
+    refused(call("--run", run), "cannot be downloaded", "no answer", "--reference", "no losses of such a run")
     config = json.loads((run / "config.json").read_text())
+    config["dataset"]["name"] = "MNIST"  # whose losses are published
+    (run / "config.json").write_text(json.dumps(config))
+    (run / "comparison.png").unlink()
+    code, out, err = call("--run", run)
+    assert (code, err.count("\n")) == (0, 1) and err.startswith("note: compared with published losses alone: ")
+    assert "dcgan_demo.png" in err and "D-Loss of one batch" in out and "contrast" not in out
+    assert not (run / "comparison.png").exists()
     config["options"]["dataset"], config["dataset"]["fallback"] = "fashion", False
     (run / "config.json").write_text(json.dumps(config))
     refused(call("--run", run), "has learnt other pictures than its tutorial shows")
@@ -159,6 +167,7 @@ def test_what_is_wrong_with_a_run(run, call, tmp_path):
     (run / "config.json").write_text(json.dumps(config))
     (run / "metrics.jsonl").write_text('{"step": 1}\n')
     refused(call("--run", run, "--reference", demo), "metrics.jsonl is not as a run writes it")
+    (run / "metrics.jsonl").unlink()
     checkpoint.write_bytes(checkpoint.read_bytes()[:-100])
     refused(call("--run", run, "--reference", demo), checkpoint.name)
     checkpoint.unlink()

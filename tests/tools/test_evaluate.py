@@ -16,11 +16,11 @@ from common.evaluation import metrics
 from common.evaluation.classifier import Classifier
 from common.evaluation.features import HogColour
 from common.evaluation.scores import Evaluation, digits, short
+from common.evaluation.trained import Trained
 from common.training.run_folder import evaluations
-from static_mnist import train
+from static_mnist import generate, train
 from tests.helpers import caller
 from tools import evaluate
-from tools.trained import Trained
 
 ROOT = Path(__file__).resolve().parents[2]
 COUNT = 140  # more than the features have numbers
@@ -88,9 +88,29 @@ def test_the_table_names_the_best(measured, call):
     assert [line.split("  ")[0].strip() for line in lines[1:5]] == ["", "untrained generator", "1 epoch", "2 epochs"]
     assert [word for word in ("FID", "KID", "precision", "recall", "density", "coverage") if word not in lines[1]] == []
     distances = {each["epoch"]: each[f"fid {protocol()}"] for each in evaluations(measured) if each["step"]}
-    assert f"000{min(distances, key=distances.get)}_0000.safetensors" in lines[5]
     assert f"{distances[2]:#.4g}" in lines[4]
     assert len({len(line) for line in lines[1:5]}) == 1  # columns stand
+    best = min(distances, key=distances.get)
+    assert f"000{best}_0000.safetensors" in lines[5]
+    mark = json.loads((measured / "best.json").read_text())
+    assert mark == {"checkpoint": f"000{best}_0000.safetensors", f"fid {protocol()}": distances[best]}
+    assert "fid" in (measured / "report.html").read_text()  # which was there before anything was measured
+
+
+def test_generate_draws_from_the_best(copy, tmp_path, capsys):
+    draw = caller(generate.main, capsys)
+    mark = json.loads((copy / "best.json").read_text())
+    for name in ("0001_0000.safetensors", "0002_0000.safetensors"):
+        (copy / "best.json").write_text(json.dumps({**mark, "checkpoint": name}))
+        assert draw("--run", copy, "--checkpoint", "best", "--output", tmp_path / name)[0] == 0
+        drawn = Trained(copy).sample(64, checkpoint=copy / "checkpoints" / name)[0][..., 0]
+        np.testing.assert_array_equal(np.load(tmp_path / name / "generated.npy"), drawn)
+    (copy / "checkpoints" / name).unlink()
+    code, _, err = draw("--run", copy, "--checkpoint", "best", "--output", tmp_path / "gone")
+    assert code == 2 and "is not there any more" in err and "tools/evaluate.py" in err
+    (copy / "best.json").unlink()
+    code, _, err = draw("--run", copy, "--checkpoint", "best", "--output", tmp_path / "unknown")
+    assert code == 2 and "is not known yet" in err and "tools/evaluate.py" in err
 
 
 def test_what_is_measured_is_not_measured_again(copy, call, monkeypatch):

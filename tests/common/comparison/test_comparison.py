@@ -7,14 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common import recipe as recipes
-from common.comparison import published
-from common.comparison.chance import entropy, interval, twin_groups, verdict
-from common.comparison.loss_rows import loss_rows
+from common.comparison import chance
+from common.comparison.chance import entropy, interval, proportion_interval, twin_groups, verdict
 from common.comparison.picture_rows import picture_rows
 from common.comparison.pixels import brightness, contrast, nearest, sharpness, stretched
-from common.comparison.sets import Sets, alike, as_json
-from common.comparison.shown import save_picture, table
+from common.comparison.sets import Row, Sets, alike, as_json
+from common.comparison.shown import save_picture, summary, table
 from common.errors import UserError
 from common.evaluation.features import resized
 
@@ -190,6 +188,49 @@ def test_pictures_of_another_kind_differ():
     assert found["pictures a class, upper lower"].ours == "64 0"
 
 
+def test_the_interval_of_a_share_stays_within_what_a_share_can_be(monkeypatch):
+    for tutorial, ours, counts in ((0, 1, (64, 64)), (0.016, 1, (64, 64)), (0, 0, (8, 8)), (0.5, 0.5, (3, 3))):
+        low, high = proportion_interval(tutorial, ours, counts)
+        assert -1 <= low < ours - tutorial <= high <= 1 and high - low > 0.1
+    monkeypatch.setattr(chance, "LEVEL", 0.95)
+    assert proportion_interval(48 / 80, 56 / 70, (80, 70)) == pytest.approx((0.0524, 0.3339), abs=1e-4)  # Newcombe's
+
+
+def test_a_generator_that_has_collapsed_is_told_so():
+    """A single picture over and over, which the bootstrap of groups of twins could tell nothing of."""
+    ours = noise(1, 1)[np.zeros(64, int)] + noise(64, 2, scale=0.001)
+    found = rows(Sets(noise(64, 3), ours, real=noise(128, 4)))
+    row = found["share of pictures with a twin"]
+    assert (row.ours, row.verdict, row.better) == (1, "differs", "lower is better") and row.interval[1] <= 1
+    assert summary(found.values()).startswith("Verdict: the generator has collapsed, 100% of its pictures have a twin")
+
+
+def test_the_verdict_tells_worse_from_better():
+    def row(name, tutorial, ours, better, **more):
+        return Row(name, tutorial, ours, (1, 2), "differs", better=better, **more)
+
+    worse = [row("a (unit)", 1, 2, "lower is better"), row("b, more", 2, 1, "higher is better"),
+             row("c", 5, 9, "best like real pictures", real=6, tutorial_real=5), row("d", "1 2", "2 1", "")]
+    better = [row("e", 2, 1, "lower is better"), row("f", 9, 5, "best like real pictures", real=6)]
+    same = Row("g", 1, 1, (-1, 1), "no difference that 5 pictures can show", better="lower is better")
+    assert summary([*worse, *better, same]) == (
+        "Verdict: of 7 rows 6 differ from the tutorial: worse in a, b, c; better in e, f; other in d.")
+    assert summary([same]) == "Verdict: of 1 rows none differs from the tutorial."
+    text = "\n".join(table([*worse, same]))
+    assert max(map(len, text.splitlines())) <= 80
+    text = " ".join(text.split())
+    assert text.endswith(summary([*worse, same]))
+    assert "no difference that 5 pictures can show (ours − tutorial -1 … +1); lower is better" in text
+
+
+def test_noise_does_not_read_as_learnt_by_heart():
+    """Grey pictures lie nearer to any training picture than real ones do, and copies of none."""
+    train = noise(100, 0)
+    row = rows(Sets(noise(20, 1), noise(20, 2, scale=0.01), real=noise(20, 3), train=train, held_out=True))[
+        "distance to the nearest training picture"]
+    assert row.ours < row.real and row.note.endswith("no sign of pictures learnt by heart")
+
+
 def test_repeated_pictures_have_twins():
     few = noise(4, 0)
     ours = few[np.arange(64) % 4] + noise(64, 1, scale=0.02)
@@ -202,12 +243,13 @@ def test_learnt_by_heart():
     sets = Sets(noise(20, 1), train[40:60] + noise(20, 2, scale=0.01), real=noise(20, 3), train=train, held_out=True)
     row = rows(sets, numbers=numbers)["distance to the nearest training picture"]
     assert numbers == list(range(40, 60))
-    assert row.ours < 2 < row.real and row.verdict == "differs" and "ours are nearer" in row.note
+    assert row.ours < 2 < row.real and row.verdict == "differs"
+    assert "100% of ours and 0% of real ones are copies: some are learnt by heart" in row.note
     itself = Sets(noise(20, 1), noise(20, 2), real=train[:20], train=train)  # nothing was held out
     row = rows(itself)["distance to the nearest training picture"]
-    assert row.real > 10 and "from each other" in row.note
+    assert row.real > 10 and "0% of real ones" in row.note  # each is left out where it is looked for
     single = rows(Sets(noise(20, 1), noise(20, 2), noise(20, 4), noise(1, 3), train, True))
-    assert "as far from" in single["distance to the nearest training picture"].note
+    assert "no sign of pictures learnt by heart" in single["distance to the nearest training picture"].note
     assert single["share of pictures with a twin"].real == 0
 
 
@@ -225,71 +267,6 @@ def test_what_is_missing_is_left_out():
         rows(Sets(noise(1, 0), noise(8, 1)))
 
 
-def batches(count, **losses):
-    return [{"epoch": step // 100, "batch": step % 100, **{name: value for name, value in losses.items()}}
-            for step in range(count)]
-
-
-def test_the_books_losses_beside_the_published_ones():
-    config = {"recipe": "book", "options": {"enable_ce": False}, "dataset": {"name": "MNIST"}}
-    metrics = batches(300, **{"D-Loss": 1.16, "DG-Loss": 0.5})
-    for number, line in enumerate(metrics):
-        line["D-Loss"] += 0.01 * (-1) ** number
-    d, g = loss_rows(config, metrics)
-    assert d.tutorial == 1.1586 and d.ours == metrics[-1]["D-Loss"] and "differs" not in d.verdict
-    assert g.tutorial == 0.6668 and g.ours == 0.5 and g.verdict == "differs"
-    assert "epoch 2, batch 99" in d.note
-    for other in ({"options": {"fix": ["max_pool"]}}, {"dataset": {"name": "digits"}}):  # nothing to hold them against
-        assert list(loss_rows(config | other, metrics)) == []
-
-
-def test_an_epoch_that_has_just_begun_differs_no_more_than_another():
-    random = np.random.RandomState(0)
-    losses = random.normal([[1.1586, 0.6668]], 0.03, [470, 2])
-    metrics = [{"epoch": step // 468, "batch": step % 468, "D-Loss": d, "DG-Loss": g}
-               for step, (d, g) in enumerate(losses)]
-    config = {"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}
-    assert [row.verdict for row in loss_rows(config, metrics)] == 2 * [
-        "within what the last 461 batches show"]
-    assert [row.verdict for row in loss_rows(config, metrics[:3])] == 2 * ["3 batches are too few to tell"]
-
-
-def test_the_same_batch_of_the_same_epoch_is_taken():
-    metrics = [{"epoch": epoch, "batch": batch, "D-Loss": epoch + batch / 1000, "DG-Loss": 0.6}
-               for epoch in (18, 19, 20) for batch in range(468)]
-    d, _ = loss_rows({"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}, metrics)
-    assert d.ours == pytest.approx(19.46)
-
-
-@pytest.mark.parametrize("g, verdict", [(0.665533 * 1.01, "within its 2%"), (0.665533 * 1.03, "outside its 2%")])
-def test_continuous_evaluation(g, verdict):
-    metrics = batches(468, **{"D-Loss": 1.161403, "DG-Loss": g - 0.01, "DG-Loss first": g + 0.01})
-    config = {"recipe": "book", "options": {"enable_ce": True, "batch_size": 128}, "dataset": {"name": "MNIST"}}
-    d, row = loss_rows(config, metrics)
-    assert d.verdict.startswith("within") and row.verdict.startswith(verdict) and row.ours == pytest.approx(g)
-    assert not list(loss_rows(config, metrics[:100]))  # its mean is of the whole epoch
-    config["options"]["batch_size"] = 64
-    assert not list(loss_rows(config, metrics))
-
-
-def test_losses_of_the_faces_after_they_settle():
-    config = {"recipe": "faces", "options": {}, "dataset": {"name": "CelebA"}}
-    metrics = batches(300, **{"D-Loss": 0.0, "G-Loss": 38.0}) + [
-        {"epoch": 3, "batch": n, "D-Loss": 0.01 * n, "G-Loss": 4 + 0.02 * n} for n in range(100)]
-    metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5
-    highest, fallen, g, d = loss_rows(config, metrics)
-    assert (highest.tutorial, highest.ours) == (39.0, 39.5)
-    assert (fallen.tutorial, fallen.ours) == (300, 296)  # from there on most of ten are low
-    assert g.ours == pytest.approx(4.99) and g.verdict.startswith("within")
-    assert d.ours == pytest.approx(0.495)
-    assert [row.ours for row in loss_rows(config, metrics[:300])] == [39.5, "not in 300"]
-    metrics[390]["G-Loss"] = 60.0  # one spike long after
-    assert next(row for row in loss_rows(config, metrics) if "until" in row.name).ours == 296
-    low = batches(20, **{"D-Loss": 0.0, "G-Loss": 3.0})
-    assert [row.ours for row in loss_rows(config, low)] == [3.0, "never above it"]
-    assert list(loss_rows({"recipe": "cgan", "options": {}, "dataset": {"name": "MNIST"}}, metrics)) == []
-
-
 def test_table_and_json_say_the_same():
     found = list(picture_rows(Sets(noise(12, 0), noise(12, 1), noise(12, 2)), Halves()))
     text = "\n".join(table(found))
@@ -297,7 +274,7 @@ def test_table_and_json_say_the_same():
         assert row["name"] in text and row["verdict"] in text
         if not isinstance(row["ours"], str):
             assert f"{row['ours']:.4g}" in text
-    assert set(row) == {"name", "tutorial", "ours", "interval", "verdict", "real", "tutorial_real", "note"}
+    assert set(row) == {"name", "tutorial", "ours", "interval", "verdict", "real", "tutorial_real", "note", "better"}
 
 
 def test_the_picture_shows_every_panel(tmp_path):
@@ -308,36 +285,3 @@ def test_the_picture_shows_every_panel(tmp_path):
         with Image.open(tmp_path / "comparison.png") as image:
             sizes.append(image.size)
     assert sizes[1][0] > 2.5 * sizes[0][0]
-
-
-def test_published_figures_are_downloaded_once(tmp_path, monkeypatch):
-    asked = []
-
-    def fetch(name, mirrors, folder, md5, limit):
-        asked.append((name, mirrors[0]))
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(md5)
-        return next((mirror for mirror in mirrors if "@263d" in mirror), mirrors[0])
-
-    monkeypatch.setattr(published, "fetch", fetch)
-    for name, count in (("book", 1), ("note6", 64), ("cgan", 1), ("faces", 2)):
-        recipe = recipes.load(name)
-        assert all(len(md5) == 32 for md5 in recipe.figures.files.values())
-        folder = published.download(recipe, tmp_path)
-        assert len(list(folder.iterdir())) == count
-        names = [name for name, _ in asked]
-        assert published.download(recipe, tmp_path) == folder and [name for name, _ in asked] == names
-    assert asked[0][1] == ("https://raw.githubusercontent.com/PaddlePaddle/book/"
-                           "af3b2f13d57eaa2d22321f24ae3f3bf3ed57950d/09.gan/image/")
-    assert "@263d" not in asked[1][1] and "@263d" in asked[2][1]  # the mirror that served goes first
-
-
-def test_without_network_one_line_says_what_to_do(tmp_path, monkeypatch):
-    def fetch(name, mirrors, *_):
-        raise published.Unavailable("; ".join(f"{mirror.split('/')[2]}: no answer" for mirror in mirrors))
-
-    monkeypatch.setattr(published, "fetch", fetch)
-    with pytest.raises(UserError) as error:
-        published.download(recipes.load("note6"), tmp_path)
-    assert str(error.value).count("no answer") == 2 and "\n" not in str(error.value)
-    assert str(error.value).endswith("with --reference")

@@ -11,10 +11,10 @@ from PIL import Image
 from common.data import datasets
 from common.data.batches import scale
 from common.errors import UserError
+from common.evaluation.trained import Trained
 from common.training import checkpoint
 from dygraph_celeba import generate as faces_generate
 from static_mnist import generate
-from tools.trained import Trained
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
 from common.training import checkpoint
-from common.training.run_folder import latest_checkpoint, read_config
+from common.training.run_folder import best_checkpoint, latest_checkpoint, read_config
 
 CLASSIFIERS = {"mnist": "mnist", "fashion": "fashion", "emnist": "emnist", "digits": "mnist"}
 
@@ -52,11 +52,13 @@ class Trained:
         self.data = self.recipe.data_kind(self.config)
 
     def chosen(self, path):
-        """One of ``checkpoints``, by path or by name.
+        """One of ``checkpoints``, by path or by name, or ``best``.
 
         Raises:
             UserError: it is none of them.
         """
+        if str(path) == "best":
+            return best_checkpoint(self.path)
         for known in self.checkpoints:
             if Path(path).resolve() == known.resolve() or str(path) == known.name:
                 return known
