@@ -13,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from PIL import Image
 
 from common.backend import compat
+from common.backend.adam import Adam
 from common.errors import UserError
 from static_mnist import book
 from static_mnist.book import BookGAN, display_image
@@ -465,8 +466,8 @@ def dynamic_run(state, batches, random, fix=()):
     for name, tensor in tensors.items():
         tensor.set_value(state[name])
     d_adam, g_adam = (
-        paddle.optimizer.Adam(2e-4, beta1=0.9, beta2=0.999, epsilon=1e-8,
-                              parameters=[p for p in network.parameters() if not p.stop_gradient])
+        Adam(2e-4, beta1=0.9, beta2=0.999, epsilon=1e-8,
+             parameters=[p for p in network.parameters() if not p.stop_gradient])
         for network in (d, g))
     def fresh():
         return paddle.to_tensor(random.uniform(-1, 1, [BATCH, 100]).astype("float32"))
