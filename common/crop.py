@@ -26,12 +26,16 @@ from PIL import Image, ImageFile
 from tqdm import tqdm
 
 from common.backend.runtime import cores
-from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image
+from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
 from common.errors import UserError
 from common.files import replacing
 
 PLAIN_LINES_EVERY = 10  # seconds
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+
+
+class DoesNotFit(BadPicture):
+    """A picture that is smaller than the tutorial's box after scaling."""
 
 
 @dataclass(frozen=True)
@@ -52,15 +56,21 @@ class Box:
         The same as the tutorial's ``int(width // (min(width, height) / 64))``, in whole numbers.
 
         Raises:
-            BadPicture: this is the default box, and it would reach beyond the scaled picture.
+            DoesNotFit: this is the default box, and it would reach beyond the scaled picture.
         """
         short = min(width, height)
         width, height = width * self.size // short, height * self.size // short
         if (self.x, self.y) == (Box.x, Box.y) and self.outside(width, height) != (0, 0):
             left, upper, right, lower = self.ends()
-            raise BadPicture(f"{width}×{height} after scaling: the box from ({left},{upper}) to "
+            raise DoesNotFit(f"{width}×{height} after scaling: the box from ({left},{upper}) to "
                              f"({right},{lower}) does not fit; --y {max(0, height - self.size)} would")
         return width, height
+
+    @classmethod
+    def middle(cls, width, height):
+        """The box of the middle square of a picture of ``width`` × ``height``."""
+        short = min(width, height)
+        return cls((width * cls.size // short - cls.size) // 2, (height * cls.size // short - cls.size) // 2)
 
     def outside(self, width, height):
         """How many columns and rows of the box lie outside a scaled picture."""
@@ -107,8 +117,10 @@ def crop_fast(data, box):
     return cv2.resize(picture, scaled, interpolation=cv2.INTER_AREA)[upper:lower, left:right]
 
 
-def cropped_file(data, suffix, box, fast=False):
+def cropped_file(data, suffix, box, fast=False, span=None):
     """A picture's bytes → bytes of the cropped picture, encoded as JPEG of quality 75 or as PNG.
+
+    ``span`` as `common.data.picture.read_image` has it.
 
     Raises:
         BadPicture: see `read_image` and `Box.scaled`.
@@ -119,7 +131,7 @@ def cropped_file(data, suffix, box, fast=False):
 
         return cv2.imencode(suffix, picture, [cv2.IMWRITE_JPEG_QUALITY, 75])[1].data
     stream = io.BytesIO()
-    crop(read_image(data), box).save(stream, "PNG" if suffix == ".png" else "JPEG")
+    crop(read_image(data, span), box).save(stream, "PNG" if suffix == ".png" else "JPEG")
     return stream.getbuffer()
 
 
@@ -224,9 +236,13 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         # Until an overwriting run is through, old and new pictures lie side by side.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
+        span = pictures.span() if todo else None
+        if span:
+            print(span_note(span), file=sys.stderr)
+
         def work(name):
             path = output / name
-            _put(path, cropped_file(pictures.read(name), path.suffix.lower(), box, fast))
+            _put(path, cropped_file(pictures.read(name), path.suffix.lower(), box, fast, span))
 
         count, start, failed = len(todo), time.perf_counter(), []
         with contextlib.suppress(KeyboardInterrupt):

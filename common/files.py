@@ -10,6 +10,21 @@ from pathlib import Path
 
 from common.errors import UserError
 
+LEFTOVERS = frozenset((
+    "__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "@eadir", "@recycle", "#recycle", "#snapshot",
+    "system volume information", "recycler", "lost+found", "icon\r", "__pycache__", "network trash folder",
+    "temporary items", "picasa.ini"))  # of macOS, Windows, network drives, Linux and Python
+KINDS = (
+    (b"version https://git-lfs", "a Git LFS pointer in place of the file; git lfs pull brings the file itself"),
+    (b"/annex/objects/", "a git-annex pointer in place of the file; git annex get brings the file itself"),
+    (b"PK\x03\x04", "a zip archive"), (b"PK\x05\x06", "an empty zip archive"),
+    (b"\x1f\x8b", "packed with gzip"), (b"BZh", "packed with bzip2"), (b"\xfd7zXZ\0", "packed with xz"),
+    (b"(\xb5/\xfd", "packed with zstd"), (b"7z\xbc\xaf\x27\x1c", "a 7z archive"), (b"Rar!\x1a\x07", "a rar archive"),
+    (b"%PDF", "a PDF, which is not read"), (b"8BPS", "a Photoshop picture, which is not read; convert it to PNG"),
+    (b"\0\0\0\x0cJXL ", "a JPEG XL picture, which is not read; convert it to PNG or JPEG"),
+    (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture, which is not read; convert it to PNG or JPEG"),
+    (b"\x89HDF\r\n", "an HDF5 file"), (b"MATLAB 5.0", "a MATLAB file"), (b"\x93NUMPY", "a NumPy array"),
+    (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # what a process that was killed leaves of `replacing`
 
 
@@ -44,14 +59,103 @@ def replacing(path):
 
 
 def write_json(path, value):
-    """Write what JSON can hold, indented, in UTF-8; `replacing` the file."""
+    """Write what JSON can hold, indented, in UTF-8; `replacing` the file.
+
+    Names of files that are no UTF-8 are written as JSON's own escapes, and read back as they were.
+    """
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    if any("\ud800" <= sign <= "\udfff" for sign in text):
+        text = json.dumps(value, indent=2)
     with replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def expanded(path):
-    """A path with ``~`` as the home folder; as it is when there is no such home, where `Path.expanduser` raises."""
+    """A path that a user has typed, with ``~`` as the home folder; as it is when there is no such home.
+
+    Raises:
+        UserError: it is empty, which would be the current folder.
+    """
+    if not str(path):
+        raise UserError("an empty name is no path; name a file or folder, . for the current one")
     return Path(os.path.expanduser(path))  # noqa: PTH111
+
+
+def cache_folder(name):
+    """Where data are kept for the next time: ``~/.cache/NAME``.
+
+    Without a home folder that can be written, as in a container for another user, it is a folder of this user's alone
+    in the system's temporary folder.
+
+    Args:
+        name: such as "paddle/dataset/mnist", where Paddle itself keeps that.
+
+    Returns:
+        Its path; it need not be there.
+    """
+    home = expanded("~")
+    place = home / ".cache" / name
+    nearest = next((path for path in (place, *place.parents) if os.path.lexists(path)), home)
+    if home.is_absolute() and nearest.is_dir() and (nearest == place or os.access(nearest, os.W_OK | os.X_OK)):
+        return place
+    user = os.getuid()
+    own = Path(tempfile.gettempdir()) / f"paddle-gan-{user}"
+    with contextlib.suppress(OSError):
+        own.mkdir(mode=0o700)
+    if own.is_symlink() or not own.is_dir() or own.stat().st_uid != user:  # somebody else's, who could put things there
+        own = Path(tempfile.mkdtemp(prefix="paddle-gan-"))
+    return own / name
+
+
+def junk(name):
+    """Whether a file or folder is what systems leave behind, or one that is not finished: none of the user's data."""
+    return (name.startswith((".", "~$", "$RECYCLE")) and name not in (".", "..")) or name.lower() in LEFTOVERS
+
+
+def ours(folder):
+    """Whether a folder holds what one of our commands has written: no data of the user's.
+
+    A run has its config.json, drawn pictures have generated.npy beside them, a comparison comparison.json, a folder of
+    crops NAME.crop.json beside it.
+    """
+    try:
+        if any((folder / name).is_file() for name in ("generated.npy", "comparison.json")) or \
+                folder.with_name(f"{folder.name}.crop.json").is_file():
+            return True
+        entries = [path for path in folder.iterdir() if not junk(path.name)]
+        if entries and all(path.is_dir() and ours(path) for path in entries):  # a folder of runs
+            return True
+        with open(folder / "config.json", encoding="utf-8") as stream:
+            return "recipe" in json.load(stream)
+    except (OSError, ValueError, TypeError):
+        return False
+
+
+def kind_of(head):
+    """What a file is by its first bytes, in words for a message.
+
+    Args:
+        head: at least the first 512 bytes, where the file has as many.
+
+    Returns:
+        The words, with what to do; "" where the bytes say nothing.
+    """
+    text = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        return "an empty file"
+    if text.startswith((b"<!doctype html", b"<html")):
+        return "a web page in place of the file; download it again with a browser"
+    for start, words in KINDS:
+        if head.startswith(start):
+            return words
+    if head[257:262] == b"ustar":
+        return "a tar archive"
+    if head[4:8] == b"ftyp":  # one container for pictures and videos
+        brand = {b"avi": "an AVIF", b"hei": "a HEIC", b"hev": "a HEIC", b"mif": "a HEIC"}.get(head[8:11])
+        return f"{brand} picture, which is not read; convert it to PNG or JPEG" if brand else "a video"
+    if text.startswith((b"<svg", b"<?xml")):
+        return "an SVG or XML file, which is not read"
+    return ""
 
 
 def exists(path):

@@ -1,6 +1,7 @@
 """The faces: where they come from, the Datasets of section 3.1, and the DataLoader of section 3.2."""
 
 import os
+import re
 import signal
 import tempfile
 import threading
@@ -18,13 +19,15 @@ from common.data.batches import Batches
 from common.data.packed import network_input, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce
+from common.files import cache_folder, expanded
 
 img_dim = 64
 PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
 CELEBA = 202_599  # pictures of the whole data set
 WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum
-EMBEDDED = Path("~/.cache/paddle/dataset/lfw_subset")
+EMBEDDED = "paddle/dataset/lfw_subset"  # in the cache folder
+CELEBAS_NAME = re.compile(r"\d{6}\.(jpg|png)")
 VARIANTS = 16  # pictures made of each embedded face: 1600, twelve batches of 128
 
 
@@ -175,7 +178,8 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
     Args:
         dataset: ``auto``: ``data_dir``, else what lies where the tutorial has it (`PLACES`), else the embedded
             faces, with a notice; ``celeba``: never those; ``faces``: those.
-        data_dir: folder of pictures, cropped or not, or the archive; or a packed ``.npy``.
+        data_dir: folder of pictures, cropped or not, with its sub-folders; zip or tar archive of them; or a packed
+            ``.npy``.
         reader: ``packed``, or ``skimage`` for the tutorial's own way, which wants cropped pictures.
 
     Returns:
@@ -184,7 +188,8 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
     Raises:
         UserError: there are no pictures, or they cannot be used.
     """
-    source = None if dataset == "faces" else data_dir or next((path for path in PLACES if path.exists()), None)
+    named = expanded(data_dir) if data_dir else next((path for path in PLACES if path.exists()), None)
+    source = None if dataset == "faces" else named
     if source is None and dataset == "celeba":
         raise UserError(f"there is no {PLACES[0]} and no {PLACES[-1]}: download img_align_celeba.zip (1.4 GB) from "
                         f"{WEB} and name it with --data_dir, as it is or unpacked (img_align_celeba/000001.jpg …)")
@@ -194,7 +199,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         if dataset == "auto":
             announce_fallback()
     if reader == "skimage":
-        pictures = skimage_dataset(Path(source))
+        pictures = skimage_dataset(source)
         names, bytes_of = pictures.datalist, lambda number: (pictures.dir / pictures.datalist[number]).read_bytes()
         left_out = 0
     else:
@@ -202,12 +207,15 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         pictures = PackedDataset(packed)
         names, bytes_of, left_out = packed.names, lambda number: packed[number].tobytes(), len(packed.failed)
     name = "embedded faces" if embedded else "CelebA"
-    description = {"name": name, "source": str(Path(source).resolve()), "pictures": len(pictures),
+    note = "data: 100 faces that come with scikit-image, not CelebA" if embedded else ""
+    if not all(CELEBAS_NAME.fullmatch(Path(each).name) for each in names):
+        name = source.resolve().name.encode(errors="replace").decode()  # for titles, which are UTF-8
+        note = f"data: {name}, not CelebA"
+    description = {"name": name, "source": str(source.resolve()), "pictures": len(pictures),
                    "left_out": left_out, "checksum": checksum(names, bytes_of),
-                   "fallback": embedded and dataset == "auto",
-                   "note": "data: 100 faces that come with scikit-image, not CelebA" if embedded else ""}
+                   "fallback": embedded and dataset == "auto", "note": note}
     if not embedded:
-        part = "" if len(pictures) >= CELEBA else f" (the whole of CelebA has {CELEBA})"
+        part = "" if note or len(pictures) >= CELEBA else f" (the whole of CelebA has {CELEBA})"
         print(f"{len(pictures)} pictures from {source}{part}" + (f", {left_out} left out" if left_out else ""))
     return pictures, description
 
@@ -228,7 +236,7 @@ def skimage_dataset(source):
 
 def checksum(names, bytes_of):
     """A number for these pictures wherever they lie: of all names, and the contents of up to 1024 of them."""
-    result = zlib.crc32("\n".join(names).encode())
+    result = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))  # names need not be UTF-8
     for number in np.unique(np.linspace(0, len(names) - 1, SAMPLED).astype(int)):
         result = zlib.crc32(bytes_of(int(number)), result)
     return f"{result:08x}"
@@ -260,7 +268,7 @@ def embedded_faces():
     Raises:
         UserError: it cannot be written.
     """
-    folder = EMBEDDED.expanduser()
+    folder = cache_folder(EMBEDDED)
     ready = folder / "imgs"
     if ready.is_dir():
         return ready

@@ -5,7 +5,6 @@ what each ``--fix`` changes.
 """
 
 import contextlib
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -17,7 +16,7 @@ from common.backend.adam import Adam
 from common.backend.compat import ADAM, scalar
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
-from common.files import replacing
+from common.files import expanded, replacing
 from common.recipe import GAN, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
 from common.training.checkpoint import taken
 from common.training.sampling import in_batches
@@ -293,9 +292,10 @@ class CelebA(Recipe):
         add = parser.add_argument
         add("--dataset", choices=["auto", "celeba", "faces"], default="auto",
             help="auto: CelebA if it is there, else the embedded faces; celeba: nothing else")
-        add("--data_dir", type=Path, metavar="PATH",
-            help="folder of pictures, cropped or not, img_align_celeba.zip itself, or a packed .npy "
-                 "(default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in work)")
+        add("--data_dir", type=expanded, metavar="PATH",
+            help="folder of pictures of any size, with its sub-folders; a zip or tar archive, as img_align_celeba.zip; "
+                 "or a packed .npy (default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in "
+                 "work)")
         add("--reader", choices=["packed", "skimage"], default="packed",
             help=f"packed: all pictures in one array; skimage: the tutorial's Dataset, {WORKERS} workers")
 

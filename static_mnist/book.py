@@ -23,7 +23,7 @@ from common.data.batches import Batches
 from common.errors import UserError
 from common.recipe import BatchLosses, EpochMeans, Figures, Layout, Oddity
 from static_mnist import fluid_random
-from static_mnist.pictures import StaticRecipe, add_places
+from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN, frozen
 
 # Hyper-parameters
@@ -303,9 +303,7 @@ class Book(StaticRecipe):
             help="the book's continuous evaluation: one epoch, numpy seed 10, startup seed 90, "
                  "unshuffled, prints two kpis lines")
         add("--use_cudnn", action="store_true", help="use cuDNN for convolutions; needs --use_gpu")
-        add("--dataset", choices=["auto", "mnist", "digits"], default="auto",
-            help="auto: MNIST if it can be had, else the embedded digits; mnist: nothing else")
-        add_places(parser)
+        super().add_options(parser)
 
     def defaults(self, options):
         return {"epoch": 1, "seed": CE_SEED} if options["enable_ce"] else super().defaults(options)

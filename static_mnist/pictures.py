@@ -30,35 +30,48 @@ class StaticRecipe(Recipe):
     def add_options(self, parser):
         add = parser.add_argument
         add("--dataset", default="auto", type=known_or_folder, metavar="auto|mnist|fashion|emnist|digits|FOLDER",
-            help="auto: MNIST if it can be had, else the embedded digits; "
-                 "FOLDER: a sub-folder of pictures for each class")
+            help="auto: MNIST if it can be had, else the embedded digits; FOLDER: pictures of your own, "
+                 + ("made grey and brought to 28×28" if self.shape else "a sub-folder for each class")
+                 + ", or idx, npz, CSV or mat files")
         add("--resize", type=positive, nargs="?", const=28, metavar="N",
             help="bring the pictures of a FOLDER to N×N pixels by nearest neighbour; 28 when N is left out")
-        add_places(parser)
+        add("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
+            help="folder of the set's idx files, packed or not, npz, CSV or mat; or one npz, CSV or mat file, or one "
+                 "EMNIST part's idx file of images (default: Paddle's cache); with --resume also where a FOLDER has "
+                 "moved to")
+        add("--no_download", action="store_true", help="never ask the network for data")
 
     def fault(self, options):
         dataset = options["dataset"]
         if options["data_dir"] and not options["resume"] and dataset not in datasets.CHOICES:
-            return f"--data_dir is for the known data sets, {dataset} is a folder of its own"
+            return (f"--data_dir goes with --dataset {', '.join(datasets.CHOICES)}; "
+                    f"{dataset} is a folder of its own")
         if options.get("resize") and dataset in datasets.CHOICES:
             return f"--resize is for a folder of pictures, not for {dataset}"
         return super().fault(options)
 
     def open_data(self, options):
-        dataset, data_dir, size = options["dataset"], options["data_dir"], options.get("resize")
-        if dataset in datasets.CHOICES:
-            pictures = datasets.load(dataset, data_dir, download=not options["no_download"])
-        else:
-            pictures = folders.load(data_dir or dataset, (size, size) if size else None)
+        dataset = options["dataset"]
+        pictures = self._pictures(dataset, options["data_dir"], options)
         if self.shape and pictures.images.shape[1:] != self.shape:
             size = "×".join(map(str, pictures.images.shape[1:]))
             way_out = "name another folder with --data_dir" if dataset in datasets.CHOICES else (
-                "--resize brings grey ones to 28×28, another --recipe may take colours")
+                "--resize 28, or no --resize, brings them to that")
             raise UserError(f"the pictures in {pictures.source} are {size}, the networks are made for 28×28; {way_out}")
         note = "" if pictures.name in self.data else f"data: {pictures.name}, not {' or '.join(self.data)}"
         return self.batches(pictures, options), {
             "name": pictures.name, "source": pictures.source, "pictures": len(pictures.images),
             "checksum": pictures.checksum, "fallback": pictures.fallback, "note": note, **self.describe(pictures)}
+
+    def _pictures(self, dataset, data_dir, options, split="train"):
+        """`common.data.datasets.Pictures`, in the networks' shape where they have one."""
+        if dataset in datasets.CHOICES:
+            return datasets.load(dataset, data_dir, split, download=not options["no_download"])
+        if split == "test":
+            raise datasets.NotThere(f"{dataset} has no test part")
+        size = options.get("resize")
+        fit = self.shape[0] if self.shape and not size else None
+        return folders.load(data_dir or options["data_dir"] or dataset, (size, size) if size else None, fit)
 
     def describe(self, pictures):
         """More of the pictures for ``config.json``."""
@@ -76,14 +89,10 @@ class StaticRecipe(Recipe):
         options, dataset = config["options"], config["dataset"]
         kind = self.data_kind(config)
         if kind == "folder":
-            if split == "test":
-                raise datasets.NotThere(f"{options['dataset']} has no test part")
-            size = options.get("resize")
-            folder = data_dir or options["data_dir"] or options["dataset"]
-            pictures = folders.load(folder, (size, size) if size else None)
+            pictures = self._pictures(options["dataset"], data_dir, options, split)
         else:
-            folder = data_dir or (None if kind == "digits" else dataset["source"])
-            pictures = datasets.load(kind, folder, split, download=not options["no_download"])
+            place = data_dir or (None if kind == "digits" else dataset["source"])
+            pictures = self._pictures(kind, place, options, split)
         same = pictures.checksum == dataset["checksum"]
         if split == "train" and not same:
             raise other_pictures(pictures.source)
@@ -95,14 +104,6 @@ class StaticRecipe(Recipe):
             numbers = {name: number for number, name in enumerate(classes)}
             labels = np.array([numbers.get(name, -1) for name in pictures.classes])[labels]
         return pictures.images, labels
-
-
-def add_places(parser):
-    """The options of where data lie."""
-    parser.add_argument("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
-                        help="folder of the idx files, packed or not, or one EMNIST part's file of images (default: "
-                             "Paddle's cache); with --resume also where a FOLDER has moved to")
-    parser.add_argument("--no_download", action="store_true", help="never ask the network for data")
 
 
 def known_or_folder(text):

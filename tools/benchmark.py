@@ -16,6 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_command
+from common.files import expanded
 from tools.bench import machine
 from tools.bench.ways import GANS, ROWS
 
@@ -42,12 +43,12 @@ def parse(argv):
     add("--quick", action="store_true", help="tiny sizes, one round: shows that it works, the figures mean nothing")
     add("--batch", type=positive, metavar="N", help="another batch size than the tutorials'")
     add("--count", type=positive, default=2000, help="pictures to crop and to load")
-    add("--pictures", type=Path, metavar="ARCHIVE", help="img_align_celeba.zip, to crop and load real pictures")
-    add("--json", type=Path, metavar="FILE", help="write all figures there")
-    add("--plot", type=Path, metavar="FILE", help="draw them there")
-    add("--show", type=Path, nargs="+", metavar="FILE",
+    add("--pictures", type=expanded, metavar="ARCHIVE", help="img_align_celeba.zip, to crop and load real pictures")
+    add("--json", type=expanded, metavar="FILE", help="write all figures there")
+    add("--plot", type=expanded, metavar="FILE", help="draw them there")
+    add("--show", type=expanded, nargs="+", metavar="FILE",
         help="measure nothing: print, and with --plot draw, what --json wrote; the rows of several files are joined")
-    add("--run", type=Path, metavar="DIR", help="only print where the time of the training run in DIR went")
+    add("--run", type=expanded, metavar="DIR", help="only print where the time of the training run in DIR went")
     options = parser.parse_args(argv)
     if options.quick:
         options.rounds, options.batch, options.count, options.patience = 1, 4, 24, 0

@@ -12,6 +12,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import UserError, run_command
+from common.files import expanded
 from common.training.options import Parser, positive, seed
 
 CLASSIFIERS = ("mnist", "fashion", "emnist")
@@ -20,17 +21,17 @@ CLASSIFIERS = ("mnist", "fashion", "emnist")
 def options(argv):
     parser = Parser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--run", type=Path, metavar="DIR", help="folder of the trained run (default: output_dcgan)")
-    add("--checkpoint", type=Path, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
-    add("--ours", type=Path, metavar="PATH", help="in place of a run: a figure, or a folder of pictures")
-    add("--reference", type=Path, metavar="PATH",
+    add("--run", type=expanded, metavar="DIR", help="folder of the trained run (default: output_dcgan)")
+    add("--checkpoint", type=expanded, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
+    add("--ours", type=expanded, metavar="PATH", help="in place of a run: a figure, or a folder of pictures")
+    add("--reference", type=expanded, metavar="PATH",
         help="the tutorial's figure, or a folder with it; or any other figure or folder of pictures "
              "(default: the tutorial's own, downloaded once)")
     add("--rows", type=positive, metavar="N", help="of the grid in a figure that is no tutorial's (default: found)")
     add("--cols", type=positive, metavar="N", help="of the same (default: found)")
     add("--classifier", choices=CLASSIFIERS, default="mnist", help="with --ours: what judges grey pictures")
-    add("--data_dir", type=Path, metavar="DIR", help="where the run's data set is now, if no longer where it was")
-    add("--output", type=Path, metavar="DIR", help="folder for the results (default: the run's, or comparison)")
+    add("--data_dir", type=expanded, metavar="DIR", help="where the run's data set is now, if no longer where it was")
+    add("--output", type=expanded, metavar="DIR", help="folder for the results (default: the run's, or comparison)")
     add("--seed", type=seed, default=1, metavar="N", help="of the noise that the run draws from")
     args = parser.parse_args(argv)
     if args.ours:

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.backend.runtime import cores
 from common.errors import UserError, run_command
+from common.files import expanded
 from common.training.options import Parser, positive
 
 INPUT = Path("work/img_align_celeba")
@@ -24,8 +25,8 @@ def coordinate(text):
 def main(argv=None):
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("--input", type=Path, default=INPUT, help="folder of pictures, or img_align_celeba.zip itself")
-    add("--output", type=Path, default=Path("work/imgs"),
+    add("--input", type=expanded, default=INPUT, help="folder of pictures, or img_align_celeba.zip itself")
+    add("--output", type=expanded, default=Path("work/imgs"),
         help="folder for the 64×64 pictures; a name ending in .npy: one packed array and no pictures")
     add("--x", type=coordinate, default=0, help="left edge of the crop, after scaling")
     add("--y", type=coordinate, default=10, help="upper edge; the tutorial's listing says 20, its prose 10")

@@ -7,6 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.backend import runtime
 from common.errors import run_command
+from common.files import expanded
 from common.training import options as command
 
 
@@ -16,16 +17,16 @@ def options(argv=None):
         "FID, KID, precision and recall, density and coverage, and label agreement of a run's checkpoints, beside "
         "those of real pictures and of the untrained generator. They go into its metrics.jsonl and metrics.png."))
     add = parser.add_argument
-    add("--run", type=Path, default=Path("./output_dcgan"), metavar="DIR", help="folder of the run")
-    add("--checkpoint", type=Path, metavar="FILE", help="one of its checkpoints (default: all that are kept)")
+    add("--run", type=expanded, default=Path("./output_dcgan"), metavar="DIR", help="folder of the run")
+    add("--checkpoint", type=expanded, metavar="FILE", help="one of its checkpoints (default: all that are kept)")
     add("--count", type=command.positive, default=10_000, help="pictures to draw, and real ones to hold them against")
     add("--seed", type=command.seed, default=1, metavar="N", help="of the noise")
-    add("--inception", type=Path, metavar="FILE.onnx",
+    add("--inception", type=expanded, metavar="FILE.onnx",
         help="features by this network, from pictures [n, 3, 299, 299] in [-1, 1]; else the project's own classifier "
              "of the run's data, or for faces histograms of gradients and colours")
     add("--fix", nargs="+", default=[], metavar="NAME",
         help="mend oddities of drawing beside those that the run was trained with; or all")
-    add("--data_dir", type=Path, metavar="PATH", help="where the run's data set lies now, if it has moved")
+    add("--data_dir", type=expanded, metavar="PATH", help="where the run's data set lies now, if it has moved")
     return parser.parse_args(argv)
 
 

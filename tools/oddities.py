@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError, run_command
+from common.files import expanded
 from common.training.options import FREE, Parser, complete, jsonable, positive, run_options
 from tools import evaluate
 
@@ -31,7 +32,7 @@ def options(argv=None):
     add("--epoch", type=positive, default=2, help="epochs of each run")
     add("--seeds", type=positive, default=3, metavar="N", help="runs of each kind, from seeds 0 to N - 1")
     add("--count", type=positive, default=10_000, help="pictures to draw, and real ones to hold them against")
-    add("--output", type=Path, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
+    add("--output", type=expanded, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
     args, more = parser.parse_known_args(argv)
     runtime.prepare()
     args.recipe = recipes.load(args.recipe)

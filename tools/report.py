@@ -6,14 +6,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import run_command
+from common.files import expanded
 from common.training.options import Parser
 
 
 def main(argv=None):
     parser = Parser(description=__doc__)
     add = parser.add_argument
-    add("runs", type=Path, nargs="+", metavar="DIR", help="folder of a run")
-    add("--output", type=Path, metavar="FILE",
+    add("runs", type=expanded, nargs="+", metavar="DIR", help="folder of a run")
+    add("--output", type=expanded, metavar="FILE",
         help="the HTML file (default: report.html in the run's folder, or here for several runs)")
     args = parser.parse_args(argv)
 

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.errors import run_command
 from common.evaluation import classifier_training
 from common.evaluation.classifier_training import EPOCHS
-from common.files import checksum
+from common.files import checksum, expanded
 from common.training import options as command
 
 WEIGHTS = Path(classifier_training.__file__).with_name("weights")
@@ -23,11 +23,12 @@ def options(argv=None):
     parser = command.Parser(prog="train_classifier.py", description=__doc__.splitlines()[0].split(":")[0] + ".")
     add = parser.add_argument
     add("--dataset", choices=EPOCHS, required=True, help="what to train on")
-    add("--data_dir", type=Path, metavar="PATH", help="folder of the idx files, or one EMNIST part's file of images")
+    add("--data_dir", type=expanded, metavar="PATH",
+        help="folder of the set's files, or one npz, CSV or mat file, or one EMNIST part's idx file of images")
     add("--epochs", type=command.positive, metavar="N",
         help="default: " + ", ".join(f"{count} for {name}" for name, count in EPOCHS.items()))
     add("--seed", type=command.seed, default=0, metavar="N", help="of initial values, order, shifts and dropout")
-    add("--output", type=Path, metavar="FILE",
+    add("--output", type=expanded, metavar="FILE",
         help="of the weights (default: common/evaluation/weights/DATASET.safetensors)")
     args = parser.parse_args(argv)
     args.epochs = args.epochs or EPOCHS[args.dataset]

@@ -29,8 +29,10 @@ from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 
 from common.backend import compat
+from common.files import cache_folder
 
 SOURCES = Path(__file__).with_name("fast_ops")
+CACHE = "paddle_gan_tutorials"  # in the cache folder
 FLOAT32, BF16, EMULATED = range(3)  # how convolutions and dense products multiply; see `use_bf16`
 _arithmetic = FLOAT32
 
@@ -307,7 +309,8 @@ def _build(anew=False):
                str(SOURCES / "all.cc"), f"-L{root}/base", f"-L{root}/libs",
                "-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]
     digest = hashlib.sha256(sources + " ".join(command).encode() + _processor()).hexdigest()[:12]
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paddle_gan_tutorials"
+    named = os.environ.get("XDG_CACHE_HOME")
+    cache = Path(named) / CACHE if named else cache_folder(CACHE)
     library = cache / f"{paddle.__version__}-{sys.implementation.cache_tag}-{platform.machine()}-{digest}" / "fast.so"
     if library.exists() and not anew:
         return library

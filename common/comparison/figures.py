@@ -12,8 +12,8 @@ from common import recipe as recipes
 from common.backend import runtime
 from common.comparison.cutting import NoGrid, cut, without_colour
 from common.data.batches import spread
-from common.data.folders import SUFFIXES, pictures_in
-from common.data.picture import BadPicture, read_file, read_image
+from common.data.folders import pictures_in
+from common.data.picture import SUFFIXES, BadPicture, read_file, read_image
 from common.errors import UserError
 from common.files import expanded
 from common.recipe import Layout

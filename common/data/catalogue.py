@@ -2,6 +2,7 @@
 
 import string
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -91,25 +92,28 @@ def compare(published, prefix, kind, array, path, digest):
         for key, other in PUBLISHED.items():
             if digest in other.contents.values():
                 raise UserError(f"{path} is a file of {other.name}, not this file of {published.name}; "
-                                f"run with --dataset {key}, or name another folder with --data_dir")
-        raise UserError(f"{path} is altered or damaged: the md5 of its content is {digest}, published "
-                        f"{published.contents[name]}; delete it and run again")
+                                f"name {key} as the data set, or the folder of {published.name}")
+        raise UserError(f"{path} has the name and size of {published.name}'s file but other contents, md5 {digest}: "
+                        "another set of its form, as Kuzushiji-MNIST is, or a damaged copy; to train on it as it is, "
+                        f"name its folder {Path(path).parent} as the data set")
 
 
-def emnist_classes(folder, prefix, labels):
+def emnist_classes(folder, prefix, labels, mapping=None):
     """Labels that count from 0, and the names of the classes.
 
-    From ``emnist-PART-mapping.txt`` beside the files (lines "label code"), else as known for the part:
-    the letters count from 1.
+    From the mapping, {label: name}, else from ``emnist-PART-mapping.txt`` beside the files (lines "label code"), else
+    as known for the part: the letters count from 1.
     """
     part = prefix.removeprefix("emnist-").split("-")[0]
     path = folder / f"emnist-{part}-mapping.txt"
-    if exists(path):
+    if mapping:
+        pass
+    elif exists(path):
         try:
             rows = [line.split()[:2] for line in path.read_text().splitlines() if line.strip()]
             mapping = {int(label): chr(int(code)) for label, code in rows}
         except (ValueError, OverflowError, OSError) as error:
-            raise UserError(f"cannot read {path}: {error}; delete it, or replace it") from None
+            raise UserError(f"cannot read {path}: {error}; replace it, or take it away") from None
     elif part == "letters":
         mapping = dict(enumerate(string.ascii_uppercase, start=1))
     else:

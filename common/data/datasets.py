@@ -3,33 +3,36 @@
     pictures = load("auto")      # MNIST if it can be had, else the embedded digits, loudly
     pictures.images              # uint8 [N, 28, 28]
 
-The book's and note 6's ``paddle.dataset.mnist`` reads the same files from the same folder.
+The book's and note 6's ``paddle.dataset.mnist`` reads the same files from the same folder. Keras's npz, CSV files and
+EMNIST's mat are read as well, see `common.data.array_files`.
 """
 
 import hashlib
 import re
-import shutil
 import string
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from common.data.array_files import SUFFIXES, NoSuchPart, Table, idx_md5, read_idx, read_table
 from common.data.catalogue import PUBLISHED, compare, emnist_classes
-from common.data.download import Unavailable, fetch
-from common.data.idx import read_idx
+from common.data.download import Unavailable, complete
 from common.errors import UserError, announce
-from common.files import exists, expanded, replacing
+from common.files import cache_folder, exists, expanded, junk, kind_of
 
 CHOICES = ("auto", "mnist", "fashion", "emnist", "digits")
-DEFAULT_DIR = {  # Paddle's own cache: what `paddle.vision.datasets` has downloaded is found
-    "mnist": Path("~/.cache/paddle/dataset/mnist"),
-    "fashion": Path("~/.cache/paddle/dataset/fashion-mnist"),
-    "emnist": Path("~/.cache/paddle/dataset/emnist"),
+DEFAULT_DIR = {  # in the cache folder, where Paddle keeps them: what `paddle.vision.datasets` has downloaded is found
+    "mnist": "paddle/dataset/mnist", "fashion": "paddle/dataset/fashion-mnist", "emnist": "paddle/dataset/emnist"}
+IDX = {"images": "idx3", "labels": "idx1"}
+# Names of tables in a folder; {} is the split.
+TABLES = {
+    "mnist": r"mnist\.npz|(?:mnist[-_])?{}\.csv(?:\.gz)?",
+    "fashion": r"fashion[-_]?mnist\.npz|(?:fashion[-_]?mnist[-_])?{}\.csv(?:\.gz)?",
+    "emnist": r"emnist-.+-{}\.csv(?:\.gz)?|emnist-.+\.mat",
+    None: r".+\.(?:npz|csv|csv\.gz|mat)",
 }
-
+DEPTH = 2  # of sub-folders that are searched, as archives and other libraries make them: MNIST/raw, gzip
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,9 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
         dataset: ``auto`` takes MNIST from ``data_dir``, else from the network, else the embedded digits
             (with a notice, and ``fallback`` set). ``mnist``, ``fashion`` and ``emnist`` never fall back.
             ``digits`` asks for the embedded ones.
-        data_dir: the folder of the idx files, packed or not; Paddle's cache folder unless given. Of EMNIST it may be
-            one part's file of images, which then is the training part.
+        data_dir: the folder of the files, Paddle's cache folder unless given: idx files, packed or not, npz, CSV or
+            mat; its sub-folders are searched where it has none itself. Or one npz, CSV or mat file; or of EMNIST one
+            part's idx file of images, which then is the training part.
         split: ``train`` or ``test``.
         download: False forbids the network.
 
@@ -84,26 +88,44 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
     if dataset == "digits":
         return _digits(split)
     key = "mnist" if dataset == "auto" else dataset
-    folder = expanded(data_dir or DEFAULT_DIR[key])
-    if exists(folder) and not folder.is_dir():
-        part = _emnist_part(folder.name) if key == "emnist" else None
-        if part is None:
-            raise UserError(f"{folder} is a file; --data_dir wants the folder that holds the data files")
-        if split == "test":
-            raise NotThere(f"{folder} has no test part")
-        return _from_prefix(key, folder.parent, part, str(folder))
-    if key == "emnist" and _emnist_part(folder.name) and not exists(folder):
-        raise NotThere(f"there is no file {folder}; name one that is there, or a folder for EMNIST's balanced part")
+    place = expanded(data_dir) if data_dir else cache_folder(DEFAULT_DIR[key])
+    if exists(place) and not place.is_dir():
+        return _of_file(key, place, split)
+    if not exists(place) and (_emnist_part(place.name) or place.name.lower().endswith(SUFFIXES)):
+        raise NotThere(f"there is no file {place}; name one that is there, or a folder")
+    found = _find(key, place, split)
     try:
-        return _from_files(key, folder, split, download)
+        if found is None:
+            complete(PUBLISHED[key], _wanted(key, split), place, download)
+            found = _find(key, place, split)
     except Unavailable as reason:
         if dataset == "auto":
             pictures = _digits(split, fallback=True)
-            announce_fallback(folder, reason)
+            announce_fallback(place, reason)
             return pictures
         wanted = " and ".join(_wanted(key, split))
-        raise NotThere(f"{PUBLISHED[key].name} is not in {folder} ({reason}); put {wanted} there, "
+        raise NotThere(f"{PUBLISHED[key].name} is not in {place} ({reason}); put {wanted} there, "
                        "or name their folder with --data_dir") from None
+    return _read(key, *found, split, str(place))
+
+
+def own(path):
+    """A set of the user's own in the form of the published ones: idx files, npz, CSV or mat.
+
+    Args:
+        path: the file, or a folder.
+
+    Returns:
+        `Pictures` under the name of the file or folder; None when there is no such file in the folder.
+
+    Raises:
+        UserError: as `load`.
+    """
+    path = expanded(path)
+    if path.is_dir():
+        found = _find(None, path, "train")
+        return found and _read(None, *found, "train", str(path))
+    return _of_file(None, path, "train")
 
 
 def announce_fallback(folder, reason):
@@ -127,44 +149,136 @@ def announce_fallback(folder, reason):
 # -- files ---------------------------------------------------------------------------------------------
 
 
-def _from_files(key, folder, split, download):
-    """`Pictures` of the idx files in a folder; what is missing there is downloaded first."""
+def _find(key, folder, split):
+    """Where the pictures of a split lie.
+
+    Args:
+        key: of `PUBLISHED`; None for a set of the user's own.
+
+    Returns:
+        (folder, prefix of the idx files) or (table, None); None where there is nothing.
+
+    Raises:
+        UserError: several sub-folders hold them, or the folder cannot be read.
+    """
+    level = [folder] if exists(folder) else []
+    for depth in range(DEPTH + 1):
+        found = [each for each in (_find_here(key, path, split) for path in level) if each]
+        if len(found) > 1:
+            named = [each for each in found if _names(key) & {part.lower() for part in each[0].parts}]
+            found = named if len(named) == 1 else found
+        if len(found) > 1:
+            raise UserError(f"{folder} holds several sets, in {found[0][0]} and {found[1][0]}; name one of them")
+        if found:
+            return found[0]
+        level = [path for each in level for path in _listing(each) if path.is_dir()] if depth < DEPTH else []
+    return None
+
+
+def _names(key):
+    """What a published set's folder may be called, in small letters."""
+    name = PUBLISHED[key].name.lower() if key else ""
+    return {key, name, name.replace("-", ""), name.replace("-", "_")}
+
+
+def _listing(folder):
+    """The entries of a folder, sorted, without what systems leave behind."""
+    try:
+        return sorted(path for path in folder.iterdir() if not junk(path.name))
+    except OSError as error:
+        raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
+
+
+def _find_here(key, folder, split):
+    """`_find` in one folder: idx files first, then tables."""
     prefix = _prefix(key, folder, split)
+    if prefix is not None:
+        return folder, prefix
+    pattern = re.compile(TABLES[key].format(split), re.IGNORECASE)
+    tables = [path for path in _listing(folder) if pattern.fullmatch(path.name) and path.is_file()]
+    if key is None and len(tables) > 1:
+        tables = [path for path in tables if split in path.name] or tables
+    if key is None and len(tables) > 1:
+        raise UserError(f"{folder} holds several sets, {tables[0].name} and {tables[1].name}; name one of them")
+    tables.sort(key=lambda path: "balanced" not in path.name)  # EMNIST's balanced part goes first
+    return (tables[0], None) if tables else None
+
+
+def _of_file(key, path, split):
+    """`Pictures` of one file that was named."""
+    found = re.fullmatch(r"(.+)-images[-.]idx3-ubyte(\.gz)?", path.name)
+    prefix = found and found[1]
+    if prefix and (key is None or (_emnist_part(path.name) if key == "emnist" else prefix in ("train", "t10k"))):
+        if split == "test" and prefix != "t10k":
+            raise NotThere(f"{path} has no test part")
+        return _read(key, path.parent, prefix, split, str(path))
+    if not path.name.lower().endswith(SUFFIXES):
+        with open(path, "rb") as stream:
+            kind = kind_of(stream.read(512))
+        raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + ", and none of pictures; name the folder "
+                        "that holds the data files, or an npz, CSV or mat file")
+    if split == "test" and path.name.lower().endswith((".csv", ".csv.gz")):
+        raise NotThere(f"{path} has no test part")
+    return _read(key, path, None, split, str(path))
+
+
+def _read(key, place, prefix, split, source):
+    """`Pictures` of what `_find` has found, checked."""
     if prefix is None:
-        _complete(key, folder, split, download)
-        prefix = _prefix(key, folder, split)
-    return _from_prefix(key, folder, prefix, str(folder))
+        try:
+            table = read_table(place, split)
+        except NoSuchPart:
+            raise NotThere(f"{place} has no {split} part") from None
+        images_path = labels_path = place
+        digests = [None if array is None else idx_md5(array) for array in table[:2]]
+    else:
+        table, digests, images_path, labels_path = _read_pair(place, prefix)
+    images, labels, by_columns = table.images, table.labels, table.by_columns
+    own_name = Path(source).resolve().name if Path(source).is_dir() else Path(source).name.partition(".")[0]
+    published = PUBLISHED.get(key)
+    name, classes = (published.name, published.classes) if published else (own_name, ())
+    if published:
+        split_prefix = prefix or {"train": "train", "test": "t10k"}[split]
+        compare(published, split_prefix, "images", images, images_path, digests[0])
+        if labels is not None:
+            compare(published, split_prefix, "labels", labels, labels_path, digests[1])
+    if labels is not None:
+        if key == "emnist":
+            part = prefix or _emnist_table_part(place.name, split)
+            name += f" {part.removeprefix('emnist-')}"
+            labels, classes = emnist_classes(place if prefix else place.parent, part, labels, table.mapping)
+        elif published is None:
+            known = np.unique(labels)
+            labels = np.searchsorted(known, labels).astype(np.uint8 if len(known) < 256 else np.int64)
+            classes = tuple((table.mapping or {}).get(label, str(label)) for label in known.tolist())
+        if labels.max() >= len(classes):
+            raise UserError(f"{labels_path} has the label {labels.max()}, but {name} has only "
+                            f"{len(classes)} classes; take the labels of this set")
+        labels = labels.astype(np.uint8) if len(classes) <= 256 else labels
+    elif key == "emnist":
+        name += f" {(prefix or _emnist_table_part(place.name, split)).removeprefix('emnist-')}"
+    if by_columns or images_path.name.lower().startswith("emnist") or key == "emnist":  # stored column by column
+        images = np.ascontiguousarray(images.swapaxes(1, 2))
+    return _pictures(name, images, labels, classes, source)
 
 
-def _from_prefix(key, folder, prefix, source):
-    """`Pictures` of the two files whose names begin with ``prefix``."""
-    published = PUBLISHED[key]
+def _read_pair(folder, prefix):
+    """The two idx files whose names begin with ``prefix``: `Table`, their md5, their paths."""
     images_path, labels_path = _idx_path(folder, prefix, "images"), _idx_path(folder, prefix, "labels")
-    images, digest = read_idx(images_path)
+    images, images_md5 = read_idx(images_path)
     if images.ndim != 3:
         raise UserError(f"{images_path} holds {_kind(images)} where images are expected; take the right file")
     if not images.size:
         raise UserError(f"{images_path} holds no pictures; replace the file")
-    compare(published, prefix, "images", images, images_path, digest)
-    labels, classes = None, published.classes
-    if labels_path is not None:
-        labels, digest = read_idx(labels_path)
-        if labels.ndim != 1:
-            raise UserError(f"{labels_path} holds {_kind(labels)} where labels are expected; "
-                            "take the right file")
-        if len(labels) != len(images):
-            raise UserError(f"{images_path} has {len(images)} pictures, but {labels_path} {len(labels)} "
-                            "labels; take both files from one set")
-        compare(published, prefix, "labels", labels, labels_path, digest)
-        if key == "emnist":
-            labels, classes = emnist_classes(folder, prefix, labels)
-        if labels.max() >= len(classes):
-            raise UserError(f"{labels_path} has the label {labels.max()}, but {published.name} has only "
-                            f"{len(classes)} classes; take the labels of this set")
-    if key == "emnist":  # stored column by column
-        images = np.ascontiguousarray(images.transpose(0, 2, 1))
-    part = f" {prefix.removeprefix('emnist-')}" if key == "emnist" else ""
-    return _pictures(published.name + part, images, labels, classes, source)
+    if labels_path is None:
+        return Table(images, None), (images_md5, None), images_path, None
+    labels, labels_md5 = read_idx(labels_path)
+    if labels.ndim != 1:
+        raise UserError(f"{labels_path} holds {_kind(labels)} where labels are expected; take the right file")
+    if len(labels) != len(images):
+        raise UserError(f"{images_path} has {len(images)} pictures, but {labels_path} {len(labels)} "
+                        "labels; take both files from one set")
+    return Table(images, labels), (images_md5, labels_md5), images_path, labels_path
 
 
 def _kind(array):
@@ -189,13 +303,14 @@ def _prefix(key, folder, split):
 
     EMNIST has six parts: the balanced one goes first, then any of the right split, then any at all.
     """
-    if key != "emnist":
+    if key in ("mnist", "fashion"):
         prefix = "train" if split == "train" else "t10k"
         return prefix if _idx_path(folder, prefix, "images") else None
-    try:
-        names = [entry.name for entry in folder.iterdir()] if exists(folder) else []
-    except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
+    names = [path.name for path in _listing(folder)]
+    if key is None:
+        prefixes = {found[1] for found in (re.fullmatch(r"(.+)-images[-.]idx3-ubyte(\.gz)?", name) for name in names)
+                    if found}
+        return min(prefixes, default=None, key=lambda prefix: ("train" not in prefix, prefix))
     return min(filter(None, map(_emnist_part, names)), default=None, key=lambda prefix: (
         prefix != f"emnist-balanced-{split}", not prefix.endswith(split), prefix))
 
@@ -206,11 +321,21 @@ def _emnist_part(name):
     return found and found[1]
 
 
+def _emnist_table_part(name, split):
+    """``emnist-PART-SPLIT`` of the name of a table, as the idx files have it."""
+    stem = re.sub(r"(\.csv)?\.(gz|csv|mat|npz)$", "", name.lower()).removeprefix("emnist-")
+    return f"emnist-{stem.removesuffix(f'-{split}')}-{split}"
+
+
 def _idx_path(folder, prefix, kind):
-    """The path of a file, packed, plain, or with the dot that some archives have in its name; or None."""
-    idx = {"images": "idx3", "labels": "idx1"}[kind]
-    names = [f"{prefix}-{kind}{sign}{idx}-ubyte{end}" for sign in "-." for end in (".gz", "")]
-    return next((folder / name for name in names if exists(folder / name)), None)
+    """The path of an idx file: packed, plain, or with the dot that some archives have in its name; or None.
+
+    Some archives unpack each file into a folder of the file's name.
+    """
+    names = [f"{prefix}-{kind}{sign}{IDX[kind]}-ubyte{end}" for sign in "-." for end in (".gz", "")]
+    there = [folder / name for name in names if exists(folder / name)]
+    inner = [path / name for path in there if path.is_dir() for name in names if (path / name).is_file()]
+    return next(iter([path for path in there if path.is_file()] + inner + there), None)
 
 
 # -- embedded digits -----------------------------------------------------------------------------------
@@ -223,8 +348,7 @@ def _digits(split, fallback=False):
     it; the contrast is then raised until black, white and edges have about MNIST's shares.
     """
     if split == "test":
-        raise NotThere("the embedded digits have no test part; name a folder with MNIST's "
-                       f"{' and '.join(_wanted('mnist', 'test'))} with --data_dir")
+        raise NotThere("the embedded digits have no test part")
     from scipy import ndimage
     from sklearn.datasets import load_digits
 
@@ -236,43 +360,3 @@ def _digits(split, fallback=False):
     images = np.pad(np.round(large * 255).astype(np.uint8), ((0, 0), (4, 4), (4, 4)))
     return _pictures("digits", images, digits.target.astype(np.uint8), tuple(string.digits),
                      "embedded in scikit-learn", fallback)
-
-
-# -- download ------------------------------------------------------------------------------------------
-
-
-def _complete(key, folder, split, download):
-    """Bring the files of a split into the folder."""
-    published = PUBLISHED[key]
-    wanted = _wanted(key, split)
-    # Labels first: where the images are, the set is complete. The mirrors' names are those of `wanted`,
-    # but for EMNIST, which is one archive.
-    names = [name for name in reversed(wanted) if name in published.downloads] or list(published.downloads)
-    mirrors = list(published.mirrors)
-    for name in names:
-        if exists(folder / name):
-            continue
-        if not download:
-            raise Unavailable("--no_download forbids downloading it")
-        mirror = fetch(name, mirrors, folder, published.downloads[name], published.limit)
-        mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead one again
-    if key == "emnist":
-        _unpack(folder / names[0], wanted, published.limit)
-
-
-def _unpack(archive, names, limit):
-    """Take single files, and the mapping of their labels, out of a zip archive, beside it."""
-    try:
-        with zipfile.ZipFile(archive) as stored:
-            members = {Path(info.filename).name: info for info in stored.infolist()}
-            if missing := [name for name in names if name not in members]:
-                raise UserError(f"{archive} has no {missing[0]}; delete it and run again")
-            for name in sorted({"emnist-balanced-mapping.txt", *names} & set(members), reverse=True):
-                if members[name].file_size > limit:
-                    raise UserError(f"{name} in {archive} is too large; delete the archive and run again")
-                # mapping, then labels, then images: these last, because they stand for the whole set
-                with stored.open(members[name]) as source, replacing(archive.parent / name) as path, \
-                        path.open("wb") as target:
-                    shutil.copyfileobj(source, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        raise UserError(f"{archive} is damaged ({error}); delete it and run again") from None

@@ -3,18 +3,21 @@
 import contextlib
 import http.client
 import queue
+import shutil
 import sys
 import threading
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
+import zipfile
+import zlib
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import checksum
+from common.files import checksum, exists, replacing
 
 CONNECT_SECONDS = 4  # for each mirror: name, connection and first answer together
 STALL_SECONDS = 10  # a running download that is silent for this long is taken up again
@@ -23,6 +26,52 @@ ATTEMPTS = 8  # at one mirror, as long as each brings something
 
 class Unavailable(Exception):
     """A file is not there and could not be had from any mirror. The message is the reason."""
+
+
+def complete(published, wanted, folder, download):
+    """Bring the files of a published set's split into a folder.
+
+    Args:
+        published: `common.data.catalogue.Published`.
+        wanted: names of the file of images and the file of labels.
+        folder: their folder.
+        download: False forbids the network.
+
+    Raises:
+        Unavailable: a file cannot be had.
+        UserError: EMNIST's archive is damaged, another process is at it, or the disk is full.
+    """
+    # Labels first: where the images are, the set is complete. The mirrors' names are those of `wanted`,
+    # but for EMNIST, which is one archive.
+    names = [name for name in reversed(wanted) if name in published.downloads] or list(published.downloads)
+    mirrors = list(published.mirrors)
+    for name in names:
+        if exists(folder / name):
+            continue
+        if not download:
+            raise Unavailable("--no_download forbids downloading it")
+        mirror = fetch(name, mirrors, folder, published.downloads[name], published.limit)
+        mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead one again
+    if names[0] not in wanted:
+        _unpack(folder / names[0], wanted, published.limit)
+
+
+def _unpack(archive, names, limit):
+    """Take single files, and the mapping of their labels, out of a zip archive, beside it."""
+    try:
+        with zipfile.ZipFile(archive) as stored:
+            members = {Path(info.filename).name: info for info in stored.infolist()}
+            if missing := [name for name in names if name not in members]:
+                raise UserError(f"{archive} has no {missing[0]}; put EMNIST's own gzip.zip in its place")
+            for name in sorted({"emnist-balanced-mapping.txt", *names} & set(members), reverse=True):
+                if members[name].file_size > limit:
+                    raise UserError(f"{name} in {archive} is too large; put EMNIST's own gzip.zip in its place")
+                # mapping, then labels, then images: these last, because they stand for the whole set
+                with stored.open(members[name]) as source, replacing(archive.parent / name) as path, \
+                        path.open("wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise UserError(f"{archive} is damaged ({error}); put a whole copy in its place") from None
 
 
 def fetch(name, mirrors, folder, md5, limit):
@@ -136,7 +185,7 @@ def _write(stream, block, path):
             rest = rest[stream.write(rest):]
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}; make room there, "
-                        "or name another folder with --data_dir") from None
+                        "or name another folder") from None
 
 
 def _open(request):

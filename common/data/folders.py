@@ -1,26 +1,37 @@
 """Pictures in a folder of one's own: class sub-folders of picture files, or picture files alone."""
 
 import hashlib
+import sys
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
+from tqdm import tqdm
 
+from common.data import datasets
 from common.data.datasets import Pictures
-from common.data.picture import BadPicture, read_file, read_image
+from common.data.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
 from common.errors import UserError
-from common.files import expanded
+from common.files import expanded, junk, ours
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 SIZE = 28  # pixels of height and width that ``--resize`` alone means
+DARK = 32  # of 255: sets without a brighter pixel are nearly black
+SHOWN = 3  # names in a line on what is passed over
 
 
-def load(folder, size=None):
+def load(folder, size=None, fit=None):
     """Read all pictures of a folder.
 
+    Pictures of more than 8 bits a channel are scaled by the range that the set uses, which is announced. What systems
+    leave behind is passed over in silence; other files that are no pictures, and what our commands have written, with
+    a word.
+
     Args:
-        folder: its sub-folders are the classes, sorted by name; without sub-folders there are no labels.
-            Hidden files, and files that are no pictures by their suffix, are passed over.
+        folder: its sub-folders are the classes, sorted by name; without sub-folders there are no labels. A folder
+            without pictures, or a file, may hold them as idx, npz, CSV or mat, see `common.data.datasets.own`.
         size: (height, width) that all pictures are brought to by nearest neighbour; None wants them alike.
+        fit: pixels of height and width. All pictures become grey; of those of another size the middle square is scaled
+            to it, which is announced.
 
     Returns:
         `Pictures`: images [N, H, W], or [N, H, W, 3] when any of them has colours.
@@ -30,39 +41,36 @@ def load(folder, size=None):
             cannot be read, or pictures of several sizes.
     """
     folder = expanded(folder)
-    try:
-        if not folder.is_dir():
-            raise UserError(f"there is no data set and no folder {str(folder)!r}; name a folder with a sub-folder "
-                            "of pictures for each class")
-        classes = sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-        found = {path: pictures_in(path) for path in (folder, *classes)}
-    except OSError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
-    for path in (folder, *classes):
-        try:
-            path.name.encode()
-        except UnicodeEncodeError:  # neither titles nor a run's config.json can hold it
-            raise UserError(f"the name of the folder {str(path)!r} is no UTF-8; rename it") from None
+    if folder.is_file():
+        return _brought_all(datasets.own(folder), size, fit)
+    found, passed, classes = _classes(folder)
+    if not any(found.values()) and (pictures := datasets.own(folder)):
+        return _brought_all(pictures, size, fit)
     if classes and found[folder]:
         raise UserError(f"{found[folder][0]} lies beside the folders of the classes; "
                         "put such pictures into one of these, or take them away")
     files, labels = [], []
     for number, path in enumerate(classes or [folder]):
         if not found[path]:
-            raise UserError(f"{path} holds no pictures ({', '.join(sorted(SUFFIXES))}); put some there"
-                            + (", or take the folder away" if classes else
-                               "; a folder of idx files goes with --dataset mnist and --data_dir"))
+            raise UserError(_nothing(folder, path, classes))
         files += found[path]
         labels += [number] * len(found[path])
+    if passed:
+        names = ", ".join(str(path.relative_to(folder)) for path in passed[:SHOWN])
+        more = f" and {len(passed) - SHOWN} more" if len(passed) > SHOWN else ""
+        print(f"passed over, for they are no pictures of a class: {names}{more}", file=sys.stderr)
 
-    images = [read(file, size) for file in files]
+    images = _read_all(files, size, fit)
     for file, image in zip(files, images, strict=True):
         if image.shape != images[0].shape:
             raise UserError(f"pictures of several sizes: {files[0]} has {pixels(images[0])}, {file} {pixels(image)}; "
-                            f"--resize brings all to {SIZE}×{SIZE}")
+                            f"train.py's --resize brings all to {SIZE}×{SIZE}")
     images = np.stack(images)
-    if (images == images[..., :1]).all():  # grey, however it was stored
+    if images.ndim == 4 and (images == images[..., :1]).all():  # grey, however it was stored
         images = np.ascontiguousarray(images[..., 0])
+    if images.max() < DARK:
+        print(f"note: no pixel is brighter than {images.max()} of 255, the pictures are nearly black; "
+              "spread their values over 0 to 255 if they should not be", file=sys.stderr)
     labels = np.array(labels) if classes else None
     digest = hashlib.md5(images)
     digest.update(str(None if labels is None else labels.tolist()).encode())
@@ -70,20 +78,141 @@ def load(folder, size=None):
                     digest.hexdigest())
 
 
-def pictures_in(folder):
-    """The files in a folder that are pictures by their suffix, sorted by name; none that is hidden."""
-    return sorted(file for file in folder.iterdir()
-                  if file.suffix.lower() in SUFFIXES and not file.name.startswith("."))
+def _classes(folder):
+    """What lies in a folder and its sub-folders.
 
-
-def read(file, size):
-    """One picture, upright, as uint8 [H, W, 3]; raises `UserError` where it cannot be read."""
+    Returns:
+        ({folder: its pictures} of the folder itself and then of each class, paths that are passed over, classes).
+    """
     try:
-        image = read_image(read_file(file))
+        if not folder.is_dir():
+            raise UserError(f"there is no data set and no folder {str(folder)!r}; choose one of "
+                            f"{', '.join(datasets.CHOICES)}, or name a folder of pictures")
+        above = {folder.resolve(), *folder.resolve().parents}
+        folders = sorted(path for path in folder.iterdir()
+                         if path.is_dir() and not junk(path.name) and path.resolve() not in above)
+        passed = [path for path in folders if ours(path)]
+        classes = [path for path in folders if path not in passed]
+        found = {}
+        for path in (folder, *classes):
+            pictures, others = _sorted_out(path)
+            found[path] = pictures
+            passed += others
+            if path != folder and pictures:
+                passed += sorted(each for each in path.iterdir() if each.is_dir() and not junk(each.name)
+                                 and each not in pictures)
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
+    for path in (folder, *classes):
+        try:
+            path.name.encode()
+        except UnicodeEncodeError:  # neither titles nor a run's config.json can hold it
+            raise UserError(f"the name of the folder {str(path)!r} is no UTF-8; rename it") from None
+    return found, passed, classes
+
+
+def _nothing(folder, path, classes):
+    """The message for a folder or class without pictures."""
+    if not classes:
+        return f"{path} holds no pictures; name a folder of pictures, or of a sub-folder of pictures for each class"
+    below = sorted((each for each in classes if any(inner.is_dir() and not junk(inner.name) and pictures_in(inner)
+                                                    for inner in each.iterdir())),
+                   key=lambda each: not each.name.lower().startswith("train"))
+    if below:
+        return (f"{folder} holds no pictures; the sub-folders of {', '.join(each.name for each in sorted(below))} do: "
+                f"name {below[0]} for its classes")
+    return f"{path} holds no pictures; put some there, or take the folder away"
+
+
+def pictures_in(folder):
+    """The picture files in a folder, sorted by name."""
+    return _sorted_out(folder)[0]
+
+
+def _sorted_out(folder):
+    """The entries of a folder that are pictures by their suffix or first bytes, and the files that are not."""
+    pictures, others = [], []
+    for path in sorted(folder.iterdir()):
+        if junk(path.name):
+            continue
+        if is_picture(path.name, lambda file=path: _head(file)):
+            pictures.append(path)
+        elif path.is_file():
+            others.append(path)
+    return pictures, others
+
+
+def _head(file):
+    """The first bytes of a file; none of what is no file, as a pipe, which would be waited for."""
+    if not file.is_file():
+        return b""
+    with open(file, "rb") as stream:
+        return stream.read(32)
+
+
+def _read_all(files, size, fit):
+    """All pictures as arrays, uint8 [H, W, 3], or [fit, fit]; raises `UserError` where one cannot be read."""
+    images, deep, sizes = [], {}, set()
+    for number, file in enumerate(tqdm(files, unit=" pictures", leave=False, disable=None, delay=1)):
+        picture = _decoded(file)
+        if isinstance(picture, np.ndarray):  # it waits until all are known, lest all be kept
+            deep[number] = _checked(file, extremes, picture)
+            picture = None
+        images.append(picture and _brought(picture, size, fit, sizes))
+    span = common_span(deep.values())
+    if span:
+        print(span_note(span), file=sys.stderr)
+    for number in deep:
+        images[number] = _brought(rgb(_decoded(files[number]), span), size, fit, sizes)
+    _announce_sizes(sizes, fit)
+    return images
+
+
+def _announce_sizes(sizes, fit):
+    """Say on stderr which pictures were brought to another size."""
+    if sizes:
+        shown = ", ".join(f"{width}×{height}" for width, height in sorted(sizes)[:SHOWN])
+        more = f" and {len(sizes) - SHOWN} other sizes" if len(sizes) > SHOWN else ""
+        print(f"pictures of {shown}{more}: their middle squares are scaled to {fit}×{fit}", file=sys.stderr)
+
+
+def _brought_all(pictures, size, fit):
+    """`Pictures` of a table, brought to the size and colours that are wanted."""
+    if not size and (not fit or pictures.images.shape[1:] == (fit, fit)):
+        return pictures
+    sizes = set()
+    images = np.stack([_brought(Image.fromarray(image), size, fit, sizes) for image in pictures.images])
+    if images.ndim == 4 and pictures.images.ndim == 3:
+        images = np.ascontiguousarray(images[..., 0])
+    _announce_sizes(sizes, fit)
+    return replace(pictures, images=images, checksum=hashlib.md5(images).hexdigest())
+
+
+def _decoded(file):
+    return _checked(file, lambda: decode(read_file(file)))
+
+
+def _checked(file, read, *args):
+    """The result of a reading function; a `UserError` that names the file where it cannot be read."""
+    try:
+        return read(*args)
     except (BadPicture, OSError) as error:
         raise UserError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}; "
                         "replace the file, or take it away") from None
-    return np.array(image.resize(size[::-1], Image.Resampling.NEAREST) if size else image)
+
+
+def _brought(picture, size, fit, sizes):
+    """A Pillow image as an array of the size and colours that are wanted; ``sizes`` gets its size if it is changed."""
+    picture = rgb(picture)
+    if size:
+        picture = picture.resize(size[::-1], Image.Resampling.NEAREST)
+    if fit and picture.size != (fit, fit):
+        sizes.add(picture.size)
+        short = min(picture.size)
+        left, upper = (picture.width - short) // 2, (picture.height - short) // 2
+        square = picture.crop((left, upper, left + short, upper + short))
+        picture = square.resize((fit, fit), Image.Resampling.BILINEAR)
+    return np.array(picture.convert("L") if fit else picture)
 
 
 def pixels(image):

@@ -1,24 +1,25 @@
 """The faces as one memory-mapped array: built once, read by all epochs with no decoding at all."""
 
+import hashlib
 import json
 import os
 import shutil
 import sys
 import time
+import zlib
 from collections import deque
 from pathlib import Path
 
 import numpy as np
 
-from common.crop import Box, crop, crop_fast, in_threads
-from common.data.picture import read_image
-from common.data.picture_files import PictureFiles
+from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
+from common.data.picture import read_image, span_note
+from common.data.picture_files import PictureFiles, is_compressed_tar
 from common.errors import UserError
-from common.files import replacing
+from common.files import cache_folder, expanded, replacing
 
 VERSION = 1
 SIZE = Box.size
-USERS_CACHE = Path("~/.cache/paddle/dataset/celeba")
 SHOWN = 50  # bad pictures that are printed one by one
 LEFTOVER = 3600  # seconds without a change after which an unfinished array belongs to nobody
 
@@ -47,7 +48,7 @@ class PackedPictures:
                 raise ValueError("other contents than expected")
         except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
             raise UserError(f"cannot read the packed pictures {self.path}: {error}; "
-                            "delete the file, and it will be built anew") from error
+                            "name the folder or archive that it was made of, and it is built anew") from error
 
     def __len__(self):
         return len(self.array)
@@ -78,13 +79,14 @@ def network_input(pictures):
 def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=None, overwrite=False):
     """Open the packed array of a source of pictures; build it first when it is missing or out of date.
 
-    64×64 pictures go in as they are, others are cropped on the way. Each call compares the source's listing
-    (names, sizes, and times, or the archive's CRCs) with the one that the array was built from.
+    64×64 pictures go in as they are, others are cropped on the way: by the tutorial's box, or to the middle square
+    where the box does not fit. Each call compares the source's listing (names, sizes, and times, or the archive's
+    CRCs; of a compressed tar archive its own size and time) with the one that the array was built from.
 
     Args:
         source: folder of pictures, cropped or not; zip archive of them; or a packed ``.npy`` itself.
-        cache: where the ``.npy`` goes (a ``.json`` beside it); by default beside the source, or in
-            ``~/.cache/paddle/dataset/celeba`` when that cannot be written.
+        cache: where the ``.npy`` goes (a ``.json`` beside it); by default into the user's cache folder. An array
+            that lies beside the source, where earlier versions put it, is read there as long as it is up to date.
         y: where the crop begins, for pictures that are not cropped.
         progress: show a bar, or plain lines, while building.
         fast: crop with scaled decoding, see `common.crop.crop_fast`.
@@ -97,39 +99,52 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
     Raises:
         UserError: the source is missing, damaged or empty; the array cannot be written, or ``cache`` is another file.
     """
-    source = Path(source)
+    source = expanded(source)
     if source.suffix == ".npy":
         return PackedPictures(source)
-    pictures = PictureFiles(source)
     named = cache is not None
-    cache = Path(cache) if named else default_cache(source, y, fast)
+    cache = expanded(cache) if named else default_cache(source, y, fast)
     if cache.suffix != ".npy":
         raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
-    checksum = pictures.checksum(version=VERSION, y=y, fast=fast)
+    pictures = None if is_compressed_tar(source) else PictureFiles(source)
+    way = {"version": VERSION, "y": y, "fast": fast}
+    checksum = pictures.checksum(**way) if pictures else _stamp(source, way)
     why = ""
-    if cache.exists() and not overwrite:
+    for place in [cache] if named else [cache, beside(source, y, fast)]:
+        if not place.exists() or overwrite:
+            continue
         try:
-            packed = PackedPictures(cache)
-            if packed.checksum == checksum:
+            packed = PackedPictures(place)
+            if packed.checksum == checksum and not any("does not fit" in reason for _, reason in packed.failed):
                 return packed
-            why = f"{source} or the way of cropping has changed: "
+            why = why or f"{source} or the way of cropping has changed: "
         except UserError as error:
             if named:
                 raise UserError(f"{cache} is there and is no packed array ({error}); choose another name, or "
                                 "--overwrite it") from error
-            why = f"{cache} is damaged: "
-    build(pictures, cache, Box(y=y), checksum, why, progress, fast, threads)
+            why = why or f"{place} is damaged: "
+    build(pictures or PictureFiles(source), cache, Box(y=y), checksum, why, progress, fast, threads)
     return PackedPictures(cache)
 
 
+def _stamp(path, way):
+    """A checksum of a file by its size and time, without reading it."""
+    info = path.stat()
+    return hashlib.sha256(json.dumps([info.st_size, info.st_mtime_ns, way]).encode()).hexdigest()
+
+
 def default_cache(source, y=Box.y, fast=False):
-    """Where the packed pictures of a source lie: beside it, or in the user's cache folder."""
+    """Where the packed pictures of a source lie: in the user's cache folder, under its name and a mark of its place."""
+    old = beside(source, y, fast)
+    mark = zlib.crc32(os.fsencode(old))
+    return cache_folder("paddle/dataset/celeba") / old.name.replace(".packed", f"-{mark:08x}.packed")
+
+
+def beside(source, y=Box.y, fast=False):
+    """Where earlier versions put the packed pictures: beside the source."""
     source = source.resolve()
     name = source.stem if source.is_file() else source.name
-    name += ".packed" + (f"-y{y}" if y != Box.y else "") + ("-fast" if fast else "") + ".npy"
-    if os.access(source.parent, os.W_OK):
-        return source.with_name(name)
-    return USERS_CACHE.expanduser() / name
+    return source.with_name(f"{name}.packed" + (f"-y{y}" if y != Box.y else "") + ("-fast" if fast else "") + ".npy")
 
 
 def build(pictures, cache, box, checksum, why="", progress=True, fast=False, threads=None):
@@ -148,21 +163,26 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
     """
     total = len(pictures.names)
     size = pictures.first_size()
+    span = pictures.span()
     if progress or why:
         way = "" if size == (SIZE, SIZE) else f", cropping to {box.ends()[:2]}-{box.ends()[2:]} on the way"
         print(f"{why}packing {total} pictures from {pictures.path} into {cache}{way}", file=sys.stderr)
+    pictures.announce()
+    if span:
+        print(span_note(span), file=sys.stderr)
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(cache)
         free, needed = shutil.disk_usage(cache.parent).free, total * SIZE * SIZE * 3
     except OSError as error:
-        raise UserError(f"cannot write {cache}: {error.strerror}; choose another place") from error
+        raise UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
+                        "--output that ends in .npy pack them elsewhere") from error
     if free < needed:  # a full disk under a memory map would kill the process
-        raise UserError(f"{cache} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; "
-                        "free some space or choose another place")
+        raise UserError(f"{cache} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free some space, or let "
+                        "tools/crop_celeba.py with an --output that ends in .npy pack them elsewhere")
     about = cache.with_suffix(".json")
     with replacing(cache) as temporary:
-        failed = dict(_pack(pictures, temporary, box, progress, fast, threads))
+        failed, squares = _pack(pictures, temporary, box, progress, fast, threads, span)
         about.unlink(missing_ok=True)  # from here to the end there is no valid pair
     names = [name for index, name in enumerate(pictures.names) if index not in failed]
     failed = sorted([(pictures.names[index], reason) for index, reason in failed.items()] + pictures.rejected)
@@ -170,35 +190,52 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
         temporary.write_text(json.dumps({
             "version": VERSION, "source": str(pictures.path.resolve()), "checksum": checksum,
             "box": box.ends(), "fast": fast, "failed": failed, "names": names}), encoding="utf-8")
+    if squares:
+        print(f"{squares} of {len(names)} pictures are too low for the tutorial's box from {box.ends()[:2]} to "
+              f"{box.ends()[2:]}: their middle square is taken", file=sys.stderr)
     for name, reason in failed[:SHOWN]:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:
         print(f"left out: {len(failed) - SHOWN} more, all listed in {about}", file=sys.stderr)
 
 
-def _pack(pictures, path, box, progress, fast, threads):
-    """Write the array; without the pictures that are bad, whose (index, reason) are returned."""
+def _pack(pictures, path, box, progress, fast, threads, span):
+    """Write the array; without the pictures that are bad.
+
+    Returns:
+        ({index: reason} of the bad ones, number of pictures of which the middle square was taken).
+    """
     array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(pictures.names), SIZE, SIZE, 3))
-    failed = []
-    in_threads(lambda index: _fill(array[index], pictures.read(pictures.names[index]), box, fast),
-               deque(range(len(array))), failed, threads, progress)
+    failed, squares = [], []
+
+    def work(index):
+        data = pictures.read(pictures.names[index])
+        try:
+            array[index] = _packed(data, box, fast, span)
+        except DoesNotFit:
+            image = read_image(data, span)
+            array[index] = crop(image, Box.middle(*image.size))
+            if image.size != (SIZE, SIZE):
+                squares.append(index)
+
+    in_threads(work, deque(range(len(array))), failed, threads, progress)
     if len(failed) == len(array):
         _, reason = min(failed + pictures.rejected, key=str)
         raise UserError(f"no picture in {pictures.path} can be used; the reason of one: {reason}")
+    failed = dict(failed)
     if failed:
-        array = _without(array, dict(failed), path)
+        array = _without(array, failed, path)
     array.flush()
-    return failed
+    return failed, len(squares)
 
 
-def _fill(place, data, box, fast):
-    """Decode into a picture's place in the array: 64×64 pictures as they are, others cropped."""
+def _packed(data, box, fast, span):
+    """A picture as it goes into the array: 64×64 pictures as they are, others cropped."""
     picture = crop_fast(data, box) if fast else None
     if picture is not None:
-        place[:] = picture[:, :, ::-1]
-    else:
-        image = read_image(data)
-        place[:] = image if image.size == (SIZE, SIZE) else crop(image, box)
+        return picture[:, :, ::-1]
+    image = read_image(data, span)
+    return image if image.size == (SIZE, SIZE) else crop(image, box)
 
 
 def _without(array, failed, path):

@@ -1,23 +1,49 @@
 """Reading one picture that a user brings: a face, a picture of a class folder, a figure, a reference.
 
-OpenCV decodes a JPEG file where its pixels are the same as Pillow's, in two thirds of the time.
+OpenCV decodes a JPEG file where its pixels are the same as Pillow's, in two thirds of the time. Pictures of more than
+8 bits a channel, as X-rays and depth maps are, are scaled by the range that they use.
 """
 
 import functools
 import io
+import math
 import stat
 import struct
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from common.files import kind_of
+
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # EPS, for one, would start Ghostscript
+SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif",
+                      ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".pfm"))  # of `FORMATS`
+# Pictures of formats that are not read: said to be so, and not passed over as a list or a note is.
+OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".tga", ".exr", ".hdr",
+                            ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw", ".ico", ".eps"))
+BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 LARGEST = 256 << 20  # bytes of a file that can be a picture
 ORIENTATION = 0x112  # the EXIF tag
 
 
 class BadPicture(Exception):
     """A picture that cannot be used. The message is the reason; it costs no other picture."""
+
+
+def is_picture(name, head):
+    """Whether a file is meant to be a picture.
+
+    Args:
+        name: of the file. Its suffix decides where it is one of a picture.
+        head: function that returns the file's first 32 bytes, which decide else.
+    """
+    if Path(name).suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
+        return True
+    start = head()
+    if start[:2] == b"BM":
+        return start[6:10] == bytes(4) and len(start) >= 26
+    return start.startswith(BEGINNINGS) or (start[:4], start[8:12]) == (b"RIFF", b"WEBP")
 
 
 def read_file(path):
@@ -35,11 +61,28 @@ def read_file(path):
     return path.read_bytes()
 
 
-def read_image(data):
+def read_image(data, span=None):
     """A picture's bytes as an upright RGB Pillow image. Transparent pixels become white.
+
+    Args:
+        data: the bytes of the file.
+        span: (black, white), see `common_span`, for pictures of more than 8 bits a channel; the picture's own when
+            None.
 
     Raises:
         BadPicture: empty, truncated, damaged, no picture, or too large to be decoded safely.
+    """
+    return rgb(decode(data), span)
+
+
+def decode(data):
+    """A picture's bytes as they come: upright, neither brought to red, green and blue, nor scaled to 8 bits.
+
+    Returns:
+        A Pillow image; of more than 8 bits a channel an array of the values, [H, W] or [H, W, 3].
+
+    Raises:
+        BadPicture: as `read_image`.
     """
     if not data:
         raise BadPicture("empty file")
@@ -51,31 +94,115 @@ def read_image(data):
         image = Image.open(io.BytesIO(data), formats=FORMATS)
         if image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise BadPicture(f"{image.width}×{image.height} pixels: a decompression bomb?")
+        deep_colour = image.mode not in "IF" and any(";16" in str(part) for part in image.tile)
         image.load()
-        if (image.format != "JPEG" or "exif" in image.info) and image.getexif().get(ORIENTATION, 1) != 1:
-            image = ImageOps.exif_transpose(image)
-        return image if image.mode == "RGB" else _rgb(image)
+        turned = 1
+        if image.format != "JPEG" or "exif" in image.info:
+            turned = image.getexif().get(ORIENTATION, 1)
+        if deep_colour and (values := _deep_colour(data)) is not None:
+            return _upright(values, turned)
+        if image.mode.startswith(("I", "F")):
+            return _upright(np.asarray(image), turned)
+        return image if turned == 1 else ImageOps.exif_transpose(image)
     except BadPicture:
         raise
     except UnidentifiedImageError:
-        raise BadPicture("not a picture, or of an unknown format") from None
+        kind = kind_of(data)
+        raise BadPicture((kind if "picture" in kind else f"not a picture: {kind}") if kind else
+                         "not a picture, or of an unknown format") from None
     except Exception as error:  # for damaged files Pillow raises nearly everything: OSError, SyntaxError, ...
         raise BadPicture(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
-def _rgb(image):
-    """Any mode as RGB."""
-    if image.mode.startswith("I"):  # 16 bits a pixel; Pillow itself would cut off at 255 instead of scaling
-        values = np.asarray(image)
-        if values.min() < 0 or values.max() > 0xFFFF:
-            raise BadPicture("grey values of more than 16 bits")
-        return Image.fromarray((values >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise BadPicture("floating-point grey values of unknown range")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
+def rgb(decoded, span=None):
+    """What `decode` returns as an RGB Pillow image; ``span`` as `read_image` has it."""
+    if isinstance(decoded, np.ndarray):
+        black, white = common_span([extremes(decoded)]) if span is None else span
+        step = 1 if decoded.dtype.kind in "iu" else 0
+        values = (decoded.astype(np.float64) - black) * (256 / (white - black + step))
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
+    if decoded.mode == "RGB":
+        return decoded
+    if decoded.has_transparency_data:
+        image = decoded.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+    return decoded.convert("RGB")
+
+
+def size_of(decoded):
+    """(width, height) of what `decode` returns."""
+    return decoded.shape[1::-1] if isinstance(decoded, np.ndarray) else decoded.size
+
+
+def extremes(decoded):
+    """The least and the greatest value of a picture of more than 8 bits a channel; None for any other picture.
+
+    Raises:
+        BadPicture: some values are no numbers.
+    """
+    if not isinstance(decoded, np.ndarray):
+        return None
+    low, high = decoded.min().item(), decoded.max().item()
+    if not (math.isfinite(low) and math.isfinite(high)):
+        raise BadPicture("some of its values are no numbers")
+    return low, high
+
+
+def common_span(found):
+    """The values that become black and white, alike for all pictures of a set.
+
+    Black is 0. White is 1 where no value is greater and there are fractions, else the greatest number of as many bits
+    as the greatest value has, and 8 at the least: 4095 for X-rays of 12 bits in files of 16. Sets with values below 0,
+    as of computed tomography, go from their least to their greatest.
+
+    Args:
+        found: `extremes` of all pictures, None for those of 8 bits.
+
+    Returns:
+        (black, white); None when all pictures have 8 bits.
+    """
+    found = [each for each in found if each is not None]
+    if not found:
+        return None
+    low, high = min(low for low, _ in found), max(high for _, high in found)
+    if low < 0:
+        return low, max(high, low + 1)
+    if isinstance(high, float) and high <= 1:
+        return 0, 1
+    return 0, 2 ** max(8, math.ceil(high).bit_length()) - 1
+
+
+def span_note(span):
+    """One line on how pictures of more than 8 bits a channel are scaled."""
+    black, white = span
+    return f"pictures of more than 8 bits a channel: {black:g} becomes black, {white:g} white"
+
+
+def _upright(values, orientation):
+    """An array [H, W] or [H, W, 3] as EXIF's orientation wants it shown."""
+    if orientation >= 5:
+        values = values.swapaxes(0, 1)
+    rows, columns = (slice(None, None, -1 if orientation in turned else None)
+                     for turned in ((3, 4, 7, 8), (2, 3, 6, 7)))
+    return values[rows, columns]
+
+
+def _deep_colour(data):
+    """16 bits a channel as OpenCV reads them, uint16 [H, W, 3], RGB; None where it does not.
+
+    Pillow keeps the upper 8 of the 16 bits, so that a picture of 12 bits would come out black.
+    """
+    try:
+        import cv2
+    except ImportError:
+        return None
+    values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if values is None or values.dtype != np.uint16 or values.ndim != 3:
+        return None
+    colours = np.ascontiguousarray(values[..., 2::-1])
+    if values.shape[2] == 4:
+        colours[values[..., 3] == 0] = colours.max()  # transparent becomes white
+    return colours
 
 
 @functools.cache

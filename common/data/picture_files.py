@@ -1,103 +1,130 @@
-"""The picture files of a folder, or of a zip archive without unpacking it."""
+"""The picture files of a folder and its sub-folders, or of a zip or tar archive without unpacking it."""
 
+import bz2
+import contextlib
+import gzip
 import hashlib
 import itertools
 import json
+import lzma
 import os
 import stat
+import sys
+import tarfile
+import tempfile
 import zipfile
+import zlib
+from collections import Counter
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
-from common.data.picture import LARGEST, BadPicture, read_image
+import numpy as np
+
+from common.data.picture import LARGEST, BadPicture, common_span, decode, extremes, is_picture, size_of
 from common.errors import UserError
+from common.files import cache_folder, expanded, junk, kind_of, ours
 
-SUFFIXES = (".jpg", ".jpeg", ".png")  # of the pictures that are written: these keep their names
+KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # of the pictures that are written: these keep their names
+HEAD = 512  # bytes that tell what a file is
+LARGEST_UNPACKED = 64 << 30  # bytes of a compressed tar archive
+SHOWN = 3  # names in a line on files that are passed over
+READ = "name a folder, or a zip or tar archive"
+PACKINGS = {9: "Deflate64", 1: "Shrink", 6: "Implode", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
+
+
+class Member(NamedTuple):
+    """A file of a folder or archive.
+
+    Attributes:
+        path: from the folder or the archive's top, parts joined by "/".
+        place: what its source reads it by.
+        size: in bytes.
+        mark: a time or CRC, which changes with the contents.
+        problem: why it cannot be read; "" where it can.
+    """
+
+    path: str
+    place: object
+    size: int = 0
+    mark: int = 0
+    problem: str = ""
 
 
 class PictureFiles:
-    """The pictures of a folder, or of a zip archive without unpacking it.
+    """The pictures of a folder and its sub-folders, or of an archive without unpacking it.
+
+    What systems leave behind and what our own commands have written is passed over.
 
     Attributes:
         path: the folder or archive.
-        names: a file name for each cropped picture, sorted: the picture's own if that ends in .jpg, .jpeg or
-            .png, else with .png for its ending.
-        files: the pictures' own file names, in the order of ``names``.
-        rejected: (name, reason) of what cannot be used, known without reading it.
+        names: a file name for each cropped picture, sorted: the picture's own if that ends in .jpg, .jpeg or .png, else
+            with .png for its ending; with its folder's before it where two would be alike.
+        files: the pictures' own paths in the folder or archive, in the order of ``names``.
+        rejected: (path, reason) of the pictures that cannot be used, known without reading them.
+        others: paths of the files that are no pictures.
         listing: (name, bytes, time or CRC) of each picture, in the order of ``names``.
 
     Raises:
-        UserError: there is no such folder or archive, it is damaged, or holds no pictures.
+        UserError: there is no such folder or archive, it is damaged or of a kind that is not read, or it holds no
+            pictures.
     """
 
     def __init__(self, path):
-        self.path = Path(path)
-        self.rejected = []
-        self._places = {}
-        if self.path.is_dir():
-            self._list_folder()
-        elif self.path.is_file():
-            self._list_archive()
-        else:
-            raise UserError(f"no such folder or archive: {self.path}; name the folder of the pictures, "
-                            "or img_align_celeba.zip itself")
-        if not self._places and not self.rejected:
-            inner = next((each for each in sorted(self.path.glob("*/")) if any(each.glob("*.jpg"))), None)
-            raise UserError(f"{self.path} holds no pictures; "
-                            + (f"did you mean {inner}?" if inner else "name the folder of the pictures"))
+        self.path = expanded(path)
+        self.rejected, self.others, self._places = [], [], {}
+        self._source = _source(self.path)
+        found = [member for member in self._source.members()
+                 if not any(junk(part) for part in PurePosixPath(member.path).parts)]
+        self._sort_out(found)
+        if not self._places:
+            raise UserError(self._nothing(found))
         self.names = sorted(self._places)
-        self.files = [self._places[name][1] for name in self.names]
-        self.listing = [(name, *self._places[name][2:]) for name in self.names]
+        self.files = [self._places[name].path for name in self.names]
+        self.listing = [(name, self._places[name].size, self._places[name].mark) for name in self.names]
 
-    def _list_folder(self):
-        self._read = self._read_file
-        with os.scandir(self.path) as entries:
-            for entry in entries:
-                if _junk(entry.name):
-                    continue
-                try:
-                    info = entry.stat()
-                except OSError as error:  # a dangling link
-                    self.rejected.append((entry.name, error.strerror))
-                    continue
-                if stat.S_ISREG(info.st_mode):
-                    self._add(entry.name, entry.name, entry.path, info.st_size, info.st_mtime_ns)
-                elif not stat.S_ISDIR(info.st_mode):
-                    self.rejected.append((entry.name, "not a file"))
-                elif Path(entry.name).suffix.lower() in SUFFIXES:
-                    self.rejected.append((entry.name, "a folder, not a picture"))
+    def _sort_out(self, found):
+        """Each member to the pictures, the rejected or the others."""
+        pictures = []
+        for member in found:
+            name = PurePosixPath(member.path).name
+            if member.problem:
+                self.rejected.append((member.path, member.problem))
+            elif not is_picture(name, lambda place=member.place: self._head(place)):
+                self.others.append(member.path)
+            elif member.size > LARGEST:
+                self.rejected.append((member.path, f"{member.size:,} bytes are too many for a picture"))
+            else:
+                pictures.append(member)
+        short = Counter(_target(PurePosixPath(member.path).name) for member in pictures)
+        for member in pictures:
+            name = PurePosixPath(member.path).name
+            target = _target(name)
+            if short[target] > 1:
+                whole = member.path.replace("/", "_")
+                target = whole if whole.lower().endswith(KEPT_SUFFIXES) else f"{whole}.png"
+            if target in self._places:
+                self.rejected.append((member.path, f"another picture is called {target} too"))
+            else:
+                self._places[target] = member
 
-    def _list_archive(self):
+    def _nothing(self, found):
+        """The message for a source without pictures."""
+        if self.rejected:
+            reason, count = Counter(reason for _, reason in self.rejected).most_common(1)[0]
+            return (f"no picture in {self.path} can be used; the reason of {count} of the {len(self.rejected)} files: "
+                    f"{reason}")
+        archives = [member.path for member in found if member.path.lower().endswith((".zip", ".tar", ".gz", ".tgz"))]
+        if archives and self.path.is_dir():
+            return f"{self.path} holds no pictures; did you mean {self.path / archives[0]}?"
+        if archives:
+            return f"{self.path} holds no pictures, but the archive {archives[0]}; unpack it"
+        return f"{self.path} holds no pictures; name the folder of the pictures"
+
+    def _head(self, place):
         try:
-            # A file of ours: zipfile counts the readers of its own one, and closes it after the last.
-            self._archive = zipfile.ZipFile(open(self.path, "rb"))  # noqa: SIM115
-            members = self._archive.infolist()
-        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError) as error:
-            raise UserError(f"{self.path} is not a zip archive, or is damaged ({error}); "
-                            "download it again") from error
-        except OSError as error:
-            raise UserError(f"cannot read {self.path}: {error.strerror}") from error
-        self._read = self._read_member
-        for member in members:
-            name = member.orig_filename
-            path = PurePosixPath(name)
-            climbs = name.startswith("/") or ".." in path.parts or "\\" in name or ":" in name
-            if climbs or not name.isprintable():
-                self.rejected.append((name, "unsafe name"))
-            elif any(_junk(part) for part in path.parts):
-                continue
-            elif not member.is_dir():
-                self._add(path.name, name, member, member.file_size, member.CRC)
-            elif path.suffix.lower() in SUFFIXES:
-                self.rejected.append((name, "a folder, not a picture"))
-
-    def _add(self, base, name, place, size, mark):
-        target = base if Path(base).suffix.lower() in SUFFIXES else f"{Path(base).stem}.png"
-        if target in self._places:
-            self.rejected.append((name, f"another picture is called {target} too"))
-        elif size > LARGEST:
-            self.rejected.append((name, f"{size:,} bytes are too many for a picture"))
-        else:
-            self._places[target] = place, base, size, mark
+            return self._source.read(place, HEAD)
+        except BadPicture:
+            return b""
 
     def read(self, name):
         """The bytes of the picture that belongs to one of ``names``. Threads may call this at once.
@@ -105,35 +132,239 @@ class PictureFiles:
         Raises:
             BadPicture: it cannot be read.
         """
-        return self._read(self._places[name][0])
-
-    def _read_file(self, path):
-        try:
-            with open(path, "rb", buffering=0) as stream:
-                return stream.read()
-        except OSError as error:
-            raise BadPicture(error.strerror) from error
-
-    def _read_member(self, member):
-        try:
-            return self._archive.read(member)
-        except Exception as error:  # damaged: BadZipFile, zlib.error, EOFError; encrypted: RuntimeError; ...
-            raise BadPicture(f"damaged in the archive: {error}") from error
+        return self._source.read(self._places[name].place)
 
     def checksum(self, **more):
         """SHA-256 of the listing, and of whatever else decides what comes of it."""
         return hashlib.sha256(json.dumps([self.listing, self.rejected, more]).encode()).hexdigest()
 
-    def first_size(self):
-        """(width, height) of the first picture that can be read, or None."""
+    def first(self):
+        """The first picture that can be read, see `common.data.picture.decode`; or None."""
         for name in itertools.islice(self.names, 100):
-            try:
-                return read_image(self.read(name)).size
-            except BadPicture:
-                continue
+            with contextlib.suppress(BadPicture):
+                return decode(self.read(name))
         return None
 
+    def first_size(self):
+        """(width, height) of the first picture that can be read, or None."""
+        picture = self.first()
+        return None if picture is None else size_of(picture)
 
-def _junk(name):
-    """Files that systems leave behind, and our own unfinished ones."""
-    return name.startswith(".") or name.lower() in ("__macosx", "thumbs.db", "desktop.ini")
+    def span(self):
+        """Black and white of pictures with more than 8 bits a channel, see `common.data.picture.common_span`.
+
+        All pictures are read for it when the first one has as many. None for sets that begin with 8 bits.
+        """
+        if not isinstance(self.first(), np.ndarray):
+            return None
+        found = []
+        for name in self.names:
+            with contextlib.suppress(BadPicture):
+                found.append(extremes(decode(self.read(name))))
+        return common_span(found)
+
+    def announce(self):
+        """Say on stderr which files are passed over because they are no pictures."""
+        if self.others:
+            more = f" and {len(self.others) - SHOWN} more" if len(self.others) > SHOWN else ""
+            print(f"passed over, for they are no pictures: {', '.join(self.others[:SHOWN])}{more}", file=sys.stderr)
+
+
+def _target(name):
+    """The name of the cropped picture."""
+    return name if Path(name).suffix.lower() in KEPT_SUFFIXES else f"{Path(name).stem}.png"
+
+
+# ---- folders and archives ----------------------------------------------------------------------------------
+
+
+def _source(path):
+    """The folder or archive behind a path; raises `UserError`."""
+    try:
+        if path.is_dir():
+            return _Folder(path)
+        if not path.exists():
+            raise UserError(f"no such folder or archive: {path}; {READ}")
+        if not path.is_file():
+            raise UserError(f"{path} is neither a folder nor a file; {READ}")
+        if zipfile.is_zipfile(path):
+            return _Zip(path)
+        with open(path, "rb") as stream:
+            head = stream.read(HEAD)
+        compressed = is_compressed_tar(path)
+        if compressed or head[257:262] == b"ustar" or path.suffix.lower() == ".tar" and tarfile.is_tarfile(path):
+            return _Tar(path, compressed)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; check the name and its permissions") from None
+    kind = kind_of(head)
+    if kind.endswith(("7z archive", "rar archive")):
+        raise UserError(f"{path} is {kind}, which is not read; unpack it, as with 7z x {path.name}, "
+                        "and name the folder")
+    if kind == "a zip archive":
+        raise UserError(f"{path} is a zip archive that is damaged or cut short, or one part of several; "
+                        "join the parts, or download it again")
+    raise UserError(f"{path} is not a zip or tar archive" + (f": it is {kind}" if kind else "") + f"; {READ}")
+
+
+class _Folder:
+    """The files of a folder and its sub-folders. Links are followed, each folder is entered once."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def members(self):
+        """Yield each `Member`."""
+        yield from self._members(self.path, "", set())
+
+    def _members(self, folder, before, seen):
+        try:
+            info = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if not before:
+                raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
+            yield Member(before.rstrip("/"), None, problem=error.strerror)
+            return
+        if (info.st_dev, info.st_ino) in seen:  # a link in a circle
+            return
+        seen.add((info.st_dev, info.st_ino))
+        for entry in entries:
+            if junk(entry.name):
+                continue
+            path = before + entry.name
+            try:
+                info = entry.stat()
+            except OSError as error:  # a dangling link
+                yield Member(path, None, problem=error.strerror)
+                continue
+            if stat.S_ISREG(info.st_mode):
+                yield Member(path, entry.path, info.st_size, info.st_mtime_ns)
+            elif not stat.S_ISDIR(info.st_mode):
+                yield Member(path, None, problem="not a file")
+            elif not ours(folder / entry.name):
+                inner = list(self._members(folder / entry.name, f"{path}/", seen))
+                yield from inner
+                if not inner and path.lower().endswith(KEPT_SUFFIXES):
+                    yield Member(path, None, problem="a folder, not a picture")
+
+    def read(self, path, size=-1):
+        """The bytes of a file, or its first ``size``."""
+        try:
+            with open(path, "rb", buffering=0) as stream:
+                return stream.read(size)
+        except OSError as error:
+            raise BadPicture(error.strerror) from error
+
+
+class _Zip:
+    """The files of a zip archive."""
+
+    def __init__(self, path):
+        try:
+            # A file of ours: zipfile counts the readers of its own one, and closes it after the last.
+            self.archive = zipfile.ZipFile(open(path, "rb"))  # noqa: SIM115
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is not a zip archive, or is damaged ({error}), or one part of several; join the "
+                            "parts, or download it again") from error
+
+    def members(self):
+        """Yield each `Member`."""
+        for info in self.archive.infolist():
+            name = info.orig_filename.replace("\\", "/")  # as packers for Windows write it
+            problem = _unsafe(name)
+            if info.flag_bits & 1:
+                problem = "it has a password; unpack the archive and name the folder"
+            elif info.compress_type not in (0, 8, 12, 14):
+                packing = PACKINGS.get(info.compress_type, f"method {info.compress_type}")
+                problem = f"it is packed with {packing}, which is not read; unpack the archive and name the folder"
+            if not name.endswith("/"):
+                yield Member(name, info, info.file_size, info.CRC, problem)
+            elif name.rstrip("/").lower().endswith(KEPT_SUFFIXES) and not self._filled(name):
+                yield Member(name, None, problem="a folder, not a picture")
+
+    def _filled(self, folder):
+        return any(name != folder and name.startswith(folder) for name in self.archive.namelist())
+
+    def read(self, info, size=-1):
+        """The bytes of a member, or its first ``size``."""
+        try:
+            with self.archive.open(info) as stream:
+                return stream.read(size)
+        except Exception as error:  # damaged: BadZipFile, zlib.error, EOFError, ...
+            raise BadPicture(f"damaged in the archive: {error}") from error
+
+
+class _Tar:
+    """The files of a tar archive. A compressed one is unpacked into a temporary file first: it is read in any order."""
+
+    def __init__(self, path, compressed):
+        self.path = path
+        try:
+            self.file = self._unpacked() if compressed else open(path, "rb")  # noqa: SIM115
+            with tarfile.open(fileobj=self.file, mode="r:") as archive:
+                self.infos = archive.getmembers()
+        except (tarfile.TarError, EOFError, ValueError) as error:
+            raise UserError(f"{path} is not a tar archive, or is damaged ({error}); download it again") from None
+
+    def _unpacked(self):
+        """The archive in a file without a name, which is gone when it is closed."""
+        print(f"unpacking {self.path.name} into a temporary file, for the pictures are read in any order",
+              file=sys.stderr)
+        folder = cache_folder("paddle/dataset/celeba")
+        folder.mkdir(parents=True, exist_ok=True)
+        target = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
+        try:
+            with _opener(self.path)(self.path) as stream:
+                while block := stream.read(1 << 20):
+                    target.write(block)
+                    if target.tell() > LARGEST_UNPACKED:
+                        raise UserError(f"{self.path} holds more than {LARGEST_UNPACKED >> 30} GB; unpack it and name "
+                                        "the folder")
+        except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+            if getattr(error, "errno", None):
+                raise UserError(f"cannot unpack {self.path} into {folder}: {error.strerror}; "
+                                "unpack it elsewhere and name the folder") from None
+            raise UserError(f"{self.path} is damaged or cut short ({error}); download it again") from None
+        target.flush()
+        target.seek(0)
+        return target
+
+    def members(self):
+        """Yield each `Member`."""
+        for info in self.infos:
+            name = info.name.removeprefix("./")
+            if info.isreg() and not info.issparse():
+                yield Member(name, info, info.size, int(info.mtime), _unsafe(name))
+            elif not info.isdir():
+                yield Member(name, None, problem="a link or device in the archive")
+
+    def read(self, info, size=-1):
+        """The bytes of a member, or its first ``size``."""
+        try:
+            data = os.pread(self.file.fileno(), info.size if size < 0 else min(size, info.size), info.offset_data)
+        except OSError as error:
+            raise BadPicture(error.strerror) from error
+        if size < 0 and len(data) != info.size:
+            raise BadPicture("cut short in the archive")
+        return data
+
+
+def is_compressed_tar(path):
+    """Whether a file is packed with gzip, bzip2 or xz, as a tar archive can be."""
+    return path.is_file() and _opener(path) is not None
+
+
+def _opener(path):
+    """What opens a packed file by its first bytes, or None."""
+    with open(path, "rb") as stream:
+        return {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(stream.read(2))
+
+
+def _unsafe(name):
+    """Why a member's name is not used: pictures are written under their own names, within a folder."""
+    path = PurePosixPath(name)
+    if name.startswith("/") or ".." in path.parts or name[1:3] == ":/":
+        return "unsafe name"
+    if any(ord(sign) < 32 for sign in name) or Path(path.name).name != path.name:
+        return "unsafe name"
+    return ""

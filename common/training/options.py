@@ -7,6 +7,7 @@ from pathlib import Path
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
+from common.files import expanded
 from common.training.run_folder import has_config, read_config
 
 # What a resumed run may change; everything else decides its numbers and stays as it was.
@@ -86,7 +87,7 @@ def add_training_options(parser, names, recipe=None):
     add("--batch_size", type=positive, help="pictures in a batch", **own or {"default": recipe.batch_size})
     epochs = "".join(f", {count} of {data}" for data, count in (recipe.epochs if recipe else {}).items())
     add("--epoch", type=positive, help="epochs to train" + epochs, **own or {"default": recipe.epoch})
-    add("--output", type=Path, metavar="DIR", help="folder of the run: pictures, records, checkpoints",
+    add("--output", type=expanded, metavar="DIR", help="folder of the run: pictures, records, checkpoints",
         **own or {"default": Path(recipe.output)})
     add("--use_gpu", action="store_true", help="train on CUDAPlace(0) instead of CPUPlace")
     add("--amp", action="store_true",
@@ -156,7 +157,7 @@ def chosen(names, argv):
     """
     parser = Parser(prog="train.py", add_help=False)
     parser.add_argument("--recipe", choices=names)
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--output", type=expanded)
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     args, _ = parser.parse_known_args(argv)

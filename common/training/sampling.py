@@ -7,7 +7,7 @@ import numpy as np
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
-from common.files import replacing
+from common.files import expanded, replacing
 from common.training import checkpoint
 from common.training.options import Parser, positive, seed
 from common.training.run_folder import chosen_checkpoint, read_config
@@ -24,12 +24,12 @@ def parser(run, output, count=64):
     """
     options = Parser(prog="generate.py", description="Draw pictures from a trained generator.")
     add = options.add_argument
-    add("--run", type=Path, default=Path(run), metavar="DIR", help="folder of the trained run")
-    add("--checkpoint", type=Path, metavar="FILE",
+    add("--run", type=expanded, default=Path(run), metavar="DIR", help="folder of the trained run")
+    add("--checkpoint", type=expanded, metavar="FILE",
         help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
     add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
     add("--seed", type=seed, default=1, metavar="N", help="of the noise")
-    add("--output", type=Path, default=Path(output), metavar="DIR", help="folder for the pictures")
+    add("--output", type=expanded, default=Path(output), metavar="DIR", help="folder for the pictures")
     add("--interpolate", action="store_true",
         help=f"rows of {STEPS} pictures, each from one noise to another, in place of single ones")
     add("--use_gpu", action="store_true", help="draw on CUDAPlace(0) instead of CPUPlace")

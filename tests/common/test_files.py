@@ -1,14 +1,16 @@
 """A file is whole or as it was before."""
 
 import errno
+import json
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from common.errors import UserError
-from common.files import checksum, numbered, replacing
+from common.files import cache_folder, checksum, expanded, numbered, replacing, write_json
 
 
 def test_the_file_appears_whole_at_the_end(tmp_path):
@@ -75,3 +77,50 @@ def test_checksum(tmp_path):
     (tmp_path / "x").write_bytes(b"abc")
     assert checksum(tmp_path / "x") == "900150983cd24fb0d6963f7d28e17f72"
     assert checksum(tmp_path / "x", "sha1") == "a9993e364706816aba3e25717850c26c9cd0d89d"
+
+
+# ---- what users have
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(UserError, match="empty name"):
+        expanded("")
+
+
+@pytest.mark.parametrize("home", ["no home", "not writable", "a file"])
+def test_without_a_home_folder_data_go_where_this_user_alone_can_write(tmp_path, monkeypatch, home):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    if home == "no home":
+        monkeypatch.delenv("HOME")
+        monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    elif home == "a file":
+        (tmp_path / "home").write_text("")
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    else:
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)  # root may write everywhere
+    folder = cache_folder("paddle/dataset/mnist")
+    assert folder.parts[-3:] == ("paddle", "dataset", "mnist")
+    base = tmp_path / "tmp" / f"paddle-gan-{os.getuid()}"
+    assert folder.is_relative_to(base) and base.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("HOME", "/proc/nothing")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / f"paddle-gan-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
+    assert not cache_folder("x").is_relative_to(tmp_path / f"paddle-gan-{os.getuid()}")
+
+
+def test_with_a_home_folder_they_go_there(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder("paddle/dataset/mnist") == tmp_path / ".cache/paddle/dataset/mnist"
+
+
+def test_names_that_are_no_utf8_are_written_and_read_back(tmp_path):
+    for value in ({"a": "Pok\udce9mon", "b": "é"}, {"b": "é"}):
+        write_json(tmp_path / "a.json", value)
+        assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == value
+    assert "é" in (tmp_path / "a.json").read_text(encoding="utf-8")

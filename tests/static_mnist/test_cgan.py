@@ -514,7 +514,7 @@ def test_resize(own, tmp_path, batches, capsys):
     assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "digits", "--resize"])) == 2
     assert "--resize is for a folder" in capsys.readouterr().err
     assert run_command(lambda: train.main([*arguments(copy), "--data_dir", str(copy)])) == 2
-    assert "--data_dir is for the known data sets" in capsys.readouterr().err
+    assert "--data_dir goes with --dataset auto" in capsys.readouterr().err
 
 
 def test_a_folder_may_have_moved(own, tmp_path, batches):

@@ -510,7 +510,7 @@ def test_bad_data_files_are_refused_before_anything_is_written(refused, tmp_path
     images, labels = data / "train-images-idx3-ubyte", data / "train-labels-idx1-ubyte"
     good = images.read_bytes()
     images.write_bytes(good[:-1])
-    refused("--data_dir", data, "--output", output, words=[str(images), "cut short", "delete it"])
+    refused("--data_dir", data, "--output", output, words=[str(images), "cut short", "replace it"])
     images.write_bytes(labels.read_bytes())
     refused("--data_dir", data, "--output", output, words=[str(images), "holds labels where images are expected"])
     write_pictures(data, size=20)
@@ -546,7 +546,7 @@ def test_bad_data_files_are_refused_before_anything_is_written(refused, tmp_path
     (["--output", "file/below"], ["file/below", "choose another --output"]),
     (["--resume", "--output", "nothing"], ["--resume", "no run in nothing", "leave the flag out"]),
     (["--resume", "--output", "file"], ["--resume", "no run in file"]),
-    (["--data_dir", "file"], ["file is a file", "--data_dir"]),
+    (["--data_dir", "file"], ["file is a file", "name the folder"]),
 ])
 def test_bad_options(refused, place, tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)

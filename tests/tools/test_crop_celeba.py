@@ -120,14 +120,13 @@ def test_fast_and_overwrite(tmp_path):
 
 @pytest.mark.parametrize("options, words", [
     (["--input", "nowhere"], "no such folder or archive"), (["--input", "empty"], "no pictures"),
-    (["--input", "outer"], "did you mean outer/in"), (["--input", "text"], "not a zip archive"),
+    (["--input", "text"], "not a zip or tar archive"),
     (["--output", "text"], "not a folder"), (["--output", "in"], "the pictures themselves"),
     (["--output", "text/out"], "cannot write"), (["--threads", "0"], "threads"), (["--threads", "x"], "threads"),
     (["--size", "0"], "size"), (["--y", "-1"], "--y"), (["--frames"], "--frames"),
     (["--output", "a.npy", "--size", "32"], "64×64"), (["--output", "text/a.npy"], "cannot write")])
 def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, options, words):
     fill(tmp_path / "in")
-    fill(tmp_path / "outer" / "in", 1)
     (tmp_path / "empty").mkdir()
     (tmp_path / "text").write_text("text")
     defaults = ["--input", "in", "--output", "out"]

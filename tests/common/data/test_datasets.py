@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from common.data import datasets
+from common.data.array_files import read_idx
 from common.data.datasets import load
-from common.data.idx import read_idx
 from common.errors import UserError
 from tests.helpers import IMAGES, LABELS, emnist, idx, labels, pictures, put
 
@@ -152,12 +152,12 @@ def test_a_file_for_a_folder_and_unknown_names(tmp_path):
 def test_the_published_count_needs_the_published_content(tmp_path, monkeypatch):
     images, tags = np.zeros((60000, 2, 2), np.uint8), np.zeros(60000, np.uint8)
     put(tmp_path, images, tags, suffix="")
-    with pytest.raises(UserError, match="altered or damaged"):
+    with pytest.raises(UserError, match="other contents.*another set of its form.*or a damaged copy"):
         load("auto", tmp_path)
     right = {IMAGES: hashlib.md5(idx(images)).hexdigest(), LABELS: hashlib.md5(idx(tags)).hexdigest()}
     published = datasets.PUBLISHED
     monkeypatch.setitem(published, "fashion", replace(published["fashion"], contents=right))
-    with pytest.raises(UserError, match="file of Fashion-MNIST.*--dataset fashion"):
+    with pytest.raises(UserError, match="file of Fashion-MNIST.*name fashion as the data set"):
         load("auto", tmp_path)
     monkeypatch.setitem(published, "mnist", replace(published["mnist"], contents=right))
     assert len(load("auto", tmp_path).images) == 60000

@@ -206,7 +206,7 @@ def test_a_full_disk_is_told_and_not_taken_for_a_dead_mirror(tmp_path, mirror):
     folder = tmp_path / "data"
     folder.mkdir()
     (folder / f"{LABELS}.gz.part").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"cannot write .*No space left.*--data_dir"):
+    with pytest.raises(UserError, match=r"cannot write .*No space left.*another folder"):
         load("auto", folder)
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from common.data import folders
 from common.errors import UserError
+from common.files import write_json
 
 
 def save(path, colour, size=(6, 4), mode="L"):
@@ -115,6 +116,84 @@ def test_what_is_wrong_is_named(own, change, words):
     assert all(word in str(caught.value) for word in words), caught.value
 
 
+def test_every_picture_that_can_be_read_is_used(own):
+    """.jfif is what Chrome and Windows save, .pgm what collections of faces have."""
+    for name, kind in (("c.jfif", "JPEG"), ("d.pgm", "PPM"), ("e", "PNG"), ("f.dat", "GIF")):
+        Image.new("L", (6, 4), 40).save(own / "cat" / name, kind)
+    assert len(folders.load(own).images) == 7
+
+
+def test_what_is_left_out_is_said(own, capsys):
+    save(own / "cat" / "kittens" / "1.png", 1)
+    folders.load(own)
+    assert capsys.readouterr().err.startswith("passed over, for they are no pictures of a class: "
+                                              "list.txt, cat/notes.txt, cat/kittens\n")
+
+
+def test_leftovers_of_systems_are_no_classes(own, capsys):
+    for name in ("__MACOSX", "@eaDir", ".ipynb_checkpoints", "#recycle", "System Volume Information"):
+        save(own / name / "cat" / "1.png", 1)
+        save(own / name / "1.png", 1)
+    for name in ("Thumbs.db", "desktop.ini", "._a.png"):
+        (own / "cat" / name).write_bytes(b"x")
+    assert folders.load(own).classes == ("Dog", "cat") and "__MACOSX" not in capsys.readouterr().err
+
+
+def test_what_our_commands_have_written_is_no_class(own, capsys):
+    save(own / "output_cgan" / "0000_0001.png", 1)
+    save(own / "runs" / "a" / "0000_0001.png", 1)
+    save(own / "drawn" / "generated_1.png", 1)
+    for run in ("output_cgan", "runs/a"):
+        write_json(own / run / "config.json", {"recipe": "cgan"})
+    (own / "drawn" / "generated.npy").write_bytes(b"")
+    assert folders.load(own).classes == ("Dog", "cat")
+    assert "output_cgan" in capsys.readouterr().err
+    write_json(own / "cat" / "config.json", {"mine": 1})  # not one of ours
+    assert folders.load(own).classes == ("Dog", "cat")
+
+
+def test_a_link_to_the_folder_itself_is_no_class(own):
+    (own / "all").symlink_to(own)
+    assert folders.load(own).classes == ("Dog", "cat")
+
+
+def test_train_and_test_above_the_classes_are_hinted_at(tmp_path):
+    for part in ("train", "test"):
+        save(tmp_path / "split" / part / "cat" / "1.png", 1)
+    with pytest.raises(UserError, match=r"split holds no pictures.*name .*split/train for its classes"):
+        folders.load(tmp_path / "split")
+
+
+def test_a_set_of_deep_pictures_has_one_range_and_it_is_said(tmp_path, capsys):
+    (tmp_path / "x").mkdir()
+    for number, value in enumerate((300, 4000)):
+        Image.fromarray(np.full((4, 6), value, np.uint16)).save(tmp_path / "x" / f"{number}.png")
+    assert folders.load(tmp_path / "x").images[:, 0, 0].tolist() == [300 >> 4, 4000 >> 4]
+    assert "4095 white" in capsys.readouterr().err
+
+
+def test_nearly_black_pictures_are_remarked_on(tmp_path, capsys):
+    """Masks of 0 and 1, for one."""
+    save(tmp_path / "x" / "a.png", 1)
+    folders.load(tmp_path / "x")
+    assert "no pixel is brighter than 1 of 255" in capsys.readouterr().err
+    save(tmp_path / "x" / "a.png", 40)
+    folders.load(tmp_path / "x")
+    assert capsys.readouterr().err == ""
+
+
+def test_fit_makes_pictures_of_any_size_grey_squares(tmp_path, capsys):
+    picture = np.zeros((56, 100, 3), np.uint8)
+    picture[:, 22:78] = (255, 0, 0)  # the middle square
+    (tmp_path / "x").mkdir()
+    Image.fromarray(picture).save(tmp_path / "x" / "a.png")
+    Image.fromarray(np.full((28, 28), 7, np.uint8)).save(tmp_path / "x" / "b.png")
+    images = folders.load(tmp_path / "x", fit=28).images
+    assert images.shape == (2, 28, 28) and (images[1] == 7).all()
+    assert (images[0] == 76).all()  # red's share of brightness
+    assert capsys.readouterr().err == "pictures of 100×56: their middle squares are scaled to 28×28\n"
+
+
 def test_a_folder_that_may_not_be_read(own, monkeypatch):
     def refuse(self):
         raise PermissionError(13, "Permission denied", str(self))
@@ -131,7 +210,8 @@ def test_a_huge_picture_is_refused(own, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("nothing", "no data set and no folder"), ("list.txt", "no data set and no folder"), (".hidden", "no pictures"),
+    ("nothing", "no data set and no folder"), ("list.txt", "is a file, and none of pictures"),
+    (".hidden", "no pictures"),
 ])
 def test_no_folder(own, name, words):
     with pytest.raises(UserError, match=words):

@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,7 +57,6 @@ def test_packed_is_cropped_from_memory_in_the_order_of_the_names(folder, y):
 def test_an_archive_gives_the_same_array(folder, tmp_path):
     path = archive(tmp_path / "a.zip", folder)
     assert np.array_equal(open_packed(path, progress=False).array, expected())
-    assert (tmp_path / "a.packed.npy").is_file() and (tmp_path / "a.packed.json").is_file()
 
 
 def test_cropped_pictures_go_in_as_they_are(tmp_path, capsys):
@@ -186,6 +186,51 @@ def test_bad_pictures_are_left_out_and_reported(folder, tmp_path, capsys):
     assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "faces"]
 
 
+def test_pictures_that_the_box_does_not_fit_into_give_their_middle_square(tmp_path, capsys):
+    """Anime faces and others are square; CelebA's shape keeps the tutorial's box."""
+    (tmp_path / "in").mkdir()
+    sizes = {"1.jpg": (178, 218), "2.jpg": (96, 96), "3.jpg": (150, 100), "4.jpg": (64, 64)}
+    for name, size in sizes.items():
+        (tmp_path / "in" / name).write_bytes(jpeg(1, *size))
+    for fast in (False, True):
+        pictures = open_packed(tmp_path / "in", fast=fast, progress=False)
+        assert pictures.failed == [] and len(pictures) == 4
+        assert "2 of 4 pictures are too low for the tutorial's box" in capsys.readouterr().err
+    exact = open_packed(tmp_path / "in", progress=False)
+    assert np.array_equal(exact[0], crop(read_image(jpeg(1)), Box()))
+    assert np.array_equal(exact[1], read_image(jpeg(1, 96, 96)).resize((64, 64), Image.BILINEAR))
+    scaled = read_image(jpeg(1, 150, 100)).resize((96, 64), Image.BILINEAR)
+    assert np.array_equal(exact[2], scaled.crop((16, 0, 80, 64)))
+
+
+def test_an_array_that_lacks_them_from_before_is_built_anew(folder, tmp_path):
+    path = open_packed(folder, tmp_path / "c.npy", progress=False).path
+    about = json.loads(path.with_suffix(".json").read_text())
+    about["failed"] = [["9.jpg", "64×64 after scaling: the box from (0,10) to (64,74) does not fit"]]
+    path.with_suffix(".json").write_text(json.dumps(about))
+    assert open_packed(folder, tmp_path / "c.npy", progress=False).failed == []
+
+
+def test_a_compressed_tar_archive_is_unpacked_once(folder, tmp_path, monkeypatch, capsys):
+    path = shutil.make_archive(tmp_path / "a", "gztar", folder)
+    assert np.array_equal(open_packed(path, progress=False).array, expected())
+    assert "unpacking a.tar.gz" in capsys.readouterr().err
+    builds = built(monkeypatch)
+    assert np.array_equal(open_packed(path, progress=False).array, expected())
+    assert builds == [] and capsys.readouterr().err == ""
+    (folder / "000009.jpg").write_bytes(jpeg(9))
+    shutil.make_archive(tmp_path / "a", "gztar", folder)
+    assert len(open_packed(path, progress=False)) == 5
+
+
+def test_deep_faces_have_one_range(tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for number, value in enumerate((300, 4000)):
+        Image.fromarray(np.full((64, 64), value, np.uint16)).save(tmp_path / "in" / f"{number}.png")
+    assert open_packed(tmp_path / "in", progress=False)[:, 0, 0, 0].tolist() == [300 >> 4, 4000 >> 4]
+    assert "4095 white" in capsys.readouterr().err
+
+
 def test_no_good_picture_at_all(folder, tmp_path):
     for each in folder.iterdir():
         each.write_bytes(b"text")
@@ -206,11 +251,25 @@ def test_errors_of_the_user(folder, tmp_path, monkeypatch):
         open_packed(folder, progress=False)
 
 
-def test_the_users_cache_takes_it_when_the_source_cannot_be_written(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(packed.os, "access", lambda path, mode: False)
-    monkeypatch.setattr(packed, "USERS_CACHE", tmp_path / "home")
-    assert open_packed(folder, progress=False).path == tmp_path / "home" / default_cache(folder).name
-    assert (tmp_path / "home").is_dir()
+def test_it_goes_into_the_users_cache_and_never_beside_the_data(folder, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    other = tmp_path / "more" / "faces"
+    other.parent.mkdir()
+    shutil.copytree(folder, other)
+    paths = [open_packed(each, progress=False).path for each in (folder, other)]
+    assert paths[0] != paths[1] and {path.parent for path in paths} == {tmp_path / "home/.cache/paddle/dataset/celeba"}
+    assert sorted(tmp_path.iterdir()) == sorted([*before, tmp_path / "home", other.parent])
+
+
+def test_an_array_beside_the_data_is_read_but_not_written_anew(folder, monkeypatch):
+    """Earlier versions put it there."""
+    old = packed.beside(folder)
+    open_packed(folder, old, progress=False)
+    assert open_packed(folder, progress=False).path == old
+    before = old.read_bytes()
+    (folder / "000009.jpg").write_bytes(jpeg(9))
+    assert open_packed(folder, progress=False).path == default_cache(folder)
+    assert old.read_bytes() == before
 
 
 def test_a_killed_build_leaves_nothing_half_and_its_remains_are_removed(tmp_path):

@@ -1,0 +1,243 @@
+"""Files that hold many pictures as one array: idx, NumPy's npz, CSV and MATLAB's mat."""
+
+import gzip
+import hashlib
+import io
+import math
+import sys
+import zipfile
+import zlib
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from common.errors import UserError
+from common.files import kind_of
+
+LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
+LARGEST_TEXT = 4 << 30  # bytes of a CSV file, four of text for one of pictures
+SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of tables
+NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # of Keras and of MedMNIST
+LABEL_COLUMNS = ("label", "class", "target", "y")
+
+
+class Table(NamedTuple):
+    """The pictures of a part of a set.
+
+    Attributes:
+        images: uint8 [N, H, W] or [N, H, W, 3].
+        labels: whole numbers [N], or None.
+        mapping: {label: the character that it stands for}, or None where the file does not say.
+        by_columns: whether a picture's pixels come column by column, so that rows and columns are to be swapped.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    mapping: dict | None = None
+    by_columns: bool = False
+
+
+class NoSuchPart(Exception):
+    """The file has no part of that name."""
+
+
+def read_idx(path):
+    """The array in an idx file of unsigned bytes, plain or gzip-compressed, whatever its name says.
+
+    Returns:
+        (array, md5): uint8 array of the file's own shape, read whole: not a byte less or more than its header says;
+        and the hexadecimal md5 of the unpacked file.
+
+    Raises:
+        UserError: unreadable, truncated, damaged, or no idx file.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(512)
+        with gzip.open(path) if start[:2] == b"\x1f\x8b" else path.open("rb") as stream:
+            header = stream.read(4)
+            if len(header) < 4 or header[:3] != b"\0\0\x08" or not 1 <= header[3] <= 4:
+                what = (header == start[:4] and kind_of(start)) or f"it begins with {header!r}"
+                raise UserError(f"{path} is no idx file of bytes: {what}; take the right file")
+            dimensions = stream.read(4 * header[3])
+            shape = tuple(map(int, np.frombuffer(dimensions[:len(dimensions) // 4 * 4], ">u4")))
+            size = int(np.prod(shape, dtype=object))
+            if size > LARGEST:
+                raise UserError(f"{path} claims to hold {size} bytes, more than any known set; take the right file")
+            data = _read_upto(stream, size + 1)  # one more than there should be, to see the end
+    except FileNotFoundError:
+        raise UserError(f"there is no file {path}; check the name") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); replace it by a whole copy") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; put a readable file there") from None
+    if len(shape) != header[3] or len(data) != size:
+        lack = "is cut short" if len(shape) != header[3] or len(data) < size else "has bytes behind its end"
+        raise UserError(f"{path} {lack}: its header promises {shape}; replace it by a whole copy")
+    return np.frombuffer(data, np.uint8).reshape(shape), hashlib.md5(header + dimensions + data).hexdigest()
+
+
+def idx_md5(array):
+    """The md5 that an array of bytes would have as an idx file."""
+    header = b"\0\0\x08" + bytes([array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    return hashlib.md5(header + np.ascontiguousarray(array, np.uint8).tobytes()).hexdigest()
+
+
+def read_table(path, split="train"):
+    """The pictures in a file of npz, CSV or mat, which its contents tell.
+
+    - npz: ``x_train`` and ``y_train`` as Keras has them, or ``train_images`` and ``train_labels``; no pickle is read.
+    - CSV: a picture a row, its label first, or in the column that the first line calls label or class. The first line
+      may be a heading. Rows of a square number of values have no label. A CSV file is one part.
+    - mat: EMNIST's structure ``dataset`` with ``train`` and ``test``.
+
+    Args:
+        path: the file.
+        split: ``train`` or ``test``.
+
+    Returns:
+        `Table`.
+
+    Raises:
+        NoSuchPart: the file has no such part.
+        UserError: unreadable, damaged, of another kind, values outside 0 … 255, or not as many labels as pictures.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(512)
+        size = path.stat().st_size
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; put a readable file there") from None
+    kind = kind_of(start)
+    if kind == "a zip archive" and path.suffix.lower() == ".npz":
+        table = _read_npz(path, split)
+    elif kind == "a MATLAB file":
+        table = _read_mat(path, split)
+    elif path.name.lower().endswith((".csv", ".csv.gz")) and kind in ("", "packed with gzip"):
+        table = _read_csv(path, size)
+    else:
+        hint = "unpack it and name the folder" if "archive" in kind else "take the right file"
+        raise UserError(f"{path} is no table of pictures (npz, CSV, mat), but {kind or 'of an unknown kind'}; {hint}")
+    images, labels = _pictures(path, table.images), table.labels
+    if not len(images):
+        raise UserError(f"{path} holds no pictures; take the right file")
+    if labels is not None:
+        labels = np.asarray(labels)
+        if labels.dtype.kind not in "iuf" or labels.size != len(images):
+            raise UserError(f"{path} has {len(images)} pictures, but {labels.size} labels of type {labels.dtype}; "
+                            "take the right file")
+        labels = labels.reshape(-1)
+        if (labels < 0).any() or (labels % 1 != 0).any():
+            raise UserError(f"{path} has labels that are no whole numbers from 0; take the right file")
+        labels = labels.astype(np.int64)
+    return table._replace(images=images, labels=labels)
+
+
+def _read_npz(path, split):
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            for names in NPZ_KEYS:
+                images, labels = (name.format(split) for name in names)
+                if images in arrays:
+                    return Table(arrays[images], arrays.get(labels))
+            if any(name.format("train") in arrays for name, _ in NPZ_KEYS):
+                raise NoSuchPart
+            names = ", ".join(arrays.files[:5]) or "nothing"
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
+            RuntimeError) as error:
+        pickled = "it holds Python objects, which are not read" if "allow_pickle" in str(error) else str(error)
+        raise UserError(f"cannot read {path}: {pickled}; take another copy") from None
+    raise UserError(f"{path} holds {names}, and no x_{split} and y_{split} as Keras's mnist.npz; take the right file")
+
+
+def _read_csv(path, size):
+    if size > LARGEST_TEXT:
+        raise UserError(f"{path} has {size:,} bytes, more than any known set; take the right file")
+    try:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
+            text = io.TextIOWrapper(stream, encoding="utf-8-sig")
+            first = text.readline()
+            sign = max(",;\t", key=first.count)
+            fields = [field.strip().strip('"').lower() for field in first.split(sign)]
+            heading = not all(_is_number(field) for field in fields)
+            rows = text if heading else _chain(first, text)
+            values = np.loadtxt(rows, np.float32, delimiter=sign, ndmin=2, comments=None, quotechar='"')
+    except UnicodeDecodeError:
+        raise UserError(f"{path} is no text; take the right file") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path} is damaged ({error}); replace it by a whole copy") from None
+    except ValueError as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"{path} is no table of numbers: {reason}; take the right file") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}; put a readable file there") from None
+    columns = values.shape[1]
+    named = next((fields.index(name) for name in LABEL_COLUMNS if name in fields), None) if heading else None
+    if named is None and math.isqrt(columns) ** 2 == columns:
+        return Table(values, None)
+    at = named or 0
+    return Table(np.delete(values, at, axis=1), values[:, at])
+
+
+def _chain(first, rest):
+    yield first
+    yield from rest
+
+
+def _is_number(text):
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_mat(path, split):
+    from scipy.io import loadmat
+
+    try:
+        stored = loadmat(path)["dataset"][0, 0]
+        if split not in stored.dtype.names:
+            raise NoSuchPart
+        part, mapping = stored[split][0, 0], stored["mapping"] if "mapping" in stored.dtype.names else None
+        names = None if mapping is None else {int(row[0]): chr(int(row[1])) for row in mapping}
+        return Table(part["images"], part["labels"], names, by_columns=True)
+    except NoSuchPart:
+        raise
+    except Exception as error:  # for damaged and other files SciPy raises nearly everything
+        reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise UserError(f"{path} is not as EMNIST's mat files are: {reason}; take the right file") from None
+
+
+def _pictures(path, values):
+    """An array of pictures in any usual shape and type as uint8 [N, H, W] or [N, H, W, 3]."""
+    values = np.asarray(values)
+    if values.dtype.kind not in "buif":
+        raise UserError(f"{path} holds values of type {values.dtype}, and no pictures; take the right file")
+    if values.ndim == 4 and values.shape[3] == 1:
+        values = values[..., 0]
+    if values.ndim == 2 and math.isqrt(values.shape[1]) ** 2 == values.shape[1]:
+        side = math.isqrt(values.shape[1])
+        values = values.reshape(-1, side, side)
+    if values.ndim != 3 and values.shape[3:] != (3,) or values.ndim == 3 and not values[:1].size:
+        raise UserError(f"{path} holds an array of shape {values.shape}, and no pictures; take the right file")
+    if not values.size or values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    low, high = values.min(), values.max()
+    if not (low >= 0 and high <= 255):  # NaN as well
+        raise UserError(f"{path} holds values from {low:g} to {high:g}, 0 to 255 are expected; take the right file")
+    if values.dtype.kind == "f" and high <= 1 or values.dtype.kind == "b":
+        print(f"{path.name}: values from 0 to 1 become 0 to 255", file=sys.stderr)
+        values = values * 255.0
+    return np.rint(values).astype(np.uint8)
+
+
+def _read_upto(stream, size):
+    """Up to ``size`` bytes, in blocks: memory grows with what is there, not with what a header claims."""
+    data = bytearray()
+    while len(data) < size and (block := stream.read(min(1 << 20, size - len(data)))):
+        data += block
+    return data
