@@ -8,9 +8,22 @@ ARGS ?=
 CONSTRAINT ?=
 
 RUN = $(VENV)/bin/python
+TOO_OLD = error: $(PYTHON) is not Python 3.10 or newer; name one that is, as in: make $(MAKECMDGOALS) PYTHON=python3.12
+PRINT = import sys; sys.version_info >= (3, 10) and print("%d.%d" % sys.version_info[:2])
+# "3.12" of an interpreter; nothing where there is none, or an older one than 3.10
+version = $(shell $(1) -c '$(PRINT)' 2>&1 | grep -x '3\.[0-9]*')
+MADE := $(call version,$(RUN))
+# The environment is made anew when its interpreter is gone or too old, or when another version is named: PYTHON=…
+ifneq ($(wildcard $(VENV)/pyvenv.cfg),)
+ANEW := $(if $(MADE),,anew)
+ifneq ($(origin PYTHON),file)
+ANEW := $(if $(filter $(MADE),$(call version,$(PYTHON))),,anew)
+endif
+endif
+
 INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: mnist celeba test lint bench
+.PHONY: mnist celeba test lint bench anew
 mnist: $(VENV)/installed
 	$(RUN) static_mnist/train.py $(ARGS)
 
@@ -27,8 +40,9 @@ lint: $(VENV)/linter
 bench: $(VENV)/installed
 	$(RUN) tools/benchmark.py $(ARGS)
 
-$(VENV)/installed: requirements.txt $(CONSTRAINT)
-	$(PYTHON) -m venv $(VENV)
+$(VENV)/installed: requirements.txt $(CONSTRAINT) $(ANEW)
+	@test -n "$(call version,$(PYTHON))" || { echo "$(TOO_OLD)" >&2; exit 2; }
+	$(PYTHON) -m venv $(ANEW:anew=--clear) $(VENV)
 	@echo "installing the packages of requirements.txt into $(VENV) …"
 	$(INSTALL) -r requirements.txt $(addprefix -c ,$(CONSTRAINT))
 	@touch $@

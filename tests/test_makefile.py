@@ -1,0 +1,86 @@
+"""make looks at the interpreter before it sets anything up, and a good one mends what another has left."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+MAKEFILE = Path(__file__).resolve().parents[1] / "Makefile"
+pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+
+# Stands in for Python and, copied, for its environments; `-m pip` does nothing.
+INTERPRETER = """#!/bin/sh
+case "$1 $2" in
+    "-c "*) exec {python} -c "import sys; sys.version_info = {version}; $2" ;;
+    "-m venv") for place; do :; done
+        if [ "$3" = --clear ]; then rm -r "$place"; fi
+        mkdir -p "$place/bin" && touch "$place/pyvenv.cfg" && cp "$0" "$place/bin/python" ;;
+esac
+"""
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Runs make with a Python of a version: exit code, stderr's lines, version of the environment afterwards."""
+    shutil.copy(MAKEFILE, tmp_path)
+    (tmp_path / "requirements.txt").write_text("")
+    environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "VENV", "MAKEFLAGS")}
+
+    def run(version=None):
+        options = []
+        if version:
+            python = tmp_path / f"python{version[0]}.{version[1]}"
+            python.write_text(INTERPRETER.format(python=sys.executable, version=version))
+            python.chmod(0o755)
+            options = [f"PYTHON={python}"]
+        done = subprocess.run(["make", ".venv/installed", *options], cwd=tmp_path, capture_output=True, text=True,
+                              env=environment)
+        made = tmp_path / ".venv/bin/python"
+        text = made.read_text() if made.exists() else ""
+        return done.returncode, done.stderr.splitlines(), next((each for each in VERSIONS if str(each) in text), None)
+
+    return run
+
+
+VERSIONS = OLD, GOOD, OTHER = (3, 9, 18), (3, 12, 1), (3, 11, 7)
+
+
+def test_an_old_python_is_one_line_and_nothing_is_set_up(make, tmp_path):
+    code, lines, _ = make(OLD)
+    assert code == 2 and lines[0].startswith("error: ") and "3.10 or newer; name one" in lines[0]
+    assert not (tmp_path / ".venv").exists()
+    assert make(GOOD)[::2] == (0, GOOD)
+
+
+@pytest.mark.parametrize("left", ["old", "no interpreter", "half-made"])
+def test_what_another_python_has_left_is_made_anew(make, tmp_path, left):
+    make(GOOD)
+    python = tmp_path / ".venv/bin/python"
+    (tmp_path / ".venv/mine").touch()
+    if left == "old":
+        python.write_text(python.read_text().replace(str(GOOD), str(OLD)))
+    elif left == "no interpreter":
+        python.unlink()
+    else:
+        python.write_text(python.read_text().replace(str(GOOD), str(OTHER)))
+        (tmp_path / ".venv/installed").unlink()
+    assert make(GOOD)[::2] == (0, GOOD)
+    assert not (tmp_path / ".venv/mine").exists()
+
+
+def test_a_python_that_is_not_named_keeps_the_environment(make, tmp_path):
+    make(GOOD)
+    (tmp_path / ".venv/mine").touch()
+    for version in (None, GOOD):
+        assert make(version)[::2] == (0, GOOD) and (tmp_path / ".venv/mine").exists()
+    assert make(OTHER)[::2] == (0, OTHER)
+
+
+def test_a_folder_that_is_no_environment_is_not_cleared(make, tmp_path):
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv/mine").touch()
+    make(GOOD)
+    assert (tmp_path / ".venv/mine").exists()
