@@ -1,10 +1,15 @@
 """MNIST DCGAN of the PaddlePaddle book, chapter 09.gan: static graph, four programs over one scope.
 
-Read it beside the tutorial: names, numbers and order are its own. `docs/fidelity.md` lists what is odd
-about them and what each ``--fix`` changes.
+Read it beside the tutorial: its blocks come in its order, under its names. What stands elsewhere:
+
+    plot                        common/plotting.py: save_tutorial_grid
+    train_reader                Book.batches below; common/data/batches.py
+    exe, startup                static_gan.py
+    const_n, epochs, savefig    common/training/loop.py
+    random_seed of enable_ce    fluid_random.py
+    what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
 """
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +22,14 @@ from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 
 from common import plotting
-from common.backend import compat, cost, fast
+from common.backend import compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches
 from common.errors import UserError
 from common.recipe import BatchLosses, EpochMeans, Figures, Layout, Oddity
 from static_mnist import fluid_random
 from static_mnist.pictures import StaticRecipe
-from static_mnist.static_gan import StaticGAN, frozen
+from static_mnist.static_gan import StaticGAN, frozen, passes
 
 # Hyper-parameters
 gf_dim = 64  # channels of the generator's feature maps are multiples of this
@@ -157,55 +162,55 @@ class BookGAN(StaticGAN):
             self.build()
         self.initialise(self.d_program, self.dg_program)
         if one_seed:
-            self.load_state({**self.state(), **self.fluid_weights(seed)})
-
-    def fluid_weights(self, seed):
-        """The weights that fluid's initialisers draw on a GPU, all from ``seed``: name → array."""
-        weights = {}
-        for name in self.trained["D"] + self.trained["G"]:
-            shape = list(self._tensor(name).shape())
-            if name.startswith("conv") and name.endswith("w"):
-                weights[name] = fluid_random.normal(shape, 0.0, (2.0 / (25 * shape[1])) ** 0.5, seed)
-            elif name.endswith("w"):  # Xavier: fans are the first two sizes, times the kernel's pixels
-                bound = (6.0 / (sum(shape[:2]) * math.prod(shape[2:]))) ** 0.5
-                weights[name] = fluid_random.uniform(shape, -bound, bound, seed)
-        return weights
+            state = self.state()
+            shapes = {name: state[name].shape for name in self.trained["D"] + self.trained["G"]}
+            self.load_state({**state, **fluid_random.weights(shapes, seed)})
 
     def build(self):
-        """Create the programs: D's training, G's training, G with batch statistics, G with moving ones."""
+        """Create Program."""
         self.d_program, self.dg_program = Program(), Program()
-        self.g_program, self.g_program_test = Program(), Program()
 
+        # Define the program to distinguish the real picture
         with program_guard(self.d_program, self.startup):
-            img = paddle.static.data("img", [None, img_dim * img_dim], "float32")
+            img = paddle.static.data("img", [None, 784], "float32")
             label = paddle.static.data("label", [None, 1], "float32")
-            d = D(self.fix)
-            d_parameters = trainable(d)
-            self.d_loss = loss(d(img), label)
-            compat.minimize(self.adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
-                            self.d_loss, self.d_program, d_parameters)
+            d_logit = D(self.fix)(img)
+            self.d_loss = loss(d_logit, label)
 
-        with program_guard(self.g_program, self.startup):
-            noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
-            g = G()
-            self.g_img = g(noise)
-            g_parameters = trainable(g)
+        # The tutorial's clones of dg_program: built anew over the same parameters, because Paddle 3 runs no clone
+        self.g_program, self.g_img = self.generator()
+        self.g_program_test, self.g_img_test = self.generator(for_test=True)
 
-        with program_guard(self.g_program_test, self.startup):
-            noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
-            g = G()
-            g.eval()
-            self.g_img_test = g(noise)
-
+        # Define the program to distinguish the generated pictures
         with program_guard(self.dg_program, self.startup):
             noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
-            g, d = G(), frozen(D(self.fix))  # a fifth of the work less
-            dg_logit = d(g(noise))
-            self.dg_loss = loss(dg_logit, paddle.ones_like(dg_logit))
-            compat.minimize(self.adam(LEARNING_RATE, beta1=0.9, beta2=0.999, epsilon=1e-8),
-                            self.dg_loss, self.dg_program, g_parameters)
+            g_img = G()(noise)
 
-        self.trained = {"D": d_parameters, "G": g_parameters}
+            # Judge the probability that the generated image is a real sample
+            dg_logit = frozen(D(self.fix))(g_img)  # a fifth of the work less
+
+            # Calculate the loss of the generated image as the real sample
+            self.dg_loss = loss(dg_logit, paddle.ones_like(dg_logit))
+
+        parameters = compat.trained_parameters(self.g_program)
+        self.trained = {"D": compat.trained_parameters(self.d_program), "G": parameters}
+        self.minimize(self.d_loss, self.d_program, self.trained["D"])
+        self.minimize(self.dg_loss, self.dg_program, parameters)
+
+    def generator(self, for_test=False):
+        """(program, its pictures): G alone, with the batch's statistics or with moving averages."""
+        program = Program()
+        with program_guard(program, self.startup):
+            noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
+            g = G()
+            if for_test:
+                g.eval()
+            return program, g(noise)
+
+    def minimize(self, loss, program, parameters):
+        """Add Adam's step on a loss to its program."""
+        with program_guard(program, self.startup):
+            compat.minimize(self.adam(LEARNING_RATE), loss, program, parameters)
 
     def noise(self, count, random):
         """Uniform noise [count, 100] in [-1, 1), float32, from a ``numpy.random.RandomState``."""
@@ -256,15 +261,8 @@ class BookGAN(StaticGAN):
 
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
-        with paddle.utils.unique_name.guard(), program_guard(Program(), Program()):
-            g = cost.multiplications(G(), paddle.static.data("noise", [None, NOISE_SIZE], "float32"))
-            d = cost.multiplications(D(self.fix), paddle.static.data("img", [None, 784], "float32"))
-        forward_g, forward_d = sum(g.values()), sum(d.values())
-        # Forward, both gradients; nobody wants the gradient of pictures or noise.
-        d_step = 3 * forward_d - d["conv1"]
-        # D gives back the gradient of its input only.
-        dg_step = 3 * forward_g - g["fc3"] + 2 * forward_d
-        return 2 * batch_size * (forward_g + 2 * d_step + NUM_TRAIN_TIMES_OF_DG * dg_step)
+        g, d = passes(G, [NOISE_SIZE]), passes(lambda: D(self.fix), [784])
+        return 2 * batch_size * (g.forward + 2 * d.trained + NUM_TRAIN_TIMES_OF_DG * (g.trained + d.through))
 
 
 def display_image(epoch_no, batch_id, output="./output_dcgan"):
@@ -277,11 +275,6 @@ def display_image(epoch_no, batch_id, output="./output_dcgan"):
     if not path.is_file():
         raise UserError(f"there is no picture {path}; a run saves one every {BookGAN.record_every} batches")
     return PIL.Image.open(path)
-
-
-def trainable(layer):
-    """The names of a layer's trained parameters: without moving statistics."""
-    return [parameter.name for parameter in layer.parameters() if not parameter.stop_gradient]
 
 
 # What is known of the tutorial beside its text

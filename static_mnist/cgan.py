@@ -1,11 +1,13 @@
 """Conditional GAN of Packt's TensorFlow Deep Learning Projects, chapter 4, as Paddle's static graph.
 
-Read it beside the chapter: names, numbers and order are its own. `docs/fidelity.md` lists what is odd about
-them and what each ``--fix`` changes.
+Read it beside the chapter: its blocks come in its order, under its names. What stands elsewhere:
 
-    from static_mnist.generate import load
-    gan = load("output_cgan")
-    images = gan.generate_new(8, rows=10, cols=10)  # (100, 28, 28, 1), float32 in [-1, 1]
+    Dataset, get_batches        Chapter4.batches below; common/data/datasets.py, folders.py, batches.py
+    class numbers and names     classes.py
+    the session, the saver      static_gan.py; common/training/checkpoint.py
+    epochs, the loss plot       common/training/loop.py
+    a CGan without retraining   generate.py: load("output_cgan").generate_new(8, rows=10, cols=10)
+    what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
 """
 
 import numpy as np
@@ -17,14 +19,14 @@ from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
 from common import plotting
-from common.backend import compat, cost, fast
+from common.backend import compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
 from common.recipe import Curves, Figures, Layout, Oddity
-from static_mnist.note6 import get_params
+from static_mnist.classes import one_hot, present
 from static_mnist.pictures import StaticRecipe
-from static_mnist.static_gan import StaticGAN, frozen
+from static_mnist.static_gan import StaticGAN, frozen, passes
 
 z_dim = 96
 alpha = 0.2  # slope of leaky ReLU
@@ -160,13 +162,34 @@ def loss(logits, target):
     return F.binary_cross_entropy_with_logits(logits, paddle.full_like(logits, target))
 
 
+def drawable(images):
+    """Pictures [n, H, W, C] as they are drawn: without the channel's axis where there is one channel."""
+    return images[..., 0] if images.shape[-1] == 1 else images
+
+
+def show_original_images(path, images, labels):
+    """Write a grid of real pictures: five rows, a class a column.
+
+    Args:
+        path: of the PNG.
+        images: uint8 [N, H, W] or [N, H, W, 3].
+        labels: [N], whole numbers from 0.
+    """
+    classes = labels.max() + 1
+    cells = np.zeros([PREVIEW, classes, *images.shape[1:]], "float32")
+    for number in range(classes):
+        chosen = scale(images[np.flatnonzero(labels == number)[:PREVIEW]])
+        cells[:len(chosen), number] = chosen
+    plotting.save_png(path, plotting.tile(cells.reshape([-1, *images.shape[1:]]), PREVIEW, classes))
+
+
 class CGAN(StaticGAN):
     """The chapter's graph as four programs, one iteration of its training loop, and ``generate_new``.
 
     Args:
         place: ``CPUPlace`` or ``CUDAPlace``.
         shape: of a picture, (H, W, C); H and W multiples of 4.
-        classes: the names of the classes, see `present`.
+        classes: the names of the classes, see `static_mnist.classes.present`.
         fix: names of the oddities to mend: ``sampling_dropout``, ``generation_statistics``,
             ``minus_one_layout``, ``batch_norm_updates``, ``adam_epsilon`` (and ``one_shuffle``, which
             concerns the data).
@@ -212,7 +235,7 @@ class CGAN(StaticGAN):
             d_loss_real = loss(discriminator(input_real, labels), 1 - smooth)
             d_loss_fake = loss(discriminator(g_output, labels), 0.0)
             self.d_loss = d_loss_real + d_loss_fake
-            d_vars = get_params(self.train_d, "discriminator")
+            d_vars = [var for var in compat.trained_parameters(self.train_d) if var.startswith("discriminator")]
             compat.minimize(optimizer(), self.d_loss, self.train_d, d_vars)
 
         with program_guard(self.train_g, self.startup):
@@ -223,7 +246,7 @@ class CGAN(StaticGAN):
             if "batch_norm_updates" not in self.fix:
                 discriminator(input_real, labels)  # nobody wants the result, but its moving averages move
             self.g_loss = loss(discriminator(g_output, labels), 1.0)
-            g_vars = get_params(self.train_g, "generator")
+            g_vars = [var for var in compat.trained_parameters(self.train_g) if var.startswith("generator")]
             compat.minimize(optimizer(), self.g_loss, self.train_g, g_vars)
 
         self.trained = {"D": d_vars, "G": g_vars}
@@ -384,97 +407,16 @@ class CGAN(StaticGAN):
                 raise UserError(f"class -1 cannot fill {rows} rows and {cols} columns with {len(self.classes)} classes "
                                 "in the chapter's way; ask for the class all") from None
             return target
-        every = wanted in (["all"], ["-1"])
-        numbers = range(len(self.classes)) if every else [self.number(name) for name in wanted]
-        row, column = np.divmod(np.arange(rows * cols), cols)
-        return np.eye(len(self.classes))[np.take(numbers, row if by_row else column, mode="wrap")]
-
-    def columns(self, target_class):
-        """How many columns suit some classes: five for one, else one each."""
-        if target_class == ["all"]:
-            return len(self.classes)
-        return len(target_class) if len(target_class) > 1 else 5
-
-    def number(self, name):
-        """The number of a class, from its name or number.
-
-        Raises:
-            UserError: there is no such class.
-        """
-        if name in self.classes:
-            return self.classes.index(name)
-        if name in ("all", "-1"):
-            raise UserError(f"class {name} stands alone, without others")
-        alike = [i for i, known in enumerate(self.classes) if known.lower() == name.lower()]
-        if len(alike) == 1:
-            return alike[0]
-        if name.isdecimal() and int(name) < len(self.classes):
-            return int(name)
-        known = ", ".join(f"{i} {known}" if str(i) != known else known for i, known in enumerate(self.classes))
-        raise UserError(f"there is no class {name!r}; this run has {known}, and all")
-
-    # Cost
+        return one_hot(self.classes, wanted, rows, cols, by_row)
 
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
         height, width, channels = self.shape
         network = self.shape, len(self.classes), Dropout(on=False)
-        with unique_name.guard(), program_guard(Program(), Program()):
-            input_z = paddle.static.data("input_z", [None, z_dim + len(self.classes)], "float32")
-            input_real = paddle.static.data("input_real", [None, channels, height, width], "float32")
-            labels = paddle.static.data("labels", [None, len(self.classes)], "float32")
-            g = cost.multiplications(Generator(*network), input_z)
-            d = cost.multiplications(Discriminator(*network), input_real, labels)
-        forward_g, forward_d = sum(g.values()), sum(d.values())
-        # Forward, both gradients; nobody wants the gradient of pictures or noise.
-        d_step = forward_g + 2 * (3 * forward_d - d["conv.0"])
-        # D gives back the gradient of its input only; on real pictures it goes forward only.
-        g_step = 3 * forward_g - g["dense"] + 2 * forward_d + forward_d * ("batch_norm_updates" not in self.fix)
-        return 2 * batch_size * (d_step + g_step)
-
-
-def drawable(images):
-    """Pictures [n, H, W, C] as they are drawn: without the channel's axis where there is one channel."""
-    return images[..., 0] if images.shape[-1] == 1 else images
-
-
-def present(pictures):
-    """The chapter's numbering: the classes that have pictures, in order.
-
-    Returns:
-        (labels [N] from 0, the names of the classes).
-
-    Raises:
-        UserError: the pictures have no labels, one class only, or a height or width that is no multiple of 4.
-    """
-    height, width = pictures.images.shape[1:3]
-    if height % 4 or width % 4:
-        raise UserError(f"the pictures have {width}×{height} pixels, but cgan wants multiples of 4; "
-                        "--resize brings those of a folder to 28×28")
-    if pictures.labels is None:
-        raise UserError(f"{pictures.name} in {pictures.source} has no labels, which cgan needs; put the file of labels "
-                        "beside the images, or pictures into a sub-folder for each class")
-    found, labels = np.unique(pictures.labels, return_inverse=True)
-    classes = [pictures.classes[i] for i in found]
-    if len(classes) < 2:
-        raise UserError(f"all pictures belong to one class, {classes[0]}; a conditional GAN wants two at least")
-    return labels, classes
-
-
-def show_original_images(path, images, labels):
-    """Write a grid of real pictures: five rows, a class a column.
-
-    Args:
-        path: of the PNG.
-        images: uint8 [N, H, W] or [N, H, W, 3].
-        labels: [N], whole numbers from 0.
-    """
-    classes = labels.max() + 1
-    cells = np.zeros([PREVIEW, classes, *images.shape[1:]], "float32")
-    for number in range(classes):
-        chosen = scale(images[np.flatnonzero(labels == number)[:PREVIEW]])
-        cells[:len(chosen), number] = chosen
-    plotting.save_png(path, plotting.tile(cells.reshape([-1, *images.shape[1:]]), PREVIEW, classes))
+        g = passes(lambda: Generator(*network), [z_dim + len(self.classes)])
+        d = passes(lambda: Discriminator(*network), [channels, height, width], [len(self.classes)])
+        d_again = d.forward * ("batch_norm_updates" not in self.fix)  # on real pictures, in G's step
+        return 2 * batch_size * (g.forward + 2 * d.trained + g.trained + d.through + d_again)
 
 
 # What is known of the chapter beside its text

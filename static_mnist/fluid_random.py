@@ -6,6 +6,8 @@ initialisers, so equal places of all weights held the same number, scaled to eac
 (`uniform_random_op.cu`, `gaussian_random_op.cu` of Paddle 1.x.)
 """
 
+import math
+
 import numpy as np
 from scipy.special import erfcinv
 
@@ -41,3 +43,24 @@ def normal(shape, mean, std, seed):
     p = np.where(below, numbers, top - np.minimum(numbers, top)) / top + 0.5 / top
     deviation = np.sqrt(2.0) * erfcinv(2 * p)
     return (mean + std * np.where(below, -deviation, deviation)).astype("float32").reshape(shape)
+
+
+def weights(shapes, seed):
+    """The weights that fluid's initialisers draw on a GPU, each from the same sequence.
+
+    Args:
+        shapes: name → shape of the tutorial's parameters: ``conv…w`` is from a normal distribution, any other ``…w``
+            from Xavier's uniform one; biases and batch norm's parameters begin with constants and are left out.
+        seed: of the program.
+
+    Returns:
+        name → float32 array.
+    """
+    drawn = {}
+    for name, shape in shapes.items():
+        if name.startswith("conv") and name.endswith("w"):
+            drawn[name] = normal(shape, 0.0, (2.0 / math.prod(shape[1:])) ** 0.5, seed)
+        elif name.endswith("w"):  # Xavier: fans are the first two sizes, times the kernel's pixels
+            bound = (6.0 / (sum(shape[:2]) * math.prod(shape[2:]))) ** 0.5
+            drawn[name] = uniform(shape, -bound, bound, seed)
+    return drawn

@@ -70,13 +70,14 @@ def draw_classes(gan, args, typed, random):
         UserError: an option does not suit it.
     """
     from common.training import sampling
+    from static_mnist.classes import columns
 
     wanted = args.classes or ["all"]
     if "count" in typed:
         raise UserError("--count is not for a conditional GAN; say --rows and --cols")
     if not args.interpolate:
-        columns = args.cols or gan.columns(wanted)
-        return gan.generate_new(wanted, args.rows, columns, args.seed), columns
+        cols = args.cols or columns(gan.classes, wanted)
+        return gan.generate_new(wanted, args.rows, cols, args.seed), cols
     if "cols" in typed:
         raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")
     labels = gan.labels(wanted, args.rows, 1, by_row=True)

@@ -1,7 +1,13 @@
 """LearnPaddle2, note 6: MNIST GAN, static graph, three training programs over one startup.
 
-Read it beside the note: names, numbers and order are its own. `docs/fidelity.md` lists what is odd about
-them and what each ``--fix`` changes.
+Read it beside the note: its blocks come in its order, under its names. What stands elsewhere:
+
+    mnist_reader, mnist_generator   Note6.batches below; common/data/batches.py
+    z_generator, test_z             `Note6GAN.noise`
+    exe, exe.run(startup)           static_gan.py
+    passes, batches                 common/training/loop.py
+    GAN.py of the repository        --follow repository, in `Note6GAN`
+    what is odd, each --fix         docs/fidelity.md, and RECIPE at the end
 """
 
 from contextlib import nullcontext
@@ -16,17 +22,17 @@ from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
 from common import plotting
-from common.backend import compat, cost, fast
+from common.backend import compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches
 from common.files import replacing
 from common.recipe import Figures, Layout, Oddity
-from static_mnist.book import LEAKY, loss
 from static_mnist.pictures import StaticRecipe
-from static_mnist.static_gan import StaticGAN, frozen
+from static_mnist.static_gan import StaticGAN, frozen, passes
 
 z_dim = 100
 LEARNING_RATE = 2e-4
+LEAKY = 0.02  # fluid's own slope for act='leaky_relu'
 
 
 # Layers with the names and initial values that fluid gives them
@@ -108,21 +114,12 @@ class Discriminator(nn.Layer):
 # 从Program获取prefix开头的参数名字
 def get_params(program, prefix):
     """The names of a program's parameters that begin with ``prefix``, but for moving statistics and `frozen` ones."""
-    return [name for name, parameter in compat.parameters(program).items()
-            if name.startswith(prefix) and not parameter.stop_gradient]
+    return [name for name in compat.trained_parameters(program) if name.startswith(prefix)]
 
 
-# 保存图片
-def show_image_grid(images, folder, fix=()):
-    """Save the first 64 of pictures [n, 28, 28] in [-1, 1] as ``test_{i}.png`` of 28×28 pixels.
-
-    As ``plt.imsave`` does unless told otherwise: in its default colours, each picture stretched over all of them.
-    """
-    cmap = "Greys_r" if "colour_map" in fix else None
-    limits = {"vmin": -1, "vmax": 1} if "own_range" in fix else {}
-    for i, image in enumerate(images[:64]):
-        with replacing(folder / f"test_{i}.png") as temporary:
-            imsave(temporary, image, cmap=cmap, **limits)
+def cost(p, label):
+    """Mean over the batch of the cross entropy between sigmoid(p) and ``label``, both [B, 1]."""
+    return F.binary_cross_entropy_with_logits(p, label)
 
 
 class Note6GAN(StaticGAN):
@@ -161,7 +158,7 @@ class Note6GAN(StaticGAN):
         with program_guard(self.train_d_real, self.startup):
             real_image = paddle.static.data("image", [None, 1, 28, 28], "float32")
             p_real = Discriminator(self.fix)(real_image)
-            self.real_avg_cost = loss(p_real, paddle.ones_like(p_real))
+            self.real_avg_cost = cost(p_real, paddle.ones_like(p_real))
             d_params = get_params(self.train_d_real, "D")
             compat.minimize(self.adam(LEARNING_RATE), self.real_avg_cost, self.train_d_real, d_params)
 
@@ -172,7 +169,7 @@ class Note6GAN(StaticGAN):
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")
             fake = frozen(Generator(self.fix))(z)
             p_fake = Discriminator(self.fix)(fake)
-            self.fake_avg_cost = loss(p_fake, paddle.zeros_like(p_fake))
+            self.fake_avg_cost = cost(p_fake, paddle.zeros_like(p_fake))
             d_params = get_params(self.train_d_fake, "D")
             compat.minimize(self.adam(LEARNING_RATE), self.fake_avg_cost, self.train_d_fake, d_params)
 
@@ -181,7 +178,7 @@ class Note6GAN(StaticGAN):
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")
             fake = Generator(self.fix)(z)
             p = frozen(Discriminator(self.fix))(fake)
-            self.g_avg_cost = loss(p, paddle.ones_like(p))
+            self.g_avg_cost = cost(p, paddle.ones_like(p))
             g_params = get_params(self.train_g, "G")
             compat.minimize(self.adam(LEARNING_RATE), self.g_avg_cost, self.train_g, g_params)
 
@@ -211,6 +208,20 @@ class Note6GAN(StaticGAN):
             self.test_z = z
         return z
 
+    # 保存图片
+    @staticmethod
+    def show_image_grid(images, folder, fix=()):
+        """Save the first 64 of pictures [n, 28, 28] in [-1, 1] as ``test_{i}.png`` of 28×28 pixels.
+
+        As ``plt.imsave`` does unless told otherwise: in its default colours, each picture stretched over all of them.
+        """
+        cmap = "Greys_r" if "colour_map" in fix else None
+        limits = {"vmin": -1, "vmax": 1} if "own_range" in fix else {}
+        for i, image in enumerate(images[:64]):
+            with replacing(folder / f"test_{i}.png") as temporary:
+                imsave(temporary, image, cmap=cmap, **limits)
+
+    # 开始训练
     def step(self, batch, random):
         """One iteration: D on fakes, D on real pictures, G once.
 
@@ -249,21 +260,14 @@ class Note6GAN(StaticGAN):
 
     def draw(self, path, title, real, generated):
         """The note's 64 single pictures in ``image/``, and a grid of all."""
-        show_image_grid(generated, path.parent / "image", self.fix)
+        self.show_image_grid(generated, path.parent / "image", self.fix)
         title = title.replace("：", ": ").replace("，", ", ")  # matplotlib's font has no full-width signs
         plotting.save_figure(path, plotting.grid(generated), title)
 
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the multiplying layers."""
-        with unique_name.guard(), program_guard(Program(), Program()):
-            g = cost.multiplications(Generator(), paddle.static.data("z", [None, z_dim, 1, 1], "float32"))
-            d = cost.multiplications(Discriminator(), paddle.static.data("image", [None, 1, 28, 28], "float32"))
-        forward_g, forward_d = sum(g.values()), sum(d.values())
-        # Forward, both gradients; nobody wants the gradient of pictures or noise.
-        d_steps = forward_g + 2 * (3 * forward_d - d["conv2d_0"])
-        # D gives back the gradient of its input only.
-        g_step = 3 * forward_g - g["fc_0"] + 2 * forward_d
-        return 2 * batch_size * (d_steps + g_step)
+        g, d = passes(Generator, [z_dim, 1, 1]), passes(Discriminator, [1, 28, 28])
+        return 2 * batch_size * (g.forward + 2 * d.trained + g.trained + d.through)
 
 
 # What is known of the note beside its text

@@ -2,9 +2,10 @@
 
 import numpy as np
 import paddle
-from paddle.static import Executor, Program, Scope, scope_guard
+from paddle.static import Executor, Program, Scope, program_guard, scope_guard
+from paddle.utils import unique_name
 
-from common.backend import compat
+from common.backend import compat, cost
 from common.backend.adam import Adam, fluid_adam
 from common.recipe import GAN
 from common.training.checkpoint import taken
@@ -89,3 +90,10 @@ def frozen(network):
     for parameter in network.parameters():
         parameter.stop_gradient = True
     return network
+
+
+def passes(network, *shapes):
+    """`common.backend.cost.Passes` of a network that a function makes, by the shapes of one picture's inputs."""
+    with unique_name.guard(), program_guard(Program(), Program()):
+        inputs = [paddle.static.data(f"input_{i}", [None, *shape], "float32") for i, shape in enumerate(shapes)]
+        return cost.passes(network(), *inputs)

@@ -23,6 +23,11 @@ def parameters(program):
     return {p.name: p for p in (reversed(found) if pir() else found)}
 
 
+def trained_parameters(program):
+    """The names of a program's parameters that have gradients: without moving statistics."""
+    return [name for name, parameter in parameters(program).items() if not parameter.stop_gradient]
+
+
 def minimize(optimizer, loss, program, names):
     """Add to ``program`` the update of its parameters called ``names``, and of no others.
 

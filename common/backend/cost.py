@@ -1,6 +1,7 @@
 """What a network costs, counted from its layers' shapes."""
 
 import math
+from typing import NamedTuple
 
 from paddle import nn
 
@@ -13,8 +14,7 @@ def multiplications(network, *inputs):
         inputs: what it is called with; only shapes count, so a program's variables do.
 
     Returns:
-        name → multiplications for one picture. An iteration's FLOP are twice as many for each picture and
-        each of forward, gradient of the input, and gradient of the weights.
+        name → multiplications for one picture.
     """
     counted = {}
     hooks = []
@@ -29,3 +29,18 @@ def multiplications(network, *inputs):
     for hook in hooks:
         hook.remove()
     return counted
+
+
+class Passes(NamedTuple):
+    """Multiplications a picture of a network's ways through. Each is two floating-point operations."""
+
+    forward: int
+    trained: int  # forward, and the gradients of all weights; nobody wants that of pictures or noise
+    through: int  # forward, and the gradient of its input alone, for the network before it
+
+
+def passes(network, *inputs):
+    """`Passes` of a network; see `multiplications`."""
+    counted = list(multiplications(network, *inputs).values())
+    forward = sum(counted)
+    return Passes(forward, 3 * forward - counted[0], 2 * forward)

@@ -307,8 +307,11 @@ def test_message_is_the_tutorials(untouched):
 
 
 def test_kpis_are_means_over_all_d_and_all_g_steps(capsys):
-    BookGAN.print_kpis([{"D-Loss": 1.0, "DG-Loss first": 0.25, "DG-Loss": 0.5},
-                        {"D-Loss": 2.0, "DG-Loss first": 0.75, "DG-Loss": 1.0}])
+    metrics = [{"D-Loss": 1.0, "DG-Loss first": 0.25, "DG-Loss": 0.5},
+               {"D-Loss": 2.0, "DG-Loss first": 0.75, "DG-Loss": 1.0}]
+    book.RECIPE.end({"enable_ce": False}, metrics)
+    assert capsys.readouterr().out == ""
+    book.RECIPE.end({"enable_ce": True}, metrics)
     assert capsys.readouterr().out == "kpis\tdcgan_d_train_cost\t1.500000\nkpis\tdcgan_g_train_cost\t0.625000\n"
 
 

@@ -16,6 +16,7 @@ from common.errors import UserError, run_command
 from common.training import options
 from static_mnist import cgan, static_gan, train
 from static_mnist.cgan import CGAN
+from static_mnist.classes import present
 from tests.helpers import moved
 
 SHAPE = (8, 12, 1)  # of a picture
@@ -406,10 +407,10 @@ def published(labels, size=(8, 8)):
 
 
 def test_classes_are_those_that_have_pictures():
-    labels, classes = cgan.present(published([2, 0, 2, 2]))
+    labels, classes = present(published([2, 0, 2, 2]))
     assert (labels.tolist(), classes) == ([1, 0, 1, 1], ["a", "c"])
     with pytest.raises(UserError, match="has no labels"):
-        cgan.present(published(None))
+        present(published(None))
 
 
 @pytest.mark.parametrize(("labels", "size", "words"), [
@@ -417,7 +418,7 @@ def test_classes_are_those_that_have_pictures():
 ])
 def test_pictures_that_the_networks_cannot_take(labels, size, words):
     with pytest.raises(UserError, match=words):
-        cgan.present(published(labels, size=size))
+        present(published(labels, size=size))
 
 
 # -- the command ---------------------------------------------------------------------------------------

@@ -244,7 +244,7 @@ def test_the_notes_line(gan):
 @pytest.mark.parametrize("fix", [(), {"colour_map"}, {"own_range"}, {"colour_map", "own_range"}])
 def test_64_single_pictures(tmp_path, fix):
     images = np.random.RandomState(0).uniform(-0.5, 0.2, [70, 28, 28]).astype("float32")
-    note6.show_image_grid(images, tmp_path / "image", fix)
+    Note6GAN.show_image_grid(images, tmp_path / "image", fix)
     assert {path.name for path in (tmp_path / "image").iterdir()} == {f"test_{i}.png" for i in range(64)}
     picture = Image.open(tmp_path / "image" / "test_63.png")
     assert picture.size == (28, 28)

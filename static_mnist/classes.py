@@ -1,0 +1,74 @@
+"""The classes of a conditional GAN: which there are, and which a user means."""
+
+import numpy as np
+
+from common.errors import UserError
+
+COLUMNS = 5  # of a grid of one class
+
+
+def present(pictures):
+    """The numbering of a data set's classes: those that have pictures, in order.
+
+    Returns:
+        (labels [N] from 0, the names of the classes).
+
+    Raises:
+        UserError: the pictures have no labels, one class only, or a height or width that is no multiple of 4.
+    """
+    height, width = pictures.images.shape[1:3]
+    if height % 4 or width % 4:
+        raise UserError(f"the pictures have {width}×{height} pixels, but a conditional GAN wants multiples of 4; "
+                        "--resize brings those of a folder to 28×28")
+    if pictures.labels is None:
+        raise UserError(f"{pictures.name} in {pictures.source} has no labels, which a conditional GAN needs; "
+                        "put the file of labels beside the images, or pictures into a sub-folder for each class")
+    found, labels = np.unique(pictures.labels, return_inverse=True)
+    classes = [pictures.classes[i] for i in found]
+    if len(classes) < 2:
+        raise UserError(f"all pictures belong to one class, {classes[0]}; a conditional GAN wants two at least")
+    return labels, classes
+
+
+def one_hot(classes, wanted, rows, columns, by_row=False):
+    """Labels [rows·columns, classes] for a grid, row by row.
+
+    Args:
+        classes: the names of all.
+        wanted: the names or numbers, as text, of one or several, a column each, over and over; ``["all"]``.
+        rows, columns: of the grid.
+        by_row: a class a row, not a column.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    every = wanted in (["all"], ["-1"])
+    numbers = range(len(classes)) if every else [number(classes, name) for name in wanted]
+    row, column = np.divmod(np.arange(rows * columns), columns)
+    return np.eye(len(classes))[np.take(numbers, row if by_row else column, mode="wrap")]
+
+
+def columns(classes, wanted):
+    """How many columns suit some classes: five for one, else one each."""
+    if wanted == ["all"]:
+        return len(classes)
+    return len(wanted) if len(wanted) > 1 else COLUMNS
+
+
+def number(classes, name):
+    """The number of a class, from its name or number.
+
+    Raises:
+        UserError: there is no such class.
+    """
+    if name in classes:
+        return classes.index(name)
+    if name in ("all", "-1"):
+        raise UserError(f"class {name} stands alone, without others")
+    alike = [i for i, known in enumerate(classes) if known.lower() == name.lower()]
+    if len(alike) == 1:
+        return alike[0]
+    if name.isdecimal() and int(name) < len(classes):
+        return int(name)
+    known = ", ".join(f"{i} {known}" if str(i) != known else known for i, known in enumerate(classes))
+    raise UserError(f"there is no class {name!r}; this run has {known}, and all")
