@@ -167,7 +167,7 @@ class BookGAN(StaticGAN):
             self.load_state({**state, **fluid_random.weights(shapes, seed)})
 
     def build(self):
-        """Create Program."""
+        """Create the programs, see the section Create Program."""
         self.d_program, self.dg_program = Program(), Program()
 
         # Define the program to distinguish the real picture
