@@ -1,4 +1,4 @@
-# make mnist · make celeba · make test · make lint · make bench: each sets up what it needs, once.
+# `make` lists the targets. Each sets up what it needs, once.
 # ARGS="…" hands options on, as in: make mnist ARGS="--epoch 3 --resume"
 
 PYTHON ?= python3
@@ -23,7 +23,22 @@ endif
 
 INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet
 
-.PHONY: mnist celeba test lint bench anew
+.PHONY: help demo mnist celeba test lint bench anew
+help:
+	@echo 'make demo      trains the book on small embedded digits: 5 minutes, no network'
+	@echo 'make mnist     trains the book, chapter 09.gan, on MNIST'
+	@echo 'make celeba    trains the faces on CelebA, or on embedded ones, and draws 100'
+	@echo 'make test      runs the tests'
+	@echo 'make lint      runs the linter'
+	@echo 'make bench     measures how fast it is'
+	@echo
+	@echo 'The first call sets up $(VENV), for which pip needs the network.'
+	@echo 'ARGS="…" hands options on: make mnist ARGS="--epoch 3". ARGS=--help lists them.'
+	@echo 'PYTHON=python3.12 takes another interpreter. README.md tells the rest.'
+
+demo: $(VENV)/installed
+	$(RUN) static_mnist/train.py --dataset digits --output output_demo $(ARGS)
+
 mnist: $(VENV)/installed
 	$(RUN) static_mnist/train.py $(ARGS)
 
