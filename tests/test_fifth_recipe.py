@@ -8,7 +8,7 @@ import pytest
 import static_mnist
 from common import recipe as recipes
 from common.training import checkpoint
-from common.training.run_folder import evaluations
+from common.training.records import Records
 from static_mnist import generate, train
 from tests.helpers import caller, moved
 from tools import evaluate, oddities, report
@@ -94,7 +94,7 @@ def test_a_fifth_recipe(fifth, tmp_path, capsys):
     assert drawn.shape == (30, 28, 28) and mended.std(0).mean() < 0.5 * drawn.std(0).mean()
 
     assert call(evaluate, "--run", "whole", "--count", "150").startswith("fifth, digits: mnist-cnn-")
-    assert len(evaluations(tmp_path / "whole")) == 3  # untrained, and both epochs
+    assert len(Records(tmp_path / "whole").evaluations()) == 3  # untrained, and both epochs
     call(report, "whole", "--output", "page.html")
     assert "fifth on digits" in (tmp_path / "page.html").read_text(encoding="utf-8")
     table = call(oddities, "--recipe", "fifth", "--dataset", "digits", "--epoch", "1", "--seeds", "1", "--count", "150")

@@ -94,10 +94,10 @@ def main(argv=None):
 def open_run(run, data_dir):
     """`common.evaluation.trained.Trained`, with Paddle at hand."""
     from common.backend import runtime
-    from common.training import run_folder
+    from common.training.records import Records
 
-    run_folder.read_config(run)  # before Paddle is imported, which takes a while
-    run_folder.latest_checkpoint(run)
+    Records(run).read_config()  # before Paddle is imported, which takes a while
+    Records(run).latest()
     runtime.prepare()
 
     from common.evaluation.trained import Trained

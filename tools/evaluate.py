@@ -43,13 +43,12 @@ def main(argv=None):
     from common.evaluation import scores
     from common.evaluation.features import Inception
     from common.report import page
-    from common.training.run_folder import mark_best
 
     features = Inception(args.inception) if args.inception else run.features
     measured = scores.Evaluation(run, features, args.count, args.seed)
     measured.measure(checkpoints)
     scores.save_figure(run.path / "metrics.png", measured)
-    mark_best(run.path, *scores.best(measured))
+    run.records.mark_best(*scores.best(measured))
     page.write([run.path], run.path / "report.html")
     show(measured)
 

@@ -10,6 +10,7 @@ from common.backend import runtime
 from common.errors import UserError, run_command
 from common.files import expanded
 from common.training.options import FREE, Parser, complete, jsonable, positive, run_options
+from common.training.records import Records
 from tools import evaluate
 
 AS_IT_IS = "default"  # the tutorial, nothing mended
@@ -62,12 +63,11 @@ def main(argv=None):
 
 def train_one(run, args, kind, seed, more):
     """Train one run to its end, from where it stands."""
-    from common.evaluation.scores import position
     from common.report.page import write_report
-    from common.training import checkpoint
+    from common.training.checkpoint import position
     from common.training.run import train
 
-    kept = checkpoint.listing(run / "checkpoints")
+    kept = Records(run).saved()
     argv = [*([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
             "--output", str(run), *more]
     if kept:
@@ -82,9 +82,7 @@ def check(run, recipe, wanted):
     Raises:
         UserError: it was.
     """
-    from common.training.run_folder import read_config
-
-    for name, value in run_options(recipe, read_config(run)).items():
+    for name, value in run_options(recipe, Records(run).read_config()).items():
         now = jsonable(getattr(wanted, name))
         if name not in FREE - {"data_dir"} and now != value:
             raise UserError(f"{run} was made with {name} {value}, not {now}; "

@@ -11,7 +11,7 @@ from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.files import write_json
 from common.report.page import write
-from common.training.run_folder import read_lines, understood
+from common.training.records import understood
 
 REAL = 1000  # real pictures that the others are compared with
 MEMORY = 400_000_000  # bytes of training pictures that the nearest are looked for in
@@ -115,9 +115,8 @@ def compared(sets, features, note, stretch, at):
 
 def losses(trained):
     """The rows about a run's losses."""
-    path = trained.path / "metrics.jsonl"
-    with understood(path):
-        return list(loss_rows(trained.config, read_lines(path)))
+    with understood(trained.records.metrics_path):
+        return list(loss_rows(trained.config, trained.records.metrics()))
 
 
 def save(output, rows, sets, numbers):

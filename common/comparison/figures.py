@@ -17,7 +17,7 @@ from common.data.picture import SUFFIXES, BadPicture, read_file, read_image
 from common.errors import UserError
 from common.files import expanded
 from common.recipe import Layout
-from common.training.run_folder import read_config
+from common.training.records import Records
 
 MOST_PIXELS = 1 << 24  # of a figure; the largest that the project draws has 1.4 million
 MOST_FILES = 2000  # pictures that are read from a folder
@@ -90,7 +90,7 @@ def _of_run(path):
     """`Layout` of a picture that a run has saved beside its ``config.json``; an empty one for any other."""
     if not re.fullmatch(r"\d{4,}_\d{4,}\.png", path.name) or not (path.parent / "config.json").is_file():
         return Layout()
-    config = read_config(path.parent)
+    config = Records(path.parent).read_config()
     if config["recipe"] not in recipes.names():
         return Layout()
     layout = _recipe(config["recipe"]).picture

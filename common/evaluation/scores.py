@@ -14,7 +14,7 @@ from common.data.datasets import NotThere
 from common.errors import UserError
 from common.evaluation import metrics
 from common.training import checkpoint
-from common.training.run_folder import add_evaluation, evaluations
+from common.training.checkpoint import position
 
 SEED = 1  # that names do not mention
 COLUMNS = {"fid": "FID", "kid": "KID (95 %)", "precision": "precision", "recall": "recall", "density": "density",
@@ -60,7 +60,7 @@ class Evaluation:
                                 f"more of each kind, here are {len(real)} real ones and {self.count} to draw; "
                                 "raise --count, or take a run on a larger data set")
             if not self.known_real() and (values := self.measure_real(real)):
-                add_evaluation(self.run.path, 0, 0, 0, **values)
+                self.run.records.add_evaluation(0, 0, 0, **values)
             bar.update()
             for path in todo:
                 bar.set_description(path.name if path else "untrained generator")
@@ -68,7 +68,7 @@ class Evaluation:
                          else self.run.untrained(self.count, self.seed))
                 values = named(self.protocol, self.compare(real, *self.described(*drawn)))
                 epoch, batch = position(path)
-                add_evaluation(self.run.path, steps[path], epoch, batch, **values)
+                self.run.records.add_evaluation(steps[path], epoch, batch, **values)
                 bar.update()
 
     def described(self, pictures, labels):
@@ -125,12 +125,12 @@ class Evaluation:
 
     def known(self):
         """The evaluations of this protocol, each with short names; the untrained generator first."""
-        return [{**each, **values} for each in evaluations(self.run.path) if (values := short(self.protocol, each))]
+        return [{**each, **values} for each in self.run.records.evaluations() if (values := short(self.protocol, each))]
 
     def known_real(self):
         """(what was held against the training set, values) of real pictures, or None."""
         kinds = tuple(f"{self.real} {what}" for what in ("test", "halves"))
-        for each in evaluations(self.run.path):
+        for each in self.run.records.evaluations():
             for name in each:
                 if name.startswith(f"fid {self.features.name} ") and name.endswith(kinds):
                     return name.rsplit(" ", 1)[1], short(name.removeprefix("fid "), each)
@@ -151,11 +151,6 @@ def short(protocol, values):
     """The values of one protocol by their short names."""
     end = f" {protocol}"
     return {name.removesuffix(end): value for name, value in values.items() if name.endswith(end)}
-
-
-def position(path):
-    """(epoch, batch) of a checkpoint, by its name; (0, 0) for None, the untrained generator."""
-    return tuple(map(int, path.stem.split("_"))) if path else (0, 0)
 
 
 # Shown

@@ -14,8 +14,7 @@ import numpy as np
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
-from common.training import checkpoint
-from common.training.run_folder import best_checkpoint, latest_checkpoint, read_config
+from common.training.records import Records
 
 CLASSIFIERS = {"mnist": "mnist", "fashion": "fashion", "emnist": "emnist", "digits": "mnist"}
 
@@ -32,6 +31,7 @@ class Trained:
 
     Attributes:
         path, recipe, config: the folder, its `common.recipe.Recipe`, and all of ``config.json``.
+        records: `common.training.records.Records`.
         checkpoints: their paths, oldest first.
         classes: the names of a conditional GAN's classes, else None.
         data: ``mnist``, ``fashion``, ``emnist``, ``digits``, ``celeba``, or ``folder`` for one's own pictures.
@@ -42,12 +42,13 @@ class Trained:
 
     def __init__(self, run, data_dir=None, fix=()):
         self.path, self.data_dir = Path(run), data_dir
-        self.config = read_config(run)
-        latest_checkpoint(run)
+        self.records = Records(run)
+        self.config = self.records.read_config()
+        self.records.latest()
         runtime.prepare()
         self.recipe = recipes.load(self.config["recipe"])
         self.fix = self.recipe.drawing(fix, measured=True)
-        self.checkpoints = checkpoint.listing(self.path / "checkpoints")
+        self.checkpoints = self.records.saved()
         self.classes = self.config["dataset"].get("classes")
         self.data = self.recipe.data_kind(self.config)
 
@@ -58,7 +59,7 @@ class Trained:
             UserError: it is none of them.
         """
         if str(path) == "best":
-            return best_checkpoint(self.path)
+            return self.records.best()
         for known in self.checkpoints:
             if Path(path).resolve() == known.resolve() or str(path) == known.name:
                 return known

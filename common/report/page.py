@@ -27,7 +27,7 @@ from common.report.html import (
     with_names,
 )
 from common.report.run import Run, families, names_in, points
-from common.training.run_folder import understood
+from common.training.records import understood
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 FRAMES = 60  # of a run on the slider; half as many where several runs share it

@@ -5,8 +5,8 @@ from filelock import FileLock, Timeout
 
 from common.data.batches import spread
 from common.files import numbered
-from common.training import checkpoint
-from common.training.run_folder import evaluations, read_config, read_lines, time_spent, understood
+from common.training.checkpoint import position
+from common.training.records import Records, understood
 
 
 class Run:
@@ -20,21 +20,22 @@ class Run:
 
     def __init__(self, path, name, ended=False):
         self.path, self.name = path, name
-        self.config = read_config(path)
-        self.steps = read_lines(path / "metrics.jsonl")
+        self.records = Records(path)
+        self.config = self.records.read_config()
+        self.steps = self.records.metrics()
         with understood(path / "metrics.jsonl"):
             self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # an epoch's, seen so far
-            self.evaluations = evaluations(path)
+            self.evaluations = self.records.evaluations()
         self.data = str(self.config["dataset"].get("name", "unknown data"))
         self.status = self._status(ended)
-        self.timing = time_spent(path)
+        self.timing = self.records.time_spent()
 
     def _status(self, ended):
         if not self.steps:
             return "no iteration yet"
         done = f"{len(self.steps):,} iterations"
-        saved = checkpoint.listing(self.path / "checkpoints")
-        if saved and saved[-1].stem == f"{self.config['options'].get('epoch')}_0000".zfill(9):
+        saved = self.records.saved()
+        if saved and position(saved[-1]) == (self.config["options"].get("epoch"), 0):
             return f"finished: {done}"
         if not ended and locked(self.path):
             return f"still running: {done} so far"

@@ -46,7 +46,7 @@ def save(folder, epoch, batch, arrays, record):
         except SafetensorError as error:  # what it makes of a full disk
             raise OSError(_line(error)) from error
     for old in listing(folder)[:-KEEP_LAST]:
-        epochs, batches = map(int, old.stem.split("_"))
+        epochs, batches = position(old)
         if batches or epochs % KEEP_EPOCHS:
             old.unlink(missing_ok=True)
     return path
@@ -55,6 +55,11 @@ def save(folder, epoch, batch, arrays, record):
 def listing(folder):
     """The checkpoints in a folder, oldest first."""
     return [path for path, *_ in numbered(folder, ".safetensors")]
+
+
+def position(path):
+    """(epoch, batch) where a checkpoint stands, see `save`; (0, 0) for None, before the first step."""
+    return tuple(map(int, path.stem.split("_"))) if path else (0, 0)
 
 
 def load(path):

@@ -8,7 +8,7 @@ from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
 from common.files import expanded
-from common.training.run_folder import has_config, read_config
+from common.training.records import Records
 
 # What a resumed run may change; everything else decides its numbers and stays as it was.
 KEPT = ("epoch", "data_dir", "no_download")  # for the next time that it is resumed
@@ -168,8 +168,8 @@ def chosen(names, argv):
                         "of its own, data sets and oddities: --recipe NAME --help lists them.")
         add_training_options(parser, names)
         parser.parse_args(["--help"])
-    if args.resume and args.output and has_config(args.output):
-        kept = read_config(args.output)["recipe"]
+    if args.resume and args.output and Records(args.output).exists():
+        kept = Records(args.output).read_config()["recipe"]
         if kept not in names:
             raise UserError(f"--resume: the run in {args.output} is of the recipe {kept}, "
                             + recipes.other_command(kept, "train.py"))
@@ -185,9 +185,9 @@ def kept_options(recipe, typed, output):
     Raises:
         UserError: one that was typed differs, and is not free to change; or the run is of another recipe.
     """
-    if not has_config(output):
+    if not Records(output).exists():
         return {}
-    config = read_config(output)
+    config = Records(output).read_config()
     if config["recipe"] != recipe.name:
         _refuse(output, "recipe", config["recipe"], recipe.name)
     options = run_options(recipe, config)

@@ -10,7 +10,7 @@ from common.errors import UserError
 from common.files import expanded, replacing
 from common.training import checkpoint
 from common.training.options import Parser, positive, seed
-from common.training.run_folder import chosen_checkpoint, read_config
+from common.training.records import Records
 
 STEPS = 10  # pictures of an interpolation, both ends among them
 
@@ -76,8 +76,9 @@ def read_run(run, path=None):
     Raises:
         UserError: there is no run, no checkpoint, or a damaged one.
     """
-    read_config(run)
-    arrays, record = checkpoint.load(chosen_checkpoint(run, path))
+    records = Records(run)
+    records.read_config()
+    arrays, record = checkpoint.load(records.chosen(path))
     return record["config"], arrays
 
 

@@ -17,7 +17,7 @@ from common.evaluation.classifier import Classifier
 from common.evaluation.features import HogColour
 from common.evaluation.scores import Evaluation, digits, short
 from common.evaluation.trained import Trained
-from common.training.run_folder import evaluations
+from common.training.records import Records
 from static_mnist import generate, train
 from tests.helpers import caller
 from tools import evaluate
@@ -51,7 +51,7 @@ def protocol(count=COUNT):
 
 def test_each_checkpoint_has_its_numbers(measured):
     """Kept under names that tell how, and the same as by hand."""
-    untrained, first, second = evaluations(measured)
+    untrained, first, second = Records(measured).evaluations()
     assert [(each["step"], each["epoch"], each["batch"]) for each in (untrained, first, second)] == [
         (0, 0, 0), (1, 1, 0), (2, 2, 0)]
     run = Trained(measured)
@@ -72,7 +72,7 @@ def test_real_pictures_halve_the_distance(book_run, tmp_path, call):
     """The floor: far below what a generator without training reaches."""
     run = shutil.copytree(book_run, tmp_path / "run")
     assert call("--run", run, "--count", 300, "--checkpoint", "0002_0000.safetensors")[0] == 0
-    untrained, last = evaluations(run)
+    untrained, last = Records(run).evaluations()
     floor = short(protocol(300).replace("300/300", "half/300").replace("train", "real halves"), untrained)
     drawn = short(protocol(300), last)
     assert floor["fid"] < drawn["fid"] / 5
@@ -87,7 +87,7 @@ def test_the_table_names_the_best(measured, call):
     assert protocol() in lines[0]
     assert [line.split("  ")[0].strip() for line in lines[1:5]] == ["", "untrained generator", "1 epoch", "2 epochs"]
     assert [word for word in ("FID", "KID", "precision", "recall", "density", "coverage") if word not in lines[1]] == []
-    distances = {each["epoch"]: each[f"fid {protocol()}"] for each in evaluations(measured) if each["step"]}
+    distances = {each["epoch"]: each[f"fid {protocol()}"] for each in Records(measured).evaluations() if each["step"]}
     assert f"{distances[2]:#.4g}" in lines[4]
     assert len({len(line) for line in lines[1:5]}) == 1  # columns stand
     best = min(distances, key=distances.get)
@@ -142,9 +142,9 @@ def test_a_measured_run_goes_on_as_if_nobody_had_looked(copy, book_run, tmp_path
     steps, measured_steps = ([json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
                              for run in (plain, copy))
     assert [each for each in measured_steps if "evaluation" not in each] == steps
-    before = evaluations(copy)
+    before = Records(copy).evaluations()
     assert call("--run", copy, "--count", COUNT)[0] == 0
-    after = evaluations(copy)
+    after = Records(copy).evaluations()
     assert after[:3] == before
     assert [each["epoch"] for each in after] == [0, 1, 2, 3]
 
@@ -157,7 +157,7 @@ def test_classes_are_recognised(digits_run, tmp_path, call, monkeypatch):
         self.real("train", count)[0], (self.real("train", count)[1] + 1) % 10))
     code, out, _ = call("--run", run, "--count", COUNT)
     assert code == 0
-    wrong, right = evaluations(run)
+    wrong, right = Records(run).evaluations()
     assert right[f"label agreement {protocol()}"] > 0.9
     assert wrong[f"label agreement {protocol()}"] < 0.1
     assert list(right[f"class recall {protocol()}"]) == list("0123456789")
@@ -170,7 +170,7 @@ def test_faces(faces_run, tmp_path, call):
     code, out, err = call("--run", run, "--count", 180)
     assert (code, err) == (0, "")
     assert out.startswith("faces, CelebA: hog-colour-176 180/180 train")
-    assert [each["step"] for each in evaluations(run)] == [0, 1]
+    assert [each["step"] for each in Records(run).evaluations()] == [0, 1]
 
 
 def test_fewer_real_pictures_than_asked_for(faces_run):

@@ -10,7 +10,7 @@ from common.errors import RunStopped
 from common.evaluation import scores
 from common.evaluation.scores import digits
 from common.report import page as report
-from common.training.run_folder import evaluations, read_config
+from common.training.records import Records
 from static_mnist import book
 from tests.helpers import caller
 from tools import oddities
@@ -36,13 +36,14 @@ def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
     names = [f"book_{kind}_{seed}" for kind in ("default", "max_pool") for seed in (0, 1)]
     assert sorted(path.name for path in (tmp_path / "runs").iterdir()) == names
     runs = [tmp_path / "runs" / name for name in names]
-    options = [read_config(run)["options"] for run in runs]
+    options = [Records(run).read_config()["options"] for run in runs]
     assert [(each["fix"], each["seed"]) for each in options] == [([], 0), ([], 1), (["max_pool"], 0), (["max_pool"], 1)]
 
     caption, _, head, _, default, mended = out.splitlines()[-6:]
     assert f" {COUNT}/{COUNT} digits train: 1 epochs, mean ± standard deviation of 2 seeds" in caption
     assert head == "| | FID | KID | precision | recall | density | coverage |"
-    fid = [next(value for name, value in evaluations(run)[-1].items() if name.startswith("fid ")) for run in runs]
+    fid = [next(value for name, value in Records(run).evaluations()[-1].items() if name.startswith("fid "))
+           for run in runs]
     for line, kind, (a, b) in ((default, "default", fid[:2]), (mended, "max_pool", fid[2:])):
         mean, deviation = digits(statistics.mean([a, b]), 3), digits(statistics.stdev([a, b]), 2)
         assert line.startswith(f"| {kind} | {mean} ± {deviation} | ")

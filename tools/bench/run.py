@@ -1,7 +1,7 @@
 """Where a training run's time went."""
 
 from common.errors import UserError
-from common.training.run_folder import time_spent
+from common.training.records import Records
 from tools.bench.text import table
 
 
@@ -11,7 +11,7 @@ def show_run(folder):
     Raises:
         UserError: there is none, or too little in it.
     """
-    if not (spent := time_spent(folder)):
+    if not (spent := Records(folder).time_spent()):
         raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "
                         "name the folder of a run, or train longer")
     elapsed, steps, parts = spent

@@ -12,7 +12,8 @@ import pytest
 from common.errors import UserError
 from common.files import replacing
 from common.training import run_folder
-from common.training.run_folder import RunFolder, add_evaluation, evaluations, latest_checkpoint, read_config
+from common.training.records import Records
+from common.training.run_folder import RunFolder
 from tests.helpers import content
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,7 +33,7 @@ def started(path, steps=0):
 
 def test_config_comes_back(tmp_path):
     started(tmp_path)
-    assert read_config(tmp_path) == CONFIG
+    assert Records(tmp_path).read_config() == CONFIG
     assert "日本" in (tmp_path / "config.json").read_text(encoding="utf-8")  # readable as it is
 
 
@@ -80,7 +81,7 @@ def test_nothing_to_resume(tmp_path, exists):
 
 def test_a_run_without_checkpoint_cannot_be_resumed(tmp_path):
     with pytest.raises(UserError, match="no checkpoint yet; start anew with --overwrite"):
-        latest_checkpoint(started(tmp_path))
+        Records(started(tmp_path)).latest()
 
 
 @pytest.mark.parametrize("output", ["file", "file/below"])
@@ -119,7 +120,7 @@ def test_a_damaged_config_is_refused(tmp_path, text):
     started(tmp_path)
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(UserError, match="config.json cannot be read .*restore it, or start anew") as caught:
-        read_config(tmp_path)
+        Records(tmp_path).read_config()
     assert "\n" not in str(caught.value)
 
 
@@ -127,7 +128,7 @@ def test_a_key_that_a_config_lacks_is_named_when_it_is_asked_for(tmp_path):
     started(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps(dict.fromkeys(
         ["recipe", "options", "dataset", "versions", "machine"], {}) | {"recipe": "fake"}))
-    config = read_config(tmp_path)
+    config = Records(tmp_path).read_config()
     assert config["options"].get("seed") is None
     with pytest.raises(UserError, match="config.json cannot be read .no 'seed' in it.; restore it, or start anew"):
         config["options"]["seed"]
@@ -135,7 +136,7 @@ def test_a_key_that_a_config_lacks_is_named_when_it_is_asked_for(tmp_path):
 
 def test_a_missing_config_is_refused(tmp_path):
     with pytest.raises(UserError, match="there is no run in"):
-        read_config(tmp_path)
+        Records(tmp_path).read_config()
 
 
 def test_metrics_are_written_line_by_line_in_shortest_digits(tmp_path):
@@ -174,34 +175,34 @@ def test_evaluations_are_kept_apart_from_steps(tmp_path):
     folder = RunFolder(tmp_path)
     folder.open_metrics(0)
     folder.write_metrics(step=0, loss=1)
-    add_evaluation(tmp_path, 1, 0, 1, fid=np.float32(0.1), recall={"7": 0.5})  # while it trains
+    Records(tmp_path).add_evaluation(1, 0, 1, fid=np.float32(0.1), recall={"7": 0.5})  # while it trains
     folder.write_metrics(step=1, loss=2)
-    add_evaluation(tmp_path, 0, 0, 0, fid=3)
-    add_evaluation(tmp_path, 1, 0, 1, kid=4)
+    Records(tmp_path).add_evaluation(0, 0, 0, fid=3)
+    Records(tmp_path).add_evaluation(1, 0, 1, kid=4)
     folder.close()
     assert folder.metrics() == [{"step": 0, "loss": 1}, {"step": 1, "loss": 2}]
-    assert evaluations(tmp_path) == [
+    assert Records(tmp_path).evaluations() == [
         {"evaluation": True, "step": 0, "epoch": 0, "batch": 0, "fid": 3},
         {"evaluation": True, "step": 1, "epoch": 0, "batch": 1, "fid": 0.1, "recall": {"7": 0.5}, "kid": 4}]
 
 
 def test_a_run_without_evaluations(tmp_path):
-    assert evaluations(tmp_path) == []
-    assert evaluations(started(tmp_path, 3)) == []
+    assert Records(tmp_path).evaluations() == []
+    assert Records(started(tmp_path, 3)).evaluations() == []
 
 
 def test_resume_keeps_the_evaluations_of_what_is_left(tmp_path):
     """Those of the steps that the checkpoint has, in their places; they do not count as steps."""
     path = started(tmp_path, 2) / "metrics.jsonl"
     for step in (0, 2):
-        add_evaluation(tmp_path, step, 0, step, fid=step)
+        Records(tmp_path).add_evaluation(step, 0, step, fid=step)
     kept = path.read_bytes()
     folder = RunFolder(tmp_path, resume=True)
     folder.open_metrics(2)
     folder.write_metrics(step=2)
     folder.close()
     assert path.read_bytes() == kept + b'{"step": 2}\n'  # nothing to drop: not touched
-    add_evaluation(tmp_path, 3, 0, 3, fid=3)
+    Records(tmp_path).add_evaluation(3, 0, 3, fid=3)
     with open(path, "ab") as file:
         file.write(b'{"evaluation": true, "step": 1, "ep')  # cut short
     folder = RunFolder(tmp_path, resume=True)
@@ -209,22 +210,22 @@ def test_resume_keeps_the_evaluations_of_what_is_left(tmp_path):
     folder.write_metrics(step=2, again=1)
     folder.close()
     assert path.read_bytes() == kept + b'{"step": 2, "again": 1}\n'
-    assert [each["fid"] for each in evaluations(tmp_path)] == [0, 2]
+    assert [each["fid"] for each in Records(tmp_path).evaluations()] == [0, 2]
 
 
 def test_an_evaluation_behind_a_torn_line_is_whole(tmp_path):
     started(tmp_path, 1)
     with open(tmp_path / "metrics.jsonl", "a") as file:
         file.write('{"step": 1, "lo')
-    add_evaluation(tmp_path, 1, 0, 1, fid=2)
-    assert evaluations(tmp_path) == [{"evaluation": True, "step": 1, "epoch": 0, "batch": 1, "fid": 2}]
+    Records(tmp_path).add_evaluation(1, 0, 1, fid=2)
+    assert Records(tmp_path).evaluations() == [{"evaluation": True, "step": 1, "epoch": 0, "batch": 1, "fid": 2}]
     (tmp_path / "metrics.jsonl").write_text('{"evaluation": true, "fid": 2}\n')  # and one that lacks its step
-    assert evaluations(tmp_path) == []
+    assert Records(tmp_path).evaluations() == []
 
 
 def test_evaluations_do_not_stand_in_for_missing_steps(tmp_path):
     started(tmp_path, 5)
-    add_evaluation(tmp_path, 5, 0, 5, fid=1)
+    Records(tmp_path).add_evaluation(5, 0, 5, fid=1)
     folder = RunFolder(tmp_path, resume=True)
     with pytest.raises(UserError, match="has 5 lines, the checkpoint has 6 steps"):
         folder.open_metrics(6)
@@ -233,7 +234,7 @@ def test_evaluations_do_not_stand_in_for_missing_steps(tmp_path):
 
 def test_an_evaluation_of_a_run_that_cannot_be_written(tmp_path):
     with pytest.raises(UserError, match="cannot write into .*copy the run"):
-        add_evaluation(tmp_path / "gone", 0, 0, 0, fid=1)
+        Records(tmp_path / "gone").add_evaluation(0, 0, 0, fid=1)
 
 
 class FullDisk:
