@@ -3,28 +3,27 @@
 They are not part of the project. They are downloaded at commits that hold them, and known by their md5.
 """
 
-from pathlib import Path
-
 from common.data.download import Unavailable, fetch
 from common.errors import UserError
-from common.files import expanded
+from common.files import cache_folder, expanded
 
-CACHE = Path("~/.cache/paddle/gan_figures")
+CACHE = "paddle/gan_figures"  # in the cache folder
 LARGEST = 4_000_000  # bytes of a figure
 
 # Both hosts serve a repository's files at a commit; the second is within reach where the first is not.
 HOSTS = ("https://raw.githubusercontent.com/{repository}/{commit}/", "https://cdn.jsdelivr.net/gh/{repository}@{commit}/")
 
+
 class NotPublished(UserError):
     """A published figure that cannot be had."""
 
 
-def download(recipe, folder=CACHE):
+def download(recipe, folder=None):
     """The published figures of a tutorial, from the network if they are not there yet.
 
     Args:
         recipe: `common.recipe.Recipe` with ``figures``.
-        folder: to keep them in, a sub-folder for each recipe.
+        folder: to keep them in, a sub-folder for each recipe; the user's cache folder when None.
 
     Returns:
         The sub-folder.
@@ -32,7 +31,7 @@ def download(recipe, folder=CACHE):
     Raises:
         NotPublished: they cannot be had.
     """
-    figures, folder = recipe.figures, expanded(folder) / recipe.name
+    figures, folder = recipe.figures, (expanded(folder) if folder else cache_folder(CACHE)) / recipe.name
     mirrors = [host.format(repository=figures.repository, commit=commit) + figures.folder
                for host in HOSTS for commit in figures.commits]
     for name, md5 in figures.files.items():

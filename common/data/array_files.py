@@ -16,6 +16,7 @@ from common.errors import UserError
 from common.files import kind_of
 
 LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
+LONG_TEXT = 20 << 20  # bytes that take so long that it is said
 LARGEST_TEXT = 4 << 30  # bytes of a CSV file, four of text for one of pictures
 SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of tables
 NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # of Keras and of MedMNIST
@@ -164,6 +165,8 @@ def _read_csv(path, size):
             fields = [field.strip().strip('"').lower() for field in first.split(sign)]
             heading = not all(_is_number(field) for field in fields)
             rows = text if heading else _chain(first, text)
+            if size > LONG_TEXT:
+                print(f"reading {path}, which takes some seconds", file=sys.stderr, flush=True)
             values = np.loadtxt(rows, np.float32, delimiter=sign, ndmin=2, comments=None, quotechar='"')
     except UnicodeDecodeError:
         raise UserError(f"{path} is no text; take the right file") from None

@@ -27,8 +27,12 @@ def split(dataset, data_dir):
     train = datasets.load(dataset, data_dir, "train")
     if train.labels is None:
         raise UserError(f"{train.name} in {train.source} has no labels; put their file beside the images")
-    one_file = expanded(data_dir or "").is_file()  # one part of EMNIST, all of it in ``train``
-    test = train if one_file else datasets.load(dataset, data_dir, "test")
+    try:
+        test = datasets.load(dataset, data_dir, "test")
+    except datasets.NotThere:
+        if not (data_dir and expanded(data_dir).is_file()):
+            raise
+        test = train  # one part of EMNIST, all of it in ``train``
     if test.labels is not None and test.checksum != train.checksum and test.classes == train.classes:
         parts = (train.images, train.labels), (test.images, test.labels)
         return *parts, train.classes, f"trained on {train.name} train, tested on its test part"

@@ -112,7 +112,7 @@ def _whole(path):
 def another(path):
     """What to do about a bad checkpoint: the newest one beside it, if any."""
     others = [other for other in listing(path.parent) if other != path]
-    return f"delete it to go on from {others[-1].name}" if others else "no other is left in its folder"
+    return f"move it away to go on from {others[-1].name}" if others else "no other is left in its folder"
 
 
 def _line(error):

@@ -590,9 +590,9 @@ def test_bad_checkpoints(refused, call, run):
     path, expected = newest(run), result(run)
     good = path.read_bytes()
     for spoil, words in [
-        (lambda: path.write_bytes(cut(good)), ["no whole checkpoint", "delete it to go on from 0004_0000"]),
-        (lambda: path.write_bytes(flip(good)), ["altered", "delete it to go on from 0004_0000"]),
-        (lambda: path.write_bytes(b""), ["no whole checkpoint", "delete it to go on from 0004_0000"]),
+        (lambda: path.write_bytes(cut(good)), ["no whole checkpoint", "move it away to go on from 0004_0000"]),
+        (lambda: path.write_bytes(flip(good)), ["altered", "move it away to go on from 0004_0000"]),
+        (lambda: path.write_bytes(b""), ["no whole checkpoint", "move it away to go on from 0004_0000"]),
         (lambda: of_another_recipe(path), ["recipe note6", "not of book"]),
     ]:
         path.write_bytes(good)
@@ -611,7 +611,7 @@ def test_a_checkpoint_of_another_network(refused, call, place, run, tmp_path):
     alien = shutil.copy(newest(tmp_path / "other"), run / "checkpoints" / "0006_0000.safetensors")
     before = content(run)
     refused("--resume", "--output", run, "--epoch", 8,
-            words=[alien.name, "fc1w", "another network", "delete it to go on from 0005_0000"])
+            words=[alien.name, "fc1w", "another network", "move it away to go on from 0005_0000"])
     assert content(run) == before
     alien.unlink()
     assert call("--resume", "--output", run, "--epoch", EPOCHS + 1)[0] == 0

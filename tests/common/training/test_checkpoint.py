@@ -52,7 +52,7 @@ def test_a_bad_checkpoint_names_the_one_before(tmp_path):
     checkpoint.save(tmp_path, 1, 0, ARRAYS, RECORD)
     path = checkpoint.save(tmp_path, 2, 0, ARRAYS, RECORD)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(UserError, match="delete it to go on from 0001_0000.safetensors"):
+    with pytest.raises(UserError, match="move it away to go on from 0001_0000.safetensors"):
         checkpoint.load(path)
     checkpoint.listing(tmp_path)[0].unlink()
     with pytest.raises(UserError, match="no other is left"):
