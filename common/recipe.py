@@ -335,8 +335,8 @@ class Recipe:
         """
         raise NotImplementedError
 
-    def begin(self, folder, data):
-        """Called before the first step of a new run, with its folder and its data."""
+    def begin(self, folder, data, description):
+        """Called before the first step of a new run, with its folder and what `open_data` returned."""
 
     def end(self, options, metrics):
         """Called after the last step, with the lines of ``metrics.jsonl``."""

@@ -24,7 +24,7 @@ from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
 from common.recipe import Curves, Figures, Layout, Oddity
-from static_mnist.classes import one_hot, present
+from static_mnist.classes import above, one_hot, present
 from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN, frozen, passes
 
@@ -167,20 +167,21 @@ def drawable(images):
     return images[..., 0] if images.shape[-1] == 1 else images
 
 
-def show_original_images(path, images, labels):
+def show_original_images(path, images, labels, names):
     """Write a grid of real pictures: five rows, a class a column.
 
     Args:
         path: of the PNG.
         images: uint8 [N, H, W] or [N, H, W, 3].
         labels: [N], whole numbers from 0.
+        names: of the classes.
     """
     classes = labels.max() + 1
     cells = np.zeros([PREVIEW, classes, *images.shape[1:]], "float32")
     for number in range(classes):
         chosen = scale(images[np.flatnonzero(labels == number)[:PREVIEW]])
         cells[:len(chosen), number] = chosen
-    plotting.save_png(path, plotting.tile(cells.reshape([-1, *images.shape[1:]]), PREVIEW, classes))
+    plotting.save_grid(path, cells.reshape([-1, *images.shape[1:]]), (PREVIEW, classes), names)
 
 
 class CGAN(StaticGAN):
@@ -363,9 +364,10 @@ class CGAN(StaticGAN):
         """
         rows, cols = max(1, rows), max(1, cols)
         random = np.random.RandomState(seed)
-        samples = self.generate(self.joined(self.labels(target_class, rows, cols), random), random)
+        labels = self.labels(target_class, rows, cols)
+        samples = self.generate(self.joined(labels, random), random)
         if plot:
-            plotting.save_png(plot, plotting.tile(drawable(samples), rows, cols))
+            plotting.save_grid(plot, samples, (rows, cols), above(self.classes, labels, cols))
         return samples
 
     def new_pictures(self, count, random, labels=None):
@@ -442,8 +444,8 @@ class Chapter4(StaticRecipe):
         return CGAN(place, data["shape"], data["classes"], [*options["fix"], *fix], options["seed"], options["epoch"],
                     batches)
 
-    def begin(self, folder, data):
-        show_original_images(folder / "real_samples.png", data.images, data.labels)
+    def begin(self, folder, data, description):
+        show_original_images(folder / "real_samples.png", data.images, data.labels, description["classes"])
 
 
 RECIPE = Chapter4(

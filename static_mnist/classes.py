@@ -48,6 +48,19 @@ def one_hot(classes, wanted, rows, columns, by_row=False):
     return np.eye(len(classes))[np.take(numbers, row if by_row else column, mode="wrap")]
 
 
+def above(classes, labels, columns):
+    """The name of each column's class, to stand above it; none where a column is mixed, or all are of one class.
+
+    Args:
+        classes: the names of all.
+        labels: one-hot, [rows·columns, classes].
+        columns: of the grid.
+    """
+    numbers = labels.argmax(1).reshape(-1, columns)
+    told = (numbers == numbers[0]).all() and np.ptp(numbers) > 0
+    return [classes[number] for number in numbers[0]] if told else []
+
+
 def columns(classes, wanted):
     """How many columns suit some classes: five for one, else one each."""
     if wanted == ["all"]:

@@ -53,36 +53,37 @@ def main(argv=None):
 
     random = np.random.RandomState(args.seed)
     if gan.classes:
-        pictures, columns = draw_classes(gan, args, typed, random)
+        pictures, columns, labels = draw_classes(gan, args, typed, random)
     elif wrong := typed & {"classes", "rows", "cols"}:
         option = min(wrong).replace("classes", "class")
         raise UserError(f"--{option} is for conditional GANs; the run in {args.run} has no classes, --count suits it")
     else:
         pictures = sampling.draw(gan, args.count, random, args.interpolate)
-        columns = sampling.STEPS if args.interpolate else None
-    sampling.write(args.output, pictures, columns)
+        columns, labels = sampling.STEPS if args.interpolate else None, ()
+    sampling.write(args.output, pictures, columns, labels)
 
 
 def draw_classes(gan, args, typed, random):
-    """(pictures, columns of their grid) of a conditional GAN.
+    """(pictures, columns of their grid, labels above them) of a conditional GAN.
 
     Raises:
         UserError: an option does not suit it.
     """
     from common.training import sampling
-    from static_mnist.classes import columns
+    from static_mnist.classes import above, columns
 
     wanted = args.classes or ["all"]
     if "count" in typed:
         raise UserError("--count is not for a conditional GAN; say --rows and --cols")
     if not args.interpolate:
         cols = args.cols or columns(gan.classes, wanted)
-        return gan.generate_new(wanted, args.rows, cols, args.seed), cols
+        pictures = gan.generate_new(wanted, args.rows, cols, args.seed)
+        return pictures, cols, above(gan.classes, gan.labels(wanted, args.rows, cols), cols)
     if "cols" in typed:
         raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")
     labels = gan.labels(wanted, args.rows, 1, by_row=True)
     ends = gan.joined(labels.repeat(2, axis=0), random)
-    return gan.generate(sampling.interpolation(ends), random), sampling.STEPS
+    return gan.generate(sampling.interpolation(ends), random), sampling.STEPS, ()
 
 
 if __name__ == "__main__":

@@ -58,7 +58,8 @@ class StaticRecipe(Recipe):
             way_out = "name another folder with --data_dir" if dataset in datasets.CHOICES else (
                 "--resize 28, or no --resize, brings them to that")
             raise UserError(f"the pictures in {pictures.source} are {size}, the networks are made for 28×28; {way_out}")
-        note = "" if pictures.name in self.data else f"data: {pictures.name}, not {' or '.join(self.data)}"
+        own = self.data[0] if len(self.data) == 1 else "the tutorial's"
+        note = "" if pictures.name in self.data else f"data: {pictures.name}, not {own}"
         return self.batches(pictures, options), {
             "name": pictures.name, "source": pictures.source, "pictures": len(pictures.images),
             "checksum": pictures.checksum, "fallback": pictures.fallback, "note": note, **self.describe(pictures)}

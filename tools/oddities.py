@@ -102,7 +102,7 @@ def table(runs, epoch, count):
     """
     import numpy as np
 
-    from common.evaluation.scores import COLUMNS, Evaluation, digits
+    from common.evaluation.scores import COLUMNS, Evaluation, counted, digits
     from common.evaluation.trained import Trained
 
     measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]
@@ -110,8 +110,9 @@ def table(runs, epoch, count):
     values = {kind: [each for one in of_kind for each in one.known() if (each["epoch"], each["batch"]) == (epoch, 0)]
               for kind, of_kind in measured.items()}
     columns = [name for name in COLUMNS if name in values[AS_IT_IS][0]]
-    first = measured[AS_IT_IS][0]
-    lines = [f"{first.protocol}: {epoch} epochs, mean ± standard deviation of {len(values[AS_IT_IS])} seeds", "",
+    first, seeds = measured[AS_IT_IS][0], len(values[AS_IT_IS])
+    lines = [f"{first.protocol}: {counted(epoch, 'epoch')}, " + (
+        f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"), "",
              "| | " + " | ".join(COLUMNS[name].removesuffix(" (95 %)") for name in columns) + " |",
              "|---" * (len(columns) + 1) + "|"]
     if real := first.known_real():

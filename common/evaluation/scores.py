@@ -173,8 +173,13 @@ def title(each):
     """A row's name."""
     if each["step"] == 0:
         return "untrained generator"
-    epochs = f"{each['epoch']} epoch{'s' * (each['epoch'] != 1)}"
-    return epochs + (f", {each['batch']} batches" if each["batch"] else "")
+    batches = f", {counted(each['batch'], 'batch', 'batches')}" if each["batch"] else ""
+    return counted(each["epoch"], "epoch") + batches
+
+
+def counted(number, one, many=None):
+    """A number with its noun, in the singular or the plural."""
+    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def cell(name, values):

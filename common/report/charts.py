@@ -35,7 +35,8 @@ def chart(title, curves, kind="raw", hint=""):
     scale = np.log10 if log else np.asarray
     low, high = scale(low), scale(high)
     pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    low, high = low - pad, high + pad
+    least = 0.0 if dots and not log and low >= 0 else low - pad  # no share is below 0
+    low, high = least, high + pad
     left, right = min(x[0] for _, _, x, _ in curves), max(x[-1] for _, _, x, _ in curves)
     right = max(right, left + 1)
 

@@ -53,10 +53,13 @@ def write(folders, output, ended=False):
     if len(set(names)) < len(names):
         names = list(map(str, folders))
     runs = [Run(folder, name, ended) for folder, name in zip(folders, names, strict=True)]
+    if len({run.config["recipe"] for run in runs}) > 1:  # a folder's name alone, Output, does not tell
+        for run in runs:
+            run.name = f"{run.config['recipe']}: {run.name}"
     if len(runs) == 1:
         title = f"{runs[0].config['recipe']} on {runs[0].data}"
     else:
-        title = f"{len(runs)} runs: {', '.join(names)}"
+        title = f"{len(runs)} runs: {', '.join(run.name for run in runs)}"
     parts = (notes, facts, pictures, losses, metrics, comparisons, times, settings)
     body = [f"<h1>{escape(title)}</h1>", *filter(None, (part(runs) for part in parts)), reading.way(output)]
     page = Template(TEMPLATE.read_text(encoding="utf-8")).substitute(title=escape(title), body="\n".join(body))

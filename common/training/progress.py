@@ -37,7 +37,7 @@ class Progress:
         """Show one finished batch.
 
         Args:
-            epoch, batch, batches: where the run is, the latter of how many in an epoch.
+            epoch, batch, batches: where the run is, from 0, the latter of how many in an epoch.
             losses: name → number.
             reader: the share of the time that went into waiting for data, 0 … 1.
         """
@@ -47,13 +47,14 @@ class Progress:
         self.done += 1
         rates = (f"{self.batch_size / self.seconds:.1f} pictures/s, reader {reader:.1%}, "
                  f"ETA {hours((self.total - self.done) * self.seconds)}")
+        place = f"{epoch + 1}/{-(-self.total // batches)} batch {batch + 1}/{batches}"  # both from 1
         if self.terminal:
             shown = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
-            self.bar.bar_format = (f"epoch {epoch} batch {batch + 1}/{batches} {{percentage:.0f}}% |{{bar}}| "
+            self.bar.bar_format = (f"epoch {place} {{percentage:.0f}}% |{{bar}}| "
                                    f"{shown}, {rates}")
             self.bar.update()
         elif self.done % EVERY == 0:
-            self.line(f"epoch {epoch} batch {batch + 1}/{batches}: {rates}")
+            self.line(f"epoch {place}: {rates}")
 
     def line(self, text):
         """Print a line, above the bar where there is one; see ``unread`` for a reader that has gone."""

@@ -86,7 +86,7 @@ def prepare(recipe, args, data, dataset, folder, place):
         folder.write_config({"recipe": recipe.name, "options": options, "oddities": sorted(recipe.fixes),
                              "dataset": dataset, "files": list(gan.files), **described(),
                              "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
-        recipe.begin(folder.path, data)
+        recipe.begin(folder.path, data, dataset)
     random = np.random.RandomState(args.seed)
     loop = Loop(gan, data, folder, random, args.epoch, args.max_steps, dataset.get("note", ""))
     if args.resume:

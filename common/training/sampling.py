@@ -101,13 +101,14 @@ def in_batches(sample, noise, size=128):
     return np.concatenate([sample(noise[start:start + size]) for start in range(0, len(noise), size)])
 
 
-def write(output, pictures, columns=None):
+def write(output, pictures, columns=None, labels=()):
     """Write a grid, single pictures and the raw array, and say where they are.
 
     Args:
         output: a folder, made when missing.
         pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3], float32 in [-1, 1].
         columns: of the grid; see `common.plotting.layout` when None.
+        labels: above the grid's columns.
 
     Raises:
         UserError: the folder holds pictures already, or cannot be written.
@@ -123,5 +124,5 @@ def write(output, pictures, columns=None):
         plotting.save_png(output / f"generated_{number}.png", picture)
     with replacing(raw) as temporary:
         np.save(temporary, pictures)
-    plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns))
+    plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns), labels)
     print(f"{len(pictures)} pictures: {grid}, {raw}, {output / 'generated_1.png'} …")

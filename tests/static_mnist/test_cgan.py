@@ -16,7 +16,7 @@ from common.errors import UserError, run_command
 from common.training import options
 from static_mnist import cgan, static_gan, train
 from static_mnist.cgan import CGAN
-from static_mnist.classes import present
+from static_mnist.classes import above, present
 from tests.helpers import moved
 
 SHAPE = (8, 12, 1)  # of a picture
@@ -377,7 +377,10 @@ def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
     monkeypatch.setattr(cgan, "MOST", 4)
     images = gan.generate_new("all", 2, 3, plot=tmp_path / "grid.png")
     assert images.shape == (6, 8, 12, 1)
-    assert Image.open(tmp_path / "grid.png").size == (3 * 13, 2 * 9)
+    width, height = Image.open(tmp_path / "grid.png").size
+    assert width == 15 * 3 * 13 and height > 15 * 2 * 9  # enlarged, under the classes' names
+    assert above(CLASSES, gan.labels("all", 2, 3), 3) == list(CLASSES)
+    assert above(CLASSES, gan.labels("Bee", 2, 3), 3) == above(CLASSES, gan.labels(-1, 3, 3), 3) == []  # a class a row
 
 
 def test_all_runs_of_the_generator_have_about_as_many_pictures(gan, monkeypatch):
@@ -449,7 +452,8 @@ def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys, killed_an
                 f"Generator Loss: {line['Generator Loss']:.3f}\n") in printed
     assert {path.name for path in run.glob("*.png")} == {
         "0000_0001.png", "0001_0001.png", "losses.png", "real_samples.png"}
-    real = np.asarray(Image.open(run / "real_samples.png"))  # five rows, blue and red
+    real = np.asarray(Image.open(run / "real_samples.png"))  # five rows, blue and red, under their names
+    real = real[len(real) - 5 * 5 * 24::24, ::24]
     assert real.shape == (5 * 5, 2 * 5, 3)
     np.testing.assert_array_equal(real[1:5, 1:5], np.asarray(Image.open(own / "blue" / "0.png")))
     np.testing.assert_array_equal(real[1:5, 6:], np.asarray(Image.open(own / "red" / "5.png")))

@@ -40,7 +40,7 @@ def test_a_table_of_means_and_deviations(call, tmp_path, monkeypatch):
     assert [(each["fix"], each["seed"]) for each in options] == [([], 0), ([], 1), (["max_pool"], 0), (["max_pool"], 1)]
 
     caption, _, head, _, default, mended = out.splitlines()[-6:]
-    assert f" {COUNT}/{COUNT} digits train: 1 epochs, mean ± standard deviation of 2 seeds" in caption
+    assert f" {COUNT}/{COUNT} digits train: 1 epoch, mean ± standard deviation of 2 seeds" in caption
     assert head == "| | FID | KID | precision | recall | density | coverage |"
     fid = [next(value for name, value in Records(run).evaluations()[-1].items() if name.startswith("fid "))
            for run in runs]

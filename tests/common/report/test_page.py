@@ -175,7 +175,7 @@ def test_whatever_comes_from_a_run_is_text(tmp_path):
         page = page_of(*folders)
         assert_loads_nothing(page)
         assert page.text.count(NASTY) > 10
-        assert {image["alt"].split(":")[0] for image in page.frames()} >= {run.name}
+        assert any(image["alt"].startswith(run.name) or f": {run.name}" in image["alt"] for image in page.frames())
         assert "alert" not in page.all("script")[0]["text"]
 
 
@@ -445,6 +445,22 @@ def test_shares_have_a_linear_scale(tmp_path):
         evaluation(step, coverage=value) for step, value in ((0, 0.001), (10, 0.5), (20, 1.0))]))
     [[(_, first), (_, second), (_, third)]] = curves(page, "coverage")["dots"]
     assert third - second == pytest.approx(second - first, abs=1)
+
+
+@pytest.mark.parametrize("highest", [0.0, 0.25])
+def test_a_share_has_no_axis_below_0(tmp_path, highest):
+    page = page_of(make(tmp_path / "run", evaluations=[
+        evaluation(step, precision=value) for step, value in ((0, 0.0), (10, highest))]))
+    ticks = [float(span["text"]) for span in page.all("span", class_="y") if page.elements.index(span) >
+             page.elements.index(next(svg for svg in page.all("svg") if svg["aria-label"].startswith("precision")))]
+    assert min(ticks) == 0 < max(ticks) <= 1
+
+
+def test_runs_of_several_recipes_are_told_apart(tmp_path):
+    one, other = make(tmp_path / "output_dcgan"), make(tmp_path / "Output", recipe="faces")
+    page = page_of(one, other)
+    assert "book: output_dcgan, faces: Output" in page.text
+    assert "book" not in page_of(one, make(tmp_path / "again")).text.partition("Recipe")[0]
 
 
 def test_metrics_that_fall_far_have_a_logarithmic_scale(tmp_path):

@@ -37,8 +37,8 @@ def test_a_pipe_gets_plain_lines(capfd, clock):
     shown.close()
     out, err = capfd.readouterr()
     assert err == ""
-    assert out == ("epoch 4 batch 10/10: 256.0 pictures/s, reader 12.5%, ETA 0:01:15\n"
-                   "epoch 9 batch 10/10: 256.0 pictures/s, reader 12.5%, ETA 0:00:50\n"
+    assert out == ("epoch 5/20 batch 10/10: 256.0 pictures/s, reader 12.5%, ETA 0:01:15\n"
+                   "epoch 10/20 batch 10/10: 256.0 pictures/s, reader 12.5%, ETA 0:00:50\n"
                    "Epoch ID=0\n")
 
 
@@ -57,7 +57,7 @@ def test_a_terminal_gets_a_bar(monkeypatch, capfd, clock):
     shown.line("Epoch ID=0")
     shown.close()
     text = terminal.getvalue()
-    for part in ("epoch 0 batch 10/10", "50%", "D-Loss=1.2500", "DG-Loss=0.5000", "256.0 pictures/s", "reader 12.5%",
+    for part in ("epoch 1/2 batch 10/10", "50%", "D-Loss=1.2500", "DG-Loss=0.5000", "256.0 pictures/s", "reader 12.5%",
                  "ETA 0:00:05"):
         assert part in text, part
     assert "\r" in text
