@@ -44,7 +44,7 @@ def raw(path):
 
 
 def grid_of(path, rows, cols):
-    """Whether the grid has so many rows and columns of 4×8 pictures with a gap of one pixel, enlarged; perhaps labels."""
+    """Whether the grid has so many rows and columns of 4×8 pictures, a pixel apart, enlarged; and perhaps labels."""
     with Image.open(path / "grid.png") as image:
         factor = image.width // (cols * 9)
         return image.width == cols * 9 * factor and 0 <= image.height - rows * 5 * factor < 25
