@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from common.backend.runtime import cores
 from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
-from common.errors import UserError
+from common.errors import UserError, terminal
 from common.files import replacing
 
 PLAIN_LINES_EVERY = 10  # seconds
@@ -167,16 +167,16 @@ def in_threads(work, todo, bad, threads=None, progress=True):
                 raise
 
     total, start = len(todo), time.perf_counter()
-    threads, terminal = min(threads or cores(), max(1, total)), sys.stderr.isatty()
+    threads, seen = min(threads or cores(), max(1, total)), terminal()
     with ThreadPoolExecutor(threads) as pool, \
-            tqdm(total=total, unit=" pictures", disable=not progress or not terminal, leave=False,
+            tqdm(total=total, unit=" pictures", disable=not progress or not seen, leave=False,
                  dynamic_ncols=True) as bar:
         running, line = [pool.submit(run) for _ in range(threads)], start + PLAIN_LINES_EVERY
         try:
             while wait(running, 0.1).not_done:
                 done = total - len(todo)
                 bar.update(done - bar.n)
-                if progress and not terminal and time.perf_counter() > line:
+                if progress and not seen and time.perf_counter() > line:
                     line += PLAIN_LINES_EVERY
                     rate = done / (time.perf_counter() - start)
                     print(f"{done} of {total} pictures, {rate:.0f} pictures/s", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import sys
 
 # What the system says of a name that a user has typed, wherever it comes up
@@ -27,10 +28,12 @@ def run_command(main):
 
     A `UserError` becomes one line on stderr and its exit code, so does a name that the system refuses; Ctrl-C becomes
     130, the shell's usual code.
-    Characters that the terminal or file cannot take are written as escapes, not a reason to stop.
+    Characters that the terminal or file cannot take are written as escapes, not a reason to stop. Nor is a missing
+    standard output or error, as a service, pythonw or ``2>&-`` starts a program.
     """
+    open_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has not, and a closed one is None
+        if hasattr(stream, "reconfigure"):  # a notebook's has not
             stream.reconfigure(errors="backslashreplace")
     try:
         return main() or 0
@@ -50,10 +53,40 @@ def run_command(main):
         return 2
 
 
+def open_streams():
+    """Let standard output and error, where they are missing or closed, go nowhere.
+
+    The numbers 0 to 2 are taken up, too: the next file to be opened would get one, and what a library writes to
+    number 2 would go into that file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            if os.open(os.devnull, os.O_RDWR) == number:  # the lowest that is free
+                os.set_inheritable(number, True)
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None or getattr(getattr(sys, name), "closed", False):
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115  until the process ends
+
+
+def terminal():
+    """Whether somebody looks at standard error: it is there, and a terminal."""
+    return sys.stderr is not None and not getattr(sys.stderr, "closed", False) and sys.stderr.isatty()
+
+
 def say(text):
     """Print one line to stderr, where there is anybody to read it."""
-    with contextlib.suppress(BrokenPipeError):
+    try:
         print(text.replace("\n", "\\n"), file=sys.stderr, flush=True)  # a file's name may hold a line's end
+    except OSError:  # the reader, or the terminal, has gone
+        nowhere(sys.stderr)
+
+
+def nowhere(stream):
+    """Let what is still to be written to a stream go nowhere."""
+    with contextlib.suppress(OSError):  # a notebook's has no number
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def announce(lines):

@@ -161,7 +161,8 @@ def as_data(pictures):
 
 def settle_worker(_number):
     """In a worker process: leave Ctrl-C to the main process, and end when that one is gone, even if killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for name in {"SIGINT", "SIGHUP"} & {*dir(signal)}:  # Windows has no SIGHUP
+        signal.signal(getattr(signal, name), signal.SIG_IGN)
     parent = os.getppid()
 
     def watch():

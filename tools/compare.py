@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from common.errors import UserError, run_command
+from common.errors import UserError, run_command, terminal
 from common.files import expanded
 from common.training.options import Parser, positive, seed
 
@@ -54,7 +54,7 @@ def main(argv=None):
     from common.comparison.sets import Sets
     from common.comparison.shown import table
 
-    with tqdm(disable=None, leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
+    with tqdm(disable=not terminal(), leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
             bar.update()
             bar.set_description(what)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from common.errors import UserError
+from common.errors import UserError, terminal
 from common.files import checksum, exists, replacing
 
 CONNECT_SECONDS = 4  # for each mirror: name, connection and first answer together
@@ -217,11 +217,11 @@ def _bar(url, start, total):
 
     address = urllib.parse.urlsplit(url)
     name = Path(address.path).name
-    if not sys.stderr.isatty():
+    if not terminal():
         size = f", {total / 1e6:.1f} MB" if total else ""
         going_on = f", going on at {start / 1e6:.1f} MB" if start else ""
         print(f"downloading {name} from {address.netloc}{size}{going_on}", file=sys.stderr, flush=True)
-    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=None)
+    return tqdm(desc=name, initial=start, total=total, unit="B", unit_scale=True, disable=not terminal())
 
 
 def _why(error):

@@ -11,7 +11,7 @@ from tqdm import tqdm
 from common.data import datasets
 from common.data.datasets import Pictures
 from common.data.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
-from common.errors import UserError
+from common.errors import UserError, terminal
 from common.files import expanded, junk, ours
 
 SIZE = 28  # pixels of height and width that ``--resize`` alone means
@@ -153,7 +153,7 @@ def _head(file):
 def _read_all(files, size, fit):
     """All pictures as arrays, uint8 [H, W, 3], or [fit, fit]; raises `UserError` where one cannot be read."""
     images, deep, sizes = [], {}, set()
-    for number, file in enumerate(tqdm(files, unit=" pictures", leave=False, disable=None, delay=1)):
+    for number, file in enumerate(tqdm(files, unit=" pictures", leave=False, disable=not terminal(), delay=1)):
         picture = _decoded(file)
         if isinstance(picture, np.ndarray):  # it waits until all are known, lest all be kept
             deep[number] = _checked(file, extremes, picture)

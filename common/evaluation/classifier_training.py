@@ -1,13 +1,12 @@
 """Training the small classifier that runs are judged by."""
 
 import json
-import sys
 
 import numpy as np
 
 from common.data import datasets
 from common.data.batches import Batches, scale
-from common.errors import UserError
+from common.errors import UserError, terminal
 from common.files import expanded, replacing
 
 EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}
@@ -64,7 +63,7 @@ def fit(pictures, classes, epochs, seed):
     network = Network(classes)
     rate = paddle.optimizer.lr.CosineAnnealingDecay(RATE, epochs * len(batches))
     adam = paddle.optimizer.Adam(rate, parameters=network.parameters())
-    progress = tqdm(total=epochs * len(batches), disable=not sys.stderr.isatty(), unit="batch", leave=False)
+    progress = tqdm(total=epochs * len(batches), disable=not terminal(), unit="batch", leave=False)
     for epoch in range(epochs):
         losses = []
         for images, labels in batches.epoch(epoch):

@@ -4,14 +4,13 @@ A metric's name carries its protocol: ``fid mnist-cnn-3f2a91bc 10000/10000 train
 10,000 generated pictures against 10,000 of the training set.
 """
 
-import sys
 from decimal import Decimal
 
 import numpy as np
 from tqdm import tqdm
 
 from common.data.datasets import NotThere
-from common.errors import UserError
+from common.errors import UserError, terminal
 from common.evaluation import metrics
 from common.training import checkpoint
 from common.training.checkpoint import position
@@ -52,7 +51,7 @@ class Evaluation:
         # Half a checkpoint is seen before the work begins
         steps = {path: checkpoint.read_record(path)["step"] if path else 0 for path in todo}
         # On a terminal only: each row takes seconds, and the table comes at the end
-        with tqdm(total=len(todo) + 1, disable=not sys.stderr.isatty(), leave=False, unit="row") as bar:
+        with tqdm(total=len(todo) + 1, disable=not terminal(), leave=False, unit="row") as bar:
             bar.set_description("real pictures")
             real, *_ = self.described(*self.run.real("train", self.count))
             if min(len(real), self.count) <= real.shape[1]:  # said before anything is drawn

@@ -8,10 +8,10 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 from common import plotting
-from common.errors import RunStopped, UserError
+from common.errors import RunStopped, UserError, say
 from common.files import numbered
 from common.training import checkpoint
 from common.training.progress import Progress
@@ -19,14 +19,23 @@ from common.training.progress import Progress
 CHECKPOINT_SECONDS = 300
 
 
+STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class Signals:
-    """SIGINT and SIGTERM, noted for the end of the batch; a second one ends the process at once."""
+    """SIGINT, SIGTERM and SIGHUP, noted for the end of the batch; a second one ends the process at once.
+
+    A SIGHUP that is ignored, as nohup starts a program, stays ignored. A closed terminal may send it twice, from the
+    shell and from the system: once more counts for no second signal.
+    """
 
     def __init__(self):
         self.received = None
 
     def __enter__(self):
-        self.before = {s: signal.signal(s, self.note) for s in (signal.SIGINT, signal.SIGTERM)}
+        ignored = [number for number in STOPPING
+                   if number not in (signal.SIGINT, signal.SIGTERM) and signal.getsignal(number) is signal.SIG_IGN]
+        self.before = {number: signal.signal(number, self.note) for number in STOPPING if number not in ignored}
         return self
 
     def __exit__(self, *_):
@@ -35,11 +44,12 @@ class Signals:
 
     def note(self, number, _frame):
         if self.received is not None:
-            sys.exit(128 + number)
+            if number in (signal.SIGINT, signal.SIGTERM):
+                sys.exit(128 + number)
+            return
         self.received = number
-        with suppress(BrokenPipeError):  # the reader of both outputs may have gone
-            print(f"\n{signal.Signals(number).name}: saving after this batch; once more to stop at once",
-                  file=sys.stderr, flush=True)
+        say("")  # below the bar
+        say(f"{signal.Signals(number).name}: saving after this batch; once more to stop at once")
 
 
 class Loop:

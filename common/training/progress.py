@@ -1,10 +1,12 @@
 """What a person sees of a training: a bar on a terminal, plain lines everywhere else."""
 
-import os
+import errno
 import sys
 import time
 
 from tqdm import tqdm
+
+from common.errors import nowhere, terminal
 
 EVERY = 50  # batches between two plain lines
 
@@ -27,7 +29,7 @@ class Progress:
     def __init__(self, total, done, batch_size):
         self.total, self.done, self.batch_size = total, done, batch_size
         self.unread = False
-        self.terminal = sys.stderr.isatty()
+        self.terminal = terminal()
         self.bar = tqdm(total=total, initial=done, disable=not self.terminal, file=sys.stderr, leave=False,
                         dynamic_ncols=True, bar_format="{percentage:.0f}% |{bar}|")
         self.seconds = None  # that a batch takes, smoothed
@@ -66,7 +68,11 @@ class Progress:
                 print(text, flush=True)
         except BrokenPipeError:
             self.unread = True
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is still to be written
+            nowhere(sys.stdout)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            nowhere(sys.stdout)  # the terminal is closed: a signal tells, unless the run is to go on without
 
     def close(self):
         """Take the bar away."""

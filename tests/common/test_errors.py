@@ -1,6 +1,7 @@
 """What a command says and returns when something goes wrong."""
 
 import errno
+import io
 import os
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from common.errors import RunStopped, UserError, run_command
+from common.errors import RunStopped, UserError, run_command, terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -63,6 +64,25 @@ def test_a_notebooks_output_has_no_encoding_to_change(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", Output())
     monkeypatch.setattr(sys, "stderr", None)
     assert run_command(lambda: 3) == 3
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "0<&- >&- 2>&-"])
+def test_without_standard_output_or_error_a_command_does_its_work(tmp_path, closed):
+    program = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom common.errors import *\n"
+               "def main():\n    print('out')\n    print('err', file=sys.stderr)\n    announce(['a line'])\n"
+               "    with open(sys.argv[2], 'w') as file:\n        assert file.fileno() > 2\n"
+               "        file.write(str(terminal()))\n    return 5\nsys.exit(run_command(main))")
+    command = ["sh", "-c", f'exec "$0" "$@" {closed}', sys.executable, "-c", program, str(ROOT), str(tmp_path / "file")]
+    assert subprocess.run(command, capture_output=True).returncode == 5
+    assert (tmp_path / "file").read_text() == "False"
+
+
+def test_a_standard_error_that_was_closed_goes_nowhere(monkeypatch):
+    stream = io.StringIO()
+    stream.close()
+    monkeypatch.setattr(sys, "stderr", stream)
+    assert not terminal()
+    assert run_command(raising(UserError("no data"))) == 2
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import signal
 import sys
 import time
@@ -362,7 +363,7 @@ def test_a_run_whose_reader_goes_away_is_saved(new, monkeypatch, also):
     assert run.step == step and names(run)[-1] == f"0001_000{step - 5}.safetensors"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_signals_save_and_stop_after_the_batch(new, number, code, capsys):
     handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     run = new()
@@ -380,6 +381,39 @@ def test_signals_save_and_stop_after_the_batch(new, number, code, capsys):
     whole = new("whole")
     whole.run()
     assert result(run) == result(whole)
+
+
+def test_a_hangup_that_is_ignored_stays_so(new):
+    """As ``nohup`` starts a program."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run = new()
+        run.gan.before_step = stop_at(6, signal.SIGHUP)
+        run.run()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert run.step == run.steps
+
+
+def test_a_run_is_saved_when_its_terminal_closes(new, monkeypatch):
+    """The signal comes, and nothing can be written to the terminal any more."""
+    master, slave = pty.openpty()
+    run = new(epochs=2)
+
+    def closed(steps):
+        if steps == 6:
+            os.close(master)
+            for _ in range(2):  # from the shell and from the system
+                os.kill(os.getpid(), signal.SIGHUP)
+
+    run.gan.before_step = closed
+    with monkeypatch.context() as patched, open(slave, "w", encoding="utf-8") as errors, \
+            open(os.dup(slave), "w", encoding="utf-8") as output:
+        patched.setattr(sys, "stdout", output)
+        patched.setattr(sys, "stderr", errors)
+        code = run_command(run.run)
+    assert code == 129
+    assert run.step == 7 and names(run)[-1] == "0001_0002.safetensors"
 
 
 def test_a_signal_at_the_last_batch_lets_the_run_end(new):
