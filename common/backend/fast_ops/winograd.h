@@ -417,8 +417,9 @@ struct Plan {
 template <class S>
 static bool run(Kind kind, const Geometry &g, const float *in, const float *other, const float *bias, float *out) {
   const Plan<S> plan(g);
-  if (g.arithmetic == IN_BF16 || g.kh != S::T || g.kw != S::T || g.sh != S::STRIDE || g.sw != S::STRIDE || g.c % PANEL || g.o % PANEL ||
-      g.n == 0 || plan.oh * plan.ow > 1.5 * g.oh * g.ow)  // tiles that reach far beyond the result are lost work
+  if (g.kh != S::T || g.kw != S::T || g.sh != S::STRIDE || g.sw != S::STRIDE || g.c % PANEL || g.o % PANEL ||
+      g.n == 0 || g.arithmetic == IN_BF16 ||
+      plan.oh * plan.ow > 1.5 * g.oh * g.ow)  // tiles that reach far beyond the result are lost work
     return false;
   if (kind == BACKWARD_WEIGHTS)
     plan.backward_weights(in, other, out);
