@@ -12,7 +12,7 @@ PARTS = "Look which part moves the loss: D on real pictures and on fakes, or G's
 SENTENCES = {
     "fid": "Lower is better. Compare it with the row of real pictures, and only for the same features and counts.",
     "kid": "Lower is better. Where the dashed bounds of two checkpoints overlap, they may be equally good.",
-    "precision": "The share of pictures near a real one. Higher is better, but 1 with a recall of 0 is a collapse.",
+    "precision": "The share of pictures near a real one. Higher is better, but beside a recall of 0 it misleads.",
     "recall": "The share of real pictures that could be drawn. Near 0, kinds are missing or all pictures are alike.",
     "density": "About 1 is as real pictures. Much more means that typical pictures repeat, not that they are better.",
     "coverage": "The share of real pictures with a generated one near by. Where it falls, kinds of pictures are lost.",
