@@ -55,7 +55,8 @@ def write(folders, output, ended=False):
     runs = [Run(folder, name, ended) for folder, name in zip(folders, names, strict=True)]
     if len({run.config["recipe"] for run in runs}) > 1:  # a folder's name alone, Output, does not tell
         for run in runs:
-            run.name = f"{run.config['recipe']}: {run.name}"
+            if run.config["recipe"] not in run.name:
+                run.name = f"{run.config['recipe']}: {run.name}"
     if len(runs) == 1:
         title = f"{runs[0].config['recipe']} on {runs[0].data}"
     else:

@@ -458,8 +458,8 @@ def test_a_share_has_no_axis_below_0(tmp_path, highest):
 
 def test_runs_of_several_recipes_are_told_apart(tmp_path):
     one, other = make(tmp_path / "output_dcgan"), make(tmp_path / "Output", recipe="faces")
-    page = page_of(one, other)
-    assert "book: output_dcgan, faces: Output" in page.text
+    page = page_of(one, other, make(tmp_path / "cgan_2", recipe="cgan"))
+    assert "book: output_dcgan, faces: Output, cgan_2" in page.text
     assert "book" not in page_of(one, make(tmp_path / "again")).text.partition("Recipe")[0]
 
 
