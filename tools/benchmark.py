@@ -97,15 +97,13 @@ def asked(python, program):
     return (said.splitlines() or [""])[-1]
 
 
-def measure(options):
-    """All that the options ask for, as `--json` writes it."""
+def measure(options, report):
+    """Put all that the options ask for into a report, each result when it is there."""
     from tools.bench import pictures, rows
 
-    report = {"machine": machine.describe(), "rounds": options.rounds, "rows": [], "operators": [], "growth": {},
-              "settings": None}
     if options.operators:
-        chosen = [row for row in GANS if row in options.rows]
-        report["operators"] = [rows.measure_operators(row, options) for row in chosen]
+        for row in (row for row in GANS if row in options.rows):
+            report["operators"].append(rows.measure_operators(row, options))
     else:
         with tempfile.TemporaryDirectory() as folder:
             folder = Path(folder)
@@ -118,11 +116,24 @@ def measure(options):
         report["growth"] = rows.measure_growth(options)
     if options.settings:
         report["settings"] = rows.measure_settings(options)
+
+
+def finish(options, report):
+    """Print a report, and write and draw what the options ask for."""
+    from tools.bench.tables import show
+
     for result in (*report["rows"], *report["operators"], *report["growth"].get("batch", ())):
         for package in ("paddle", "torch", "fluid"):
-            report["machine"].setdefault(package, None)
-            report["machine"][package] = report["machine"][package] or result.get(package)
-    return report
+            report["machine"][package] = report["machine"].get(package) or result.get(package)
+    show(report)
+    if options.json:
+        from common.files import write_json
+
+        write_json(options.json, report)
+    if options.plot and (report["growth"] or set(GANS) & {row["row"] for row in report["rows"]}):
+        from tools.bench.plot import plot
+
+        plot(report, options.plot)
 
 
 def read(paths):
@@ -158,26 +169,25 @@ def main(argv=None):
         from tools.bench.run import show_run
 
         return show_run(options.run)
-    report = read(options.show) if options.show else None
-    rows, growth = ([row["row"] for row in report["rows"]], report["growth"]) if report else (
+    report = read(options.show) if options.show else {
+        "machine": machine.describe(), "rounds": options.rounds, "rows": [], "operators": [], "growth": {},
+        "settings": None}
+    rows, growth = ([row["row"] for row in report["rows"]], report["growth"]) if options.show else (
         [] if options.operators else options.rows, options.growth)
     if options.plot and not growth and not set(GANS) & set(rows):
         raise UserError("--plot has nothing to draw: add --growth, or name one of " + ", ".join(GANS)
                         + " with --rows and leave --operators out")
-    if report is None:
+    if options.operators and not set(GANS) & set(options.rows):
+        raise UserError("--operators has nothing to look at: name one of " + ", ".join(GANS) + " with --rows")
+    if not options.show:
         options.torch, options.fluid = find_torch(options.torch), find_fluid(options.fluid)
-        report = measure(options)
-    from tools.bench.tables import show
-
-    show(report)
-    if options.json:
-        from common.files import write_json
-
-        write_json(options.json, report)
-    if options.plot:
-        from tools.bench.plot import plot
-
-        plot(report, options.plot)
+        try:
+            measure(options, report)
+        except (KeyboardInterrupt, UserError):
+            if report["rows"] or report["operators"]:  # hours, perhaps
+                finish(options, report)
+            raise
+    finish(options, report)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from PIL import Image
 
 from common.errors import UserError
 from common.evaluation import replay
+from tools import benchmark
+from tools.bench import rows
 from tools.bench.machine import vectors
 from tools.bench.operators import PARTS, operators_tables, part, serial, shares
 from tools.bench.turns import Worker
@@ -162,10 +164,28 @@ def test_a_worker_that_ends_is_one_line_and_no_end_without_a_word(tmp_path):
     worker.close()
 
 
+def test_a_row_that_fails_leaves_the_rows_before_it(tmp_path, monkeypatch, capsys):
+    row = {"row": "book", "batch": 4, "threads": 2, "gflop": 1, "fast operators": True, "disturbed": 0,
+           "paddle": "3", "seconds": {way: [1.0, 2.0] for way in ("as written", "ours", "product")}}
+
+    def measure_gan(name, options):
+        if name == "book":
+            return row
+        raise failure
+
+    monkeypatch.setattr(rows, "measure_gan", measure_gan)
+    for failure in (KeyboardInterrupt(), UserError("it fails")):
+        path = tmp_path / f"{type(failure).__name__}.json"
+        with pytest.raises(type(failure)):
+            benchmark.main(["--rows", "book", "cgan", "--json", str(path)])
+        assert json.loads(path.read_text())["rows"] == [row] and "book 09.gan, batch 4" in capsys.readouterr().out
+
+
 def test_mistakes_are_one_line(tmp_path):
     for options, words in ((["--rows", "bok"], "bok"), (["--torch", "no-such-python"], "pip install torch"),
                            (["--fluid", sys.executable], "paddlepaddle 1.8.5"),
-                           (["--show", TOOL], "--json"), (["--run", "nowhere"], "timing.jsonl")):
+                           (["--show", TOOL], "--json"), (["--rows", "crop", "--operators"], "--rows"),
+                           (["--run", "nowhere"], "timing.jsonl")):
         result = bench(*options, cwd=tmp_path)
         assert result.returncode == 2 and words in result.stderr and "Traceback" not in result.stderr
 
