@@ -189,7 +189,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
     Raises:
         UserError: there are no pictures, or they cannot be used.
     """
-    named = expanded(data_dir) if data_dir else next((path for path in PLACES if path.exists()), None)
+    named = expanded(data_dir) if data_dir else next(filter(filled, PLACES), None)
     source = None if dataset == "faces" else named
     if source is None and dataset == "celeba":
         raise UserError(f"there is no {PLACES[0]} and no {PLACES[-1]}: download img_align_celeba.zip (1.4 GB) from "
@@ -219,6 +219,11 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         part = "" if note or len(pictures) >= CELEBA else f" (the whole of CelebA has {CELEBA})"
         print(f"{len(pictures)} pictures from {source}{part}" + (f", {left_out} left out" if left_out else ""))
     return pictures, description
+
+
+def filled(path):
+    """Whether there is a file, or a folder with something in it."""
+    return path.is_file() or path.is_dir() and any(path.iterdir())
 
 
 def skimage_dataset(source):

@@ -96,8 +96,8 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
     found = _find(key, place, split)
     try:
         if found is None:
-            complete(PUBLISHED[key], _wanted(key, split), place, download)
-            found = _find(key, place, split)
+            unpacked = complete(PUBLISHED[key], _wanted(key, split), place, download)
+            found = _find(key, unpacked, split)
     except Unavailable as reason:
         if dataset == "auto":
             pictures = _digits(split, fallback=True)
@@ -215,8 +215,9 @@ def _of_file(key, path, split):
     if not path.name.lower().endswith(SUFFIXES):
         with open(path, "rb") as stream:
             kind = kind_of(stream.read(512))
-        raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + ", and none of pictures; name the folder "
-                        "that holds the data files, or an npz, CSV or mat file")
+        unpack = "unpack it and " if "archive" in kind or "packed" in kind else ""
+        raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + f", and none of pictures; {unpack}name "
+                        "the folder that holds the data files, or an npz, CSV or mat file")
     if split == "test" and path.name.lower().endswith((".csv", ".csv.gz")):
         raise NotThere(f"{path} has no test part")
     return _read(key, path, None, split, str(path))

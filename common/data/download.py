@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import os
 import queue
 import shutil
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from common.errors import UserError, terminal
-from common.files import checksum, exists, replacing
+from common.files import cache_folder, checksum, exists, replacing
 
 CONNECT_SECONDS = 4  # for each mirror: name, connection and first answer together
 STALL_SECONDS = 10  # a running download that is silent for this long is taken up again
@@ -37,6 +38,9 @@ def complete(published, wanted, folder, download):
         folder: their folder.
         download: False forbids the network.
 
+    Returns:
+        The folder that holds the files now: another one if EMNIST's archive lies in one that cannot be written.
+
     Raises:
         Unavailable: a file cannot be had.
         UserError: EMNIST's archive is damaged, another process is at it, or the disk is full.
@@ -52,12 +56,15 @@ def complete(published, wanted, folder, download):
             raise Unavailable("--no_download forbids downloading it")
         mirror = fetch(name, mirrors, folder, published.downloads[name], published.limit)
         mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead one again
-    if names[0] not in wanted:
-        _unpack(folder / names[0], wanted, published.limit)
+    if names[0] in wanted:
+        return folder
+    target = folder if os.access(folder, os.W_OK) else cache_folder("paddle/dataset/emnist")
+    _unpack(folder / names[0], target, wanted, published.limit)
+    return target
 
 
-def _unpack(archive, names, limit):
-    """Take single files, and the mapping of their labels, out of a zip archive, beside it."""
+def _unpack(archive, folder, names, limit):
+    """Take single files, and the mapping of their labels, out of a zip archive into a folder."""
     try:
         with zipfile.ZipFile(archive) as stored:
             members = {Path(info.filename).name: info for info in stored.infolist()}
@@ -67,7 +74,7 @@ def _unpack(archive, names, limit):
                 if members[name].file_size > limit:
                     raise UserError(f"{name} in {archive} is too large; put EMNIST's own gzip.zip in its place")
                 # mapping, then labels, then images: these last, because they stand for the whole set
-                with stored.open(members[name]) as source, replacing(archive.parent / name) as path, \
+                with stored.open(members[name]) as source, replacing(folder / name) as path, \
                         path.open("wb") as target:
                     shutil.copyfileobj(source, target)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:

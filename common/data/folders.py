@@ -152,16 +152,21 @@ def _head(file):
 
 def _read_all(files, size, fit):
     """All pictures as arrays, uint8 [H, W, 3], or [fit, fit]; raises `UserError` where one cannot be read."""
-    images, deep, sizes = [], {}, set()
+    images, deep, sizes, several = [], {}, set(), []
     for number, file in enumerate(tqdm(files, unit=" pictures", leave=False, disable=not terminal(), delay=1)):
         picture = _decoded(file)
         if isinstance(picture, np.ndarray):  # it waits until all are known, lest all be kept
             deep[number] = _checked(file, extremes, picture)
             picture = None
+        elif picture.info.get("frames", 1) > 1:
+            several.append(file)
         images.append(picture and _brought(picture, size, fit, sizes))
     span = common_span(deep.values())
     if span:
         print(span_note(span), file=sys.stderr)
+    if several:
+        print(f"note: {len(several)} files hold several pictures or pages, {several[0]} for one; the first is used",
+              file=sys.stderr)
     for number in deep:
         images[number] = _brought(rgb(_decoded(files[number]), span), size, fit, sizes)
     _announce_sizes(sizes, fit)

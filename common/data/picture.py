@@ -79,7 +79,8 @@ def decode(data):
     """A picture's bytes as they come: upright, neither brought to red, green and blue, nor scaled to 8 bits.
 
     Returns:
-        A Pillow image; of more than 8 bits a channel an array of the values, [H, W] or [H, W, 3].
+        A Pillow image, whose ``info["frames"]`` tells how many there are in the file, of which this is the first; of
+        more than 8 bits a channel an array of the values, [H, W] or [H, W, 3].
 
     Raises:
         BadPicture: as `read_image`.
@@ -95,7 +96,9 @@ def decode(data):
         if image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise BadPicture(f"{image.width}×{image.height} pixels: a decompression bomb?")
         deep_colour = image.mode not in "IF" and any(";16" in str(part) for part in image.tile)
+        frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
         image.load()
+        image.info["frames"] = frames
         turned = 1
         if image.format != "JPEG" or "exif" in image.info:
             turned = image.getexif().get(ORIENTATION, 1)

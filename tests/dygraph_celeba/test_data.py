@@ -174,6 +174,25 @@ def test_auto_takes_what_lies_where_the_tutorial_has_it(tmp_path, monkeypatch, c
     assert "NOT CELEBA" not in capfd.readouterr().err
 
 
+def test_an_empty_folder_of_the_tutorials_hides_nothing(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "work" / "imgs").mkdir(parents=True)
+    pictures_in(tmp_path / "work" / "img_align_celeba", size=(178, 218))
+    assert open_faces()[1]["source"] == str(tmp_path / "work" / "img_align_celeba")
+
+
+def test_other_pictures_than_celebas_go_by_their_own_name(tmp_path, capfd):
+    """In folders of their own, of any size, one with a name that is no UTF-8."""
+    pictures_in(tmp_path / "anime" / "a", count=3, size=(96, 96))
+    pictures_in(tmp_path / "anime" / "b", count=3, size=(96, 96))
+    os.rename(tmp_path / "anime/b/000001.jpg", os.fsencode(tmp_path) + b"/anime/b/Pok\xe9mon.jpg")  # noqa: PTH104
+    dataset, description = open_faces(data_dir=tmp_path / "anime")
+    assert len(dataset) == 6 and description["left_out"] == 0
+    assert (description["name"], description["note"]) == ("anime", "data: anime, not CelebA")
+    out, err = capfd.readouterr()
+    assert "6 of 6 pictures are too low" in err and "CelebA" not in out
+
+
 @pytest.mark.parametrize("kind", ["folder", "archive"])
 def test_uncropped_pictures_are_cropped_on_the_way_and_it_is_said(tmp_path, kind, capfd):
     source = pictures_in(tmp_path / "img_align_celeba", count=4, size=(178, 218))

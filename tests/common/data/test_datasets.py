@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import os
 import zipfile
 from dataclasses import replace
 
@@ -242,6 +243,28 @@ def test_emnist_out_of_its_archive(tmp_path):
     (tmp_path / "bad/gzip.zip").write_bytes((tmp_path / "gzip.zip").read_bytes()[:5000])
     with pytest.raises(UserError, match="gzip.zip is damaged"):
         load("emnist", tmp_path / "bad", download=False)
+
+
+def test_emnists_archive_may_lie_where_nobody_can_write(tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "gzip.zip", "w") as archive:
+        for path in emnist(tmp_path / "made", "balanced-train"):
+            archive.write(path, f"gzip/{path.name}")
+            path.unlink()
+    (tmp_path / "home").mkdir()
+    access = os.access  # root may write everywhere
+    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path and access(path, mode))
+    assert load("emnist", tmp_path, download=False).name == "EMNIST balanced-train"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["gzip.zip", "home", "made"]
+
+
+@pytest.mark.parametrize(("name", "head", "words"), [
+    ("a.zip", b"PK\3\4", "a zip archive.*unpack it and name the folder"),
+    ("train-labels-idx1-ubyte", b"\0\0\x08\1", "an idx file.*name the folder"),
+    ("a.bin", b"version https://git-lfs.github.com/spec/v1", "Git LFS pointer")])
+def test_files_that_are_no_pictures_are_called_what_they_are(tmp_path, name, head, words):
+    (tmp_path / name).write_bytes(head + bytes(600))
+    with pytest.raises(UserError, match=words):
+        load("mnist", tmp_path / name)
 
 
 # -- embedded digits -----------------------------------------------------------------------------------

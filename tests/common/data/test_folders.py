@@ -182,6 +182,17 @@ def test_nearly_black_pictures_are_remarked_on(tmp_path, capsys):
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize("kind", ["gif", "tiff", "png", "webp"])
+def test_files_of_several_pictures_are_remarked_on(tmp_path, kind, capsys):
+    (tmp_path / "x").mkdir()
+    first, *others = (Image.new("RGB", (6, 4), (level, 0, 0)) for level in (200, 100, 50))
+    first.save(tmp_path / "x" / f"a.{kind}", save_all=True, append_images=others)
+    first.save(tmp_path / "x" / "b.png")
+    assert (abs(folders.load(tmp_path / "x").images[..., 0].astype(int) - 200) < 9).all()
+    [line] = capsys.readouterr().err.splitlines()
+    assert "1 files hold several pictures" in line and f"a.{kind}" in line
+
+
 def test_fit_makes_pictures_of_any_size_grey_squares(tmp_path, capsys):
     picture = np.zeros((56, 100, 3), np.uint8)
     picture[:, 22:78] = (255, 0, 0)  # the middle square
