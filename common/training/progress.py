@@ -1,6 +1,7 @@
 """What a person sees of a training: a bar on a terminal, plain lines everywhere else."""
 
 import errno
+import os
 import sys
 import time
 
@@ -9,6 +10,8 @@ from tqdm import tqdm
 from common.errors import nowhere, terminal
 
 EVERY = 50  # batches between two plain lines
+BAR = "|bar|"  # stands for the bar itself
+LEAST = 8  # columns of a bar, edges and all
 
 
 class Progress:
@@ -47,16 +50,16 @@ class Progress:
         took, self.last = now - self.last, now
         self.seconds = took if self.seconds is None else 0.9 * self.seconds + 0.1 * took
         self.done += 1
-        rates = (f"{self.batch_size / self.seconds:.1f} pictures/s, reader {reader:.1%}, "
-                 f"ETA {hours((self.total - self.done) * self.seconds)}")
+        left = f"ETA {hours((self.total - self.done) * self.seconds)}"
+        rates = f"{self.batch_size / self.seconds:.1f} pictures/s", f"reader {reader:.1%}"
         place = f"{epoch + 1}/{-(-self.total // batches)} batch {batch + 1}/{batches}"  # both from 1
         if self.terminal:
-            shown = " ".join(f"{name}={value:.4f}" for name, value in losses.items())
-            self.bar.bar_format = (f"epoch {place} {{percentage:.0f}}% |{{bar}}| "
-                                   f"{shown}, {rates}")
+            head = f"epoch {place} {self.done / self.total:.0%} {left}"
+            columns = width(sys.stderr)
+            self.bar.bar_format = fitting(head, losses, rates, columns).replace(BAR, "|{bar}|")
             self.bar.update()
         elif self.done % EVERY == 0:
-            self.line(f"epoch {place}: {rates}")
+            self.line(f"epoch {place}: {', '.join((*rates, left))}")
 
     def line(self, text):
         """Print a line, above the bar where there is one; see ``unread`` for a reader that has gone."""
@@ -77,6 +80,43 @@ class Progress:
     def close(self):
         """Take the bar away."""
         self.bar.close()
+
+
+def fitting(head, losses, rates, columns):
+    """A line of at most so many columns, the head always in it.
+
+    Where there is less room, the reader's share goes first, then pictures a second, what the losses' names have in
+    common at their end, and decimals.
+
+    Args:
+        head: where the run is, and the time left.
+        losses: name → number.
+        rates: texts, the most important first.
+        columns: of the terminal.
+
+    Returns:
+        The line, with `BAR` where there is room for a bar.
+    """
+    common = len(os.path.commonprefix([name[::-1] for name in losses])) if len(losses) > 1 else 0
+    names = [name[:len(name) - common] or name for name in losses]
+    full, short, shorter = (" ".join(f"{name}={value:.{digits}f}" for name, value in zip(known, losses.values(),
+                                                                                       strict=True))
+                            for known, digits in ((losses, 4), (names, 4), (names, 2)))
+    for text in (", ".join((full, *rates)), ", ".join((full, *rates[:1])), full, short, shorter):
+        room = columns - len(head) - len(text) - 1
+        if room > LEAST:
+            return f"{head} {BAR} {text}"
+        if room >= 0:
+            return f"{head} {text}"
+    return head[:columns]
+
+
+def width(stream):
+    """Columns of a terminal; 120 where it does not say."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or 120
+    except OSError:
+        return 120
 
 
 def hours(seconds):

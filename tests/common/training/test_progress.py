@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from common.training import progress
-from common.training.progress import Progress, hours
+from common.training.progress import Progress, fitting, hours
 
 
 class Terminal(io.StringIO):
@@ -62,6 +62,18 @@ def test_a_terminal_gets_a_bar(monkeypatch, capfd, clock):
         assert part in text, part
     assert "\r" in text
     assert "Epoch ID=0" in capfd.readouterr().out + text
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize("losses", [("D-Loss", "DG-Loss"), ("fake_avg_cost", "real_avg_cost", "g_avg_cost"),
+                                    ("Discriminator Loss", "Generator Loss")], ids=["book", "note6", "cgan"])
+def test_the_bar_keeps_what_matters(columns, losses):
+    head = "epoch 16/16 batch 1870/1875 100% ETA 0:00:05"
+    line = fitting(head, dict.fromkeys(losses, 1.25), ("1256.0 pictures/s", "reader 12.5%"), columns)
+    assert line.startswith(head)
+    assert len(line) <= columns
+    assert "=1.25" in line or columns == 60  # the losses, too, where there is room
+    assert ("pictures/s" in line) == (columns == 120 and len(losses) == 2)
 
 
 def test_the_rate_is_smoothed(capfd, clock):
