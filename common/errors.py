@@ -4,6 +4,9 @@ import contextlib
 import errno
 import os
 import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
 
 # What the system says of a name that a user has typed, wherever it comes up
 REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS}
@@ -51,6 +54,24 @@ def run_command(main):
             raise
         say(f"error: cannot use {error.filename}: {error.strerror}; check the name and its permissions")
         return 2
+
+
+def interrupted_early(kind, error, trace):
+    """``sys.excepthook`` of a command that is still importing: Ctrl-C ends it as `run_command` would."""
+    cause = error
+    while cause and not isinstance(cause, KeyboardInterrupt):  # an import may turn it into an error of its own
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        sys.__excepthook__(kind, error, trace)
+        return
+    open_streams()
+    say("interrupted")
+    os._exit(130)  # nothing has been done yet; a hook cannot set the exit code
+
+
+# Only where a command of this project is what runs: whoever imports this file keeps the hook.
+if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve().parent.parent == ROOT:
+    sys.excepthook = interrupted_early
 
 
 def open_streams():

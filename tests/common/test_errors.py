@@ -77,6 +77,19 @@ def test_without_standard_output_or_error_a_command_does_its_work(tmp_path, clos
     assert (tmp_path / "file").read_text() == "False"
 
 
+@pytest.mark.parametrize("command", [
+    "static_mnist/train.py", "static_mnist/generate.py", "dygraph_celeba/train.py", "dygraph_celeba/generate.py",
+    "tools/benchmark.py", "tools/compare.py", "tools/crop_celeba.py", "tools/evaluate.py", "tools/oddities.py",
+    "tools/replay.py", "tools/report.py", "tools/train_classifier.py"])
+def test_ctrl_c_while_a_command_is_still_importing_is_one_line(tmp_path, command):
+    """NumPy's import, or the command's own main where it comes later, is where Ctrl-C strikes."""
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "argparse.py").write_text("raise KeyboardInterrupt")
+    done = subprocess.run([sys.executable, ROOT / command, "--help"], capture_output=True, text=True,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
+
+
 def test_a_standard_error_that_was_closed_goes_nowhere(monkeypatch):
     stream = io.StringIO()
     stream.close()
