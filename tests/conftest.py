@@ -1,5 +1,8 @@
 """Paddle is prepared once for all tests, as the commands prepare it: with its threads and quietly."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -7,6 +10,15 @@ from PIL import Image
 from common.backend import runtime
 
 runtime.prepare()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def users_home(tmp_path_factory):
+    """No test sees the user's data or leaves any in the home folder; compiled operators are the user's, once made."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
 
 
 @pytest.fixture(autouse=True)

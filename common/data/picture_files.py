@@ -114,6 +114,9 @@ class PictureFiles:
             return (f"no picture in {self.path} can be used; the reason of {count} of the {len(self.rejected)} files: "
                     f"{reason}")
         archives = [member.path for member in found if member.path.lower().endswith((".zip", ".tar", ".gz", ".tgz"))]
+        crops = [each.with_name(each.name.removesuffix(".crop.json")) for each in sorted(self.path.glob("*.crop.json"))]
+        if crops:
+            return f"{self.path} holds no pictures but what tools/crop_celeba.py has cropped; did you mean {crops[0]}?"
         if archives and self.path.is_dir():
             return f"{self.path} holds no pictures; did you mean {self.path / archives[0]}?"
         if archives:

@@ -25,7 +25,6 @@ def away_from_home(tmp_path, monkeypatch):
     """No test sees the user's pictures or leaves any in the home folder."""
     home = tmp_path / "home"
     home.mkdir()
-    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()))
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setattr(data, "VARIANTS", 1)
     monkeypatch.chdir(home)

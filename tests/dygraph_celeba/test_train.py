@@ -39,7 +39,6 @@ def faces(tmp_path_factory):
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     """An empty home folder, which is the current one too."""
-    monkeypatch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()))
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))

@@ -101,5 +101,5 @@ def prepare_loader(way, folder, batch):
     from common.data.packed import open_packed
     from dygraph_celeba.data import Faces, PackedDataset
 
-    faces = Faces(PackedDataset(open_packed(folder / "imgs", progress=False)), batch)
+    faces = Faces(PackedDataset(open_packed(folder / "imgs", folder / "imgs.npy", progress=False)), batch)
     return len(faces), lambda: [None for _ in faces.epoch(0)]

@@ -93,6 +93,7 @@ def test_a_name_that_is_no_utf8(tmp_path):
     (lambda f: (f / "x").mkdir(), "no such folder or archive"), (lambda f: (f / "in").mkdir(), "holds no pictures"),
     (lambda f: place(f / "x", "a.jpg").rename(f / "in") / "a.jpg" and shutil.make_archive(f / "in/a", "zip", f / "in")
      and (f / "in/a.jpg").unlink(), "did you mean .*in/a.zip"),
+    (lambda f: place(f / "in", "a/1.jpg") and (f / "in/a.crop.json").write_text("{}"), "did you mean .*in/a?"),
     (lambda f: os.mkfifo(f / "in"), "neither a folder nor a file"),
     (lambda f: (f / "in").write_bytes(b""), "an empty file"),
     (lambda f: (f / "in").write_bytes(b"version https://git-lfs.github.com/spec/v1"), "git lfs pull"),
