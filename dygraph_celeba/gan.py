@@ -1,26 +1,29 @@
-"""The tutorial's training step, section 4 of dcgan_face, as a GAN for `common.training.loop`.
+"""The tutorial dcgan_face: its training step and pictures, sections 4 and 6.
 
-Read it beside the listing: names, numbers and order are its own. `docs/fidelity.md` lists what is odd about them and
-what each ``--fix`` changes.
+Read it beside the listing: its blocks come in its order, under its names. What stands elsewhere:
+
+    2.1 the crop                common/crop.py
+    3.1, 3.2 Dataset, loader    data.py
+    3.3 to 3.5 networks         networks.py
+    4 epochs, the loss curve    common/training/loop.py
+    6 the single pictures       generate.py; common/training/sampling.py
+    what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
 """
-
-import contextlib
 
 import numpy as np
 import paddle
 from safetensors.numpy import save_file
 
 from common import plotting
-from common.backend import cost
 from common.backend.adam import Adam
-from common.backend.compat import ADAM, scalar
+from common.backend.compat import scalar
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
 from common.files import expanded, replacing
-from common.recipe import GAN, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
-from common.training.checkpoint import taken
+from common.recipe import Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
 from common.training.sampling import in_batches
 from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
+from dygraph_celeba.dynamic_gan import DynamicGAN, frozen, passes
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
 lr = 0.0002
@@ -33,7 +36,7 @@ GRID = 100  # pictures in the tutorial's figure, ten by ten, and in the batch th
 WORKERS = 2  # processes of its DataLoader
 
 
-class FaceGAN(GAN):
+class FaceGAN(DynamicGAN):
     """Both networks, their optimisers, and one iteration of the tutorial's training loop.
 
     Args:
@@ -42,6 +45,7 @@ class FaceGAN(GAN):
         seed: of the initial values.
     """
 
+    betas = beta1, beta2
     losses = ("D-Loss", "G-Loss")
     record_every = 100
     curves = Curves("Generator and Discriminator Loss During Training.png",
@@ -59,10 +63,6 @@ class FaceGAN(GAN):
         self.netG = Generator(fix)
         self.optimizerD = Adam(parameters=self.netD.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
         self.optimizerG = Adam(parameters=self.netG.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
-
-    def random_batch(self, count, random):
-        """Pictures [count, 3, 64, 64] in [0, 1), float32."""
-        return random.uniform(0, 1, [count, 3, img_dim, img_dim]).astype("float32")
 
     def noise(self, count, random):
         """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or as ``fix`` says."""
@@ -119,8 +119,6 @@ class FaceGAN(GAN):
         optimizer.clear_grad(set_to_zero=False)
         self.seen(loss)
 
-    # Pictures
-
     def as_input(self, batch):
         """A batch of the Dataset as the networks want it: [0, 1] and (C, W, H) unless ``fix`` says otherwise."""
         real = batch if isinstance(batch, paddle.Tensor) else paddle.to_tensor(batch)
@@ -166,6 +164,13 @@ class FaceGAN(GAN):
         picture = plotting.tile(generated[:GRID], 10, 10, pad=6, pad_value=1.0)
         plotting.save_figure(path, (picture + 1) / 2, title, inches=15, fontsize=20)
 
+    def end_epoch(self, folder):
+        """Write the generator's weights and moving averages, under the names of its ``state_dict``."""
+        with replacing(folder / self.weights) as temporary:
+            save_file({name: np.array(value.numpy()) for name, value in self.netG.state_dict().items()}, temporary)
+
+    # Section 6: prediction
+
     def new_pictures(self, count, random, labels=None):
         """``count`` pictures, normalised as in the listing by the statistics of the hundred that each is one of.
 
@@ -176,105 +181,20 @@ class FaceGAN(GAN):
         whole = -(-count // GRID) * GRID
         return in_batches(self.sample_in_training, self.noise(whole, random), GRID)[:count], None
 
-    # State
+    # No part of the tutorial
 
     def networks(self):
-        """(name, network, optimiser) of both."""
         return ("D", self.netD, self.optimizerD), ("G", self.netG, self.optimizerG)
 
-    def state(self):
-        """Every array that training changes, by name: a copy.
-
-        ``G.bn_1._mean`` is an array of the network, ``G.conv_1.weight.moment1`` one of its optimiser.
-        """
-        arrays = {}
-        for network, layer, optimizer in self.networks():
-            moments = optimizer.state_dict()
-            for name, parameter in layer.state_dict().items():
-                arrays[f"{network}.{name}"] = np.array(parameter.numpy())
-                for kind in ADAM:
-                    if (key := f"{parameter.name}_{kind}_0") in moments:
-                        arrays[f"{network}.{name}.{kind}"] = np.array(moments[key].numpy())
-        return arrays
-
-    def load_state(self, arrays):
-        """Put arrays back where `state` took them from. Before a network's first step there are no moments among them.
-
-        Raises:
-            UserError: an array is missing or has another shape.
-        """
-        for network, layer, optimizer in self.networks():
-            load_network(layer, network, arrays)
-            moments = {}
-            untrained = not any(name.startswith(f"{network}.") and name.endswith(ADAM) for name in arrays)
-            for name, parameter in layer.state_dict().items():
-                if parameter.stop_gradient:
-                    continue
-                for kind, start in zip(ADAM, (0.0, 0.0, beta1, beta2), strict=True):
-                    shape = parameter.shape if kind.startswith("moment") else [1]
-                    moments[f"{parameter.name}_{kind}_0"] = paddle.to_tensor(
-                        np.full(shape, start, "float32") if untrained
-                        else taken(arrays, f"{network}.{name}.{kind}", shape))
-            optimizer.set_state_dict(moments)
-
-    def load_generator(self, arrays):
-        load_network(self.netG, "G", arrays)
-
-    def end_epoch(self, folder):
-        """Write the generator's weights and moving averages, under the names of its ``state_dict``."""
-        with replacing(folder / self.weights) as temporary:
-            save_file({name: np.array(value.numpy()) for name, value in self.netG.state_dict().items()}, temporary)
-
-    # Cost
-
-    def sizes(self):
-        """Trained parameters of each network."""
-        return {network: sum(int(np.prod(p.shape)) for p in trained(layer))
-                for network, layer, _ in self.networks()}
+    def random_batch(self, count, random):
+        """Pictures [count, 3, 64, 64] in [0, 1), float32."""
+        return random.uniform(0, 1, [count, 3, img_dim, img_dim]).astype("float32")
 
     def flop(self, batch_size):
         """Floating-point operations of one `step`, counted from the shapes of the convolutions."""
-        with paddle.no_grad():
-            for _, layer, _ in self.networks():
-                layer.eval()  # to count must not move statistics
-            g = cost.multiplications(self.netG, paddle.zeros([1, G_DIMENSION, 1, 1]))
-            d = cost.multiplications(self.netD, paddle.zeros([1, 3, img_dim, img_dim]))
-            for _, layer, _ in self.networks():
-                layer.train()
-        forward_g, forward_d = sum(g.values()), sum(d.values())
-        # Forward, both gradients; nobody wants the gradient of pictures or noise.
-        d_steps = 2 * (3 * forward_d - d["conv_1"])
-        # D gives back the gradient of its input only.
-        g_step = 3 * forward_g - g["conv_1"] + 2 * forward_d
-        return 2 * batch_size * (forward_g + d_steps + (2 if "g_steps" in self.fix else 1) * g_step)
-
-
-def load_network(layer, name, arrays):
-    """Fill a network from the arrays ``{name}.…`` of a state.
-
-    Raises:
-        UserError: an array is missing or has another shape.
-    """
-    for key, parameter in layer.state_dict().items():
-        parameter.set_value(taken(arrays, f"{name}.{key}", parameter.shape))
-
-
-@contextlib.contextmanager
-def frozen(layer):
-    """No gradients for the parameters of ``layer`` within this context; they still flow through it."""
-    parameters = trained(layer)
-    for parameter in parameters:
-        parameter.stop_gradient = True
-    try:
-        yield
-    finally:
-        for parameter in parameters:
-            parameter.stop_gradient = False
-
-
-def trained(layer):
-    """The parameters of a layer that training changes: without moving averages."""
-    return [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
+        g, d = passes(self.netG, [G_DIMENSION, 1, 1]), passes(self.netD, [3, img_dim, img_dim])
+        g_steps = 2 if "g_steps" in self.fix else 1
+        return 2 * batch_size * (g.forward + 2 * d.trained + g_steps * (g.trained + d.through))
 
 
 # What is known of the tutorial beside its text

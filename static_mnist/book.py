@@ -108,7 +108,7 @@ class D(nn.Layer):
     def pool(self, x, negative_slope=1.0):
         """Leaky ReLU and 2×2 maximum; without pooling the convolution has halved the picture already."""
         if self.pooling:
-            return fast.max_pool_leaky_relu(x, negative_slope)
+            return fast.leaky_relu_max_pool(x, negative_slope)
         return fast.leaky_relu(x, negative_slope)
 
 

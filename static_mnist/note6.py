@@ -102,7 +102,7 @@ class Discriminator(nn.Layer):
         self.fc_1 = fc(1024, 1, "D/fc_1")
 
     def forward(self, y):
-        y = fast.max_pool_leaky_relu(self.conv2d_0(y), LEAKY)                # [B, 64, 12, 12]
+        y = fast.leaky_relu_max_pool(self.conv2d_0(y), LEAKY)                # [B, 64, 12, 12]
         y = fast.max_pool(self.conv2d_1(y))                                  # [B, 128, 4, 4]
         y = fast.bn_leaky_relu(self.batch_norm_0, y, LEAKY)
         y = self.fc_0(y.flatten(1))                                          # [B, 1024]

@@ -108,10 +108,10 @@ def bf16_processor(cpuinfo=Path("/proc/cpuinfo")):
 
 def max_pool(x, size=2):
     """``F.max_pool2d(x, size, size)``: [B, C, H, W] to [B, C, H // size, W // size]."""
-    return max_pool_leaky_relu(x, 1.0, size)
+    return leaky_relu_max_pool(x, 1.0, size)
 
 
-def max_pool_leaky_relu(x, negative_slope=0.01, size=2):
+def leaky_relu_max_pool(x, negative_slope=0.01, size=2):
     """``F.max_pool2d(F.leaky_relu(x, negative_slope), size, size)``, with the activation after the pool.
 
     Leaky ReLU never decreases (``0 <= negative_slope <= 1``), so the largest pixel of a square is the same

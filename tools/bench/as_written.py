@@ -70,9 +70,12 @@ class Faces(faces.FaceGAN):
         optimizer.clear_grad()
 
 
+LOOPS = {"book": Book, "note6": Note6, "cgan": Conditional, "faces": Faces}  # by recipe
+
+
 def undo():
     """Take the modules' own savings back, in this process."""
-    fast.max_pool_leaky_relu = activation_then_pool
+    fast.leaky_relu_max_pool = activation_then_pool
     book.frozen = note6.frozen = lambda network: network  # the chapter's TensorFlow computes no such gradients
     cgan.Dropout = Dropout
     faces.frozen = lambda network: nullcontext()

@@ -26,10 +26,11 @@ class Row(NamedTuple):
 
     title: str
     batch: int
+    recipe: str
 
 
-GANS = {"book": Row("book 09.gan", 128), "note6": Row("note 6", 128), "cgan": Row("conditional", 32),
-        "celeba": Row("CelebA", 128)}
+GANS = {"book": Row("book 09.gan", 128, "book"), "note6": Row("note 6", 128, "note6"),
+        "cgan": Row("conditional", 32, "cgan"), "celeba": Row("CelebA", 128, "faces")}
 ROWS = (*GANS, "crop", "loader")
 OF_FLUID = ("book", "note6")  # the tutorials that were written for it
 

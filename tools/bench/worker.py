@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 from common.backend import runtime
 from tools.bench.protocol import serve
-from tools.bench.ways import LOOP, MEMORY, OURS, PRODUCT, PRODUCTS, SIDE, TORCH, TORCHES, WRITTEN
+from tools.bench.ways import GANS, LOOP, MEMORY, OURS, PRODUCT, PRODUCTS, SIDE, TORCH, TORCHES, WRITTEN
 
 
 def prepare(row, way, batch, folder):
@@ -61,29 +61,21 @@ def prepare_gan(row, as_written, batch, about):
     import numpy as np
     import paddle
 
+    from common import recipe
     from common.backend import fast
-    from dygraph_celeba.gan import FaceGAN
-    from static_mnist.book import BookGAN
-    from static_mnist.cgan import CGAN
-    from static_mnist.note6 import Note6GAN
 
-    classes = {"book": BookGAN, "note6": Note6GAN, "cgan": CGAN, "celeba": FaceGAN}
+    name = GANS[row].recipe
+    made = recipe.load(name).gan
     if as_written:
         from tools.bench import as_written as listings
 
         listings.undo()
-        classes = {"book": listings.Book, "note6": listings.Note6, "cgan": listings.Conditional,
-                   "celeba": listings.Faces}
-    options = {"note6": {"batch_size": batch}, "cgan": {"shape": (28, 28, 1), "classes": "0123456789"}}
-    gan = classes[row](paddle.CPUPlace(), **options.get(row, {}))
+        made = listings.LOOPS[name]
+    gan = made.original(paddle.CPUPlace(), batch)
     about["gflop"] = gan.flop(batch) / 1e9
     about["fast operators"] = os.environ.get("GAN_FAST_OPS") != "0" and fast.available()
     random = np.random.RandomState(0)
-    real = random.uniform(-1, 1, [batch, 784]).astype("float32")
-    if row == "cgan":
-        real = real, np.arange(batch) % 10
-    if row == "celeba":
-        real = paddle.rand([batch, 3, 64, 64])
+    real = gan.random_batch(batch, random)
     return lambda: gan.step(real, random)
 
 

@@ -219,7 +219,7 @@ def test_pool_equals_paddles(shape, size, slope, monkeypatch):
         (y * paddle.arange(y.size, dtype="float32").reshape(y.shape)).sum().backward()
         return y.numpy(), t.grad.numpy()
 
-    got = both(lambda t: fast.max_pool_leaky_relu(t, slope, size))
+    got = both(lambda t: fast.leaky_relu_max_pool(t, slope, size))
     want = both(lambda t: F.max_pool2d(F.leaky_relu(t, negative_slope=slope) if slope else F.relu(t), size, size))
     assert names == ["gan_pool"]
     for a, b in zip(got, want, strict=True):
@@ -241,7 +241,7 @@ def test_pool_keeps_a_nan(at):
 
 def test_a_decreasing_activation_is_refused():
     with pytest.raises(ValueError, match="negative_slope"):
-        fast.max_pool_leaky_relu(paddle.rand([1, 1, 4, 4]), negative_slope=-0.1)
+        fast.leaky_relu_max_pool(paddle.rand([1, 1, 4, 4]), negative_slope=-0.1)
 
 
 def network(prefix, trainable, fast_layers):
@@ -256,7 +256,7 @@ def network(prefix, trainable, fast_layers):
 
     def forward(x):
         x = conv(x)
-        x = (fast.max_pool_leaky_relu(x, 0.02) if fast_layers
+        x = (fast.leaky_relu_max_pool(x, 0.02) if fast_layers
              else F.max_pool2d(F.leaky_relu(x, negative_slope=0.02), 2, 2))
         return deconv(x)
 
@@ -328,7 +328,7 @@ from common.backend import fast
 paddle.seed(3)
 layer, x = fast.Conv2D(8, 16, 5), paddle.rand([6, 8, 12, 12])
 few, up = fast.Conv2D(1, 8, 3), fast.Conv2DTranspose(16, 8, 4, 2, 1)
-y = up(fast.max_pool_leaky_relu(layer(x), 0.02)).sum() + few(x[:, :1]).sum()
+y = up(fast.leaky_relu_max_pool(layer(x), 0.02)).sum() + few(x[:, :1]).sum()
 y.backward()
 plain = nn.Conv2D.forward(layer, x)
 assert float((layer(x) - plain).abs().max()) < 1e-4

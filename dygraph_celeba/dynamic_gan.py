@@ -1,0 +1,108 @@
+"""What a GAN in dynamic mode has that is no part of the tutorial: its state in arrays, and its cost."""
+
+import contextlib
+
+import numpy as np
+import paddle
+
+from common.backend import cost
+from common.backend.compat import ADAM
+from common.recipe import GAN
+from common.training.checkpoint import taken
+
+
+class DynamicGAN(GAN):
+    """Two networks with an optimiser each, under the names D and G.
+
+    Attributes:
+        betas: Adam's, which its products of betas begin with.
+    """
+
+    betas = (0.9, 0.999)
+
+    def networks(self):
+        """(name, network, optimiser) of both."""
+        raise NotImplementedError
+
+    def state(self):
+        """Every array that training changes, by name: a copy.
+
+        ``G.bn_1._mean`` is an array of the network, ``G.conv_1.weight.moment1`` one of its optimiser.
+        """
+        arrays = {}
+        for network, layer, optimizer in self.networks():
+            moments = optimizer.state_dict()
+            for name, parameter in layer.state_dict().items():
+                arrays[f"{network}.{name}"] = np.array(parameter.numpy())
+                for kind in ADAM:
+                    if (key := f"{parameter.name}_{kind}_0") in moments:
+                        arrays[f"{network}.{name}.{kind}"] = np.array(moments[key].numpy())
+        return arrays
+
+    def load_state(self, arrays):
+        """Put arrays back where `state` took them from. Before a network's first step there are no moments among them.
+
+        Raises:
+            UserError: an array is missing or has another shape.
+        """
+        for network, layer, optimizer in self.networks():
+            load_network(layer, network, arrays)
+            moments = {}
+            untrained = not any(name.startswith(f"{network}.") and name.endswith(ADAM) for name in arrays)
+            for name, parameter in layer.state_dict().items():
+                if parameter.stop_gradient:
+                    continue
+                for kind, start in zip(ADAM, (0.0, 0.0, *self.betas), strict=True):
+                    shape = parameter.shape if kind.startswith("moment") else [1]
+                    moments[f"{parameter.name}_{kind}_0"] = paddle.to_tensor(
+                        np.full(shape, start, "float32") if untrained
+                        else taken(arrays, f"{network}.{name}.{kind}", shape))
+            optimizer.set_state_dict(moments)
+
+    def load_generator(self, arrays):
+        for network, layer, _ in self.networks():
+            if network == "G":
+                load_network(layer, network, arrays)
+
+    def sizes(self):
+        """Trained parameters of each network."""
+        return {network: sum(int(np.prod(p.shape)) for p in trained(layer))
+                for network, layer, _ in self.networks()}
+
+
+def load_network(layer, name, arrays):
+    """Fill a network from the arrays ``{name}.…`` of a state.
+
+    Raises:
+        UserError: an array is missing or has another shape.
+    """
+    for key, parameter in layer.state_dict().items():
+        parameter.set_value(taken(arrays, f"{name}.{key}", parameter.shape))
+
+
+@contextlib.contextmanager
+def frozen(layer):
+    """No gradients for the parameters of ``layer`` within this context; they still flow through it."""
+    parameters = trained(layer)
+    for parameter in parameters:
+        parameter.stop_gradient = True
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.stop_gradient = False
+
+
+def trained(layer):
+    """The parameters of a layer that training changes: without moving averages."""
+    return [parameter for parameter in layer.parameters() if not parameter.stop_gradient]
+
+
+def passes(layer, shape):
+    """`common.backend.cost.Passes` of a network, by the shape of one picture's input."""
+    layer.eval()  # to count must not move statistics
+    try:
+        with paddle.no_grad():
+            return cost.passes(layer, paddle.zeros([1, *shape]))
+    finally:
+        layer.train()
