@@ -7,6 +7,7 @@ file; the commands and tools ask the recipe.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from threading import RLock
 from typing import ClassVar
 
 from common.errors import UserError
@@ -19,6 +20,7 @@ TUTORIALS = {
     "cgan": "static_mnist.cgan",
     "faces": "dygraph_celeba.gan",
 }
+LOCK = RLock()  # for whoever runs Paddle's programs or networks: scope, mode and running statistics are shared
 FORMERLY = {"dcgan_face": "faces"}  # names in the records of old runs
 
 

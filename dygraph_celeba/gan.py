@@ -20,7 +20,7 @@ from common.backend.compat import scalar
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
 from common.files import expanded, replacing
-from common.recipe import Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
+from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
 from common.training.sampling import in_batches
 from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
 from dygraph_celeba.dynamic_gan import DynamicGAN, frozen, passes
@@ -137,19 +137,20 @@ class FaceGAN(DynamicGAN):
 
     def sample(self, noise):
         """Pictures [n, 64, 64, 3] in [-1, 1] for noise [n, 100, 1, 1], with moving averages in batch norm."""
-        self.netG.eval()
-        try:
-            with paddle.no_grad():
-                return self.as_pictures(self.netG(paddle.to_tensor(noise)))
-        finally:
-            self.netG.train()
+        with LOCK:
+            self.netG.eval()
+            try:
+                with paddle.no_grad():
+                    return self.as_pictures(self.netG(paddle.to_tensor(noise)))
+            finally:
+                self.netG.train()
 
     def sample_in_training(self, noise):
         """`sample` with the statistics of this very batch in batch norm, which **moves its moving averages**.
 
         The listing draws its pictures so, while training and at the end.
         """
-        with paddle.no_grad():
+        with LOCK, paddle.no_grad():
             return self.as_pictures(self.netG(paddle.to_tensor(noise)))
 
     def message(self, epoch, batch, losses):

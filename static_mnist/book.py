@@ -248,8 +248,7 @@ class BookGAN(StaticGAN):
 
     def sample(self, noise):
         """Pictures [n, 28, 28] in [-1, 1] for noise [n, 100], with moving averages in batch norm."""
-        [pictures] = self.run(self.g_program_test, {"noise": noise}, [self.g_img_test])
-        return np.array(pictures).reshape(-1, img_dim, img_dim)
+        return self.drawn(self.g_program_test, {"noise": noise}, self.g_img_test).reshape(-1, img_dim, img_dim)
 
     def message(self, epoch, batch, losses):
         """The tutorial's line about a batch, which is its picture's title too."""

@@ -313,8 +313,8 @@ class CGAN(StaticGAN):
         program, output, dropout = self.drawing[moving]
         parts = []
         for part in np.array_split(input_z, -(-len(input_z) // MOST)):  # alike: a few left over have odd statistics
-            [images] = self.run(program, {"input_z": part, **dropout.masks(len(part), random)}, [output])
-            parts.append(np.array(images).transpose(0, 2, 3, 1))
+            images = self.drawn(program, {"input_z": part, **dropout.masks(len(part), random)}, output)
+            parts.append(images.transpose(0, 2, 3, 1))
         return np.concatenate(parts)
 
     def due(self, batch, step, last):

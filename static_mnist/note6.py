@@ -12,7 +12,6 @@ Read it beside the note: its blocks come in its order, under its names. What sta
 
 from contextlib import nullcontext
 
-import numpy as np
 import paddle
 from matplotlib.image import imsave
 from paddle import ParamAttr, nn
@@ -246,8 +245,7 @@ class Note6GAN(StaticGAN):
 
     def sample(self, noise):
         """Pictures [n, 28, 28] in [-1, 1] for noise [n, 100, 1, 1], with moving averages in batch norm."""
-        [pictures] = self.run(self.infer_program, {"z": noise}, [self.fake])
-        return np.array(pictures)[:, 0]
+        return self.drawn(self.infer_program, {"z": noise}, self.fake)[:, 0]
 
     def due(self, batch, step, last):
         """Pictures and message after each pass."""

@@ -7,7 +7,7 @@ from paddle.utils import unique_name
 
 from common.backend import compat, cost
 from common.backend.adam import Adam, fluid_adam
-from common.recipe import GAN
+from common.recipe import GAN, LOCK
 from common.training.checkpoint import taken
 
 
@@ -52,10 +52,15 @@ class StaticGAN(GAN):
         They are live: the next run of the same program may overwrite them (Paddle 3 does), so read a loss
         with `common.backend.compat.scalar` at once.
         """
-        with scope_guard(self.scope):
+        with LOCK, scope_guard(self.scope):
             fetched = self.executor.run(program, feed=feed, fetch_list=fetch, return_numpy=False)
         self.seen(fetched[0])
         return fetched
+
+    def drawn(self, program, feed, output):
+        """A run of a program that draws: a copy of its pictures. Right from several threads."""
+        with LOCK:
+            return np.array(self.run(program, feed, [output])[0])
 
     def random_batch(self, count, random):
         """Pictures [count, 784] in [-1, 1), float32."""
