@@ -10,6 +10,7 @@ EMNIST's mat are read as well, see `common.data.array_files`.
 import hashlib
 import re
 import string
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -170,6 +171,8 @@ def _find(key, folder, split):
         if len(found) > 1:
             raise UserError(f"{folder} holds several sets, in {found[0][0]} and {found[1][0]}; name one of them")
         if found:
+            if depth:
+                print(f"{folder}: reading {found[0][0]}", file=sys.stderr)
             return found[0]
         level = [path for each in level for path in _listing(each) if path.is_dir()] if depth < DEPTH else []
     return None

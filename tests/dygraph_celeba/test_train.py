@@ -239,7 +239,7 @@ BAD = {
     "no CelebA": (["--dataset", "celeba"], "mmlab.ie.cuhk.edu.hk"),
     "no such folder": (["--data_dir", "nowhere"], "nowhere"),
     "an empty folder": (["--data_dir", "empty"], "holds no pictures"),
-    "not a zip archive": (["--data_dir", "bad.zip"], "not a zip archive"),
+    "not a zip archive": (["--data_dir", "bad.zip"], "not a zip or tar archive"),
     "too few pictures": (["--data_dir", "FACES", "--batch_size", "15"], "--batch_size 15 is more than the 14"),
     "embedded faces from a folder": (["--dataset", "faces", "--data_dir", "FACES"], "exclude each other"),
     "nothing to resume": (["--data_dir", "FACES", "--batch_size", "4", "--resume"], "--resume"),

@@ -631,8 +631,8 @@ def test_a_run_is_never_lost_by_a_wrong_command(refused, call, place, run, tmp_p
         refused("--resume", "--output", run, "--use_gpu", words=["use_gpu"])
         refused(*place.training(run, "--overwrite", "--use_gpu"), words=["--use_gpu"])
     refused(*place.training(run, "--overwrite", "--batch_size", 41), words=["--batch_size 41"])
-    refused(*place.training(run, "--overwrite", "--dataset", "mnist", "--data_dir", tmp_path, "--no_download"),
-            words=["MNIST is not in"])
+    refused(*place.training(run, "--overwrite", "--dataset", "mnist", "--data_dir", tmp_path / "nothing",
+                            "--no_download"), words=["MNIST is not in"])
     for text in ("", "{", "[]", "{}"):
         (run / "config.json").write_text(text)
         refused("--resume", "--output", run, words=["config.json cannot be read", "restore it", "--overwrite"])

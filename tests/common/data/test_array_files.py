@@ -194,10 +194,12 @@ def test_folders_with_the_files_names_do_not_hide_the_files(tmp_path):
     assert len(load("mnist", tmp_path).images) == 12
 
 
-def test_torchvisions_folders_are_found(tmp_path):
+def test_torchvisions_folders_are_found_and_it_is_said(tmp_path, capsys):
     put(tmp_path / "MNIST" / "raw")
     put(tmp_path / "FashionMNIST" / "raw", pictures(3), labels(3))
     assert len(load("mnist", tmp_path).images) == 12 and len(load("fashion", tmp_path).images) == 3
+    assert capsys.readouterr().err.splitlines() == [f"{tmp_path}: reading {tmp_path / name / 'raw'}"
+                                                    for name in ("MNIST", "FashionMNIST")]
     put(tmp_path / "MNIST" / "other")
     with pytest.raises(UserError, match="several sets"):
         load("mnist", tmp_path)
