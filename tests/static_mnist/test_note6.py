@@ -1,6 +1,5 @@
 """LearnPaddle2's note 6: what its programs compute and move, its order, its files; the command around it."""
 
-import io
 import json
 import shutil
 from pathlib import Path
@@ -12,7 +11,6 @@ from matplotlib import cm
 from PIL import Image
 
 from common.backend import compat
-from common.errors import run_command
 from common.training import options
 from common.training.run_folder import RunFolder
 from static_mnist import note6, static_gan, train
@@ -320,14 +318,3 @@ def test_dry_run_counts(data, tmp_path, capsys):
     assert "G: 13,487,745 trained parameters" in printed
     assert "2 batches an epoch, 4 iterations of 2.1 GFLOP" in printed
     assert not (tmp_path / "run").exists()
-
-
-def test_pictures_of_another_shape_are_refused(tmp_path, capsys):
-    (tmp_path / "own").mkdir()
-    for number in range(4):
-        buffer = io.BytesIO()
-        Image.new("RGB", (28, 28), (1, 2, 3)).save(buffer, "PNG")
-        (tmp_path / "own" / f"{number}.png").write_bytes(buffer.getvalue())
-    code = run_command(lambda: train.main(["--recipe", "note6", "--dataset", str(tmp_path / "own")]))
-    assert code == 2
-    assert "28×28×3" in capsys.readouterr().err
