@@ -2,6 +2,7 @@
 
 import errno
 import os
+import string
 import sys
 import time
 
@@ -97,8 +98,9 @@ def fitting(head, losses, rates, columns):
     Returns:
         The line, with `BAR` where there is room for a bar.
     """
-    common = len(os.path.commonprefix([name[::-1] for name in losses])) if len(losses) > 1 else 0
-    names = [name[:len(name) - common] or name for name in losses]
+    common = os.path.commonprefix([name[::-1] for name in losses])[::-1] if len(losses) > 1 else ""
+    ending = common.lstrip(string.ascii_letters)  # whole words: " Loss", "-Loss"
+    names = [name.removesuffix(ending) or name for name in losses]
     full, short, shorter = (" ".join(f"{name}={value:.{digits}f}" for name, value in zip(known, losses.values(),
                                                                                        strict=True))
                             for known, digits in ((losses, 4), (names, 4), (names, 2)))

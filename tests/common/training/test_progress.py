@@ -74,6 +74,8 @@ def test_the_bar_keeps_what_matters(columns, losses):
     assert len(line) <= columns
     assert "=1.25" in line or columns == 60  # the losses, too, where there is room
     assert ("pictures/s" in line) == (columns == 120 and len(losses) == 2)
+    shown = re.findall(r"(\S+)=", line)  # names of the losses: whole words
+    assert all(re.search(rf"\b{re.escape(name)}(?![a-z])", " ".join(losses)) for name in shown), shown
 
 
 def test_the_rate_is_smoothed(capfd, clock):
