@@ -1,4 +1,4 @@
-"""Adam: as fluid 1.x and TensorFlow 1 have it, for static programs, and Paddle's own; both fast on a CPU."""
+"""Two kinds of Adam, both fast on a CPU: that of fluid 1.x and TensorFlow 1, for static programs, and Paddle's own."""
 
 import paddle
 
@@ -22,7 +22,7 @@ class Adam(paddle.optimizer.Adam):
 
 
 class _FluidAdam(Adam):
-    """`fluid_adam`; on Paddle's own operator it takes an epsilon of each step, which puts the bias back in."""
+    """`fluid_adam`. Paddle's own operator gets another epsilon at each step, which undoes its correction of epsilon."""
 
     _corrected = False
 
@@ -30,7 +30,7 @@ class _FluidAdam(Adam):
         super()._create_accumulators(block, parameters)
         if fast.usable(parameters[0]):
             return
-        # beta2 ** t, kept with each parameter, and the same for all
+        # beta2 ** t: Paddle keeps it with each parameter, but it is the same for all parameters
         beta2_pow = self._get_accumulator_master(self._beta2_pow_acc_str, parameters[0])
         self._epsilon = self._default_dict["epsilon"] * (1.0 - beta2_pow) ** -0.5
 

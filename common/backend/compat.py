@@ -15,9 +15,9 @@ def pir():
 
 
 def parameters(program):
-    """The parameters of a program by name, the untrained ones (moving statistics) among them.
+    """The parameters of a program by name, in order of creation; untrained ones (moving statistics) are included.
 
-    Paddle 3 lists them in reverse order of creation, Paddle 2.6 in order: here always in order.
+    Paddle 3 itself lists them in reverse order, Paddle 2.6 in order.
     """
     found = program.global_block().all_parameters()
     return {p.name: p for p in (reversed(found) if pir() else found)}
@@ -29,7 +29,7 @@ def trained_parameters(program):
 
 
 def minimize(optimizer, loss, program, names):
-    """Add to ``program`` the update of its parameters called ``names``, and of no others.
+    """Add to ``program`` the update of its parameters called ``names``; its other parameters stay as they are.
 
     Paddle 3 wants that program's own parameter values, Paddle 2.6 takes names; both take an empty list
     for "train everything", which is never what a GAN wants.
@@ -46,9 +46,10 @@ def minimize(optimizer, loss, program, names):
 
 
 class BatchNorm(paddle.nn.BatchNorm):
-    """``paddle.nn.BatchNorm`` whose ``eval()`` counts in Paddle 2.6's programs too.
+    """``paddle.nn.BatchNorm`` whose ``eval()`` works in Paddle 2.6's static programs too.
 
-    There it goes on with the batch's statistics, and moves the moving ones, unless told at construction.
+    Paddle 2.6's own layer ignores ``eval()`` there: unless its constructor is told otherwise, it normalises by the
+    batch's statistics and updates the moving ones.
     """
 
     def forward(self, x):
@@ -57,15 +58,15 @@ class BatchNorm(paddle.nn.BatchNorm):
 
 
 def parameter_name(name):
-    """``name`` in a program, where equal names share a parameter; a free variant of it in dynamic mode.
+    """``name`` in a static program, where layers with equal names share a parameter; a free variant in dynamic mode.
 
-    There a name can be taken only once in a process.
+    In dynamic mode a process can use each name only once.
     """
     return name if not paddle.in_dynamic_mode() else paddle.utils.unique_name.generate(name)
 
 
 def scalar(loss):
-    """A loss [] or [1], as Paddle's versions and modes give it, as float32."""
+    """A loss as a float32 number; Paddle's versions and modes give it the shape [] or [1]."""
     return np.float32(np.array(loss).reshape(()))
 
 

@@ -7,11 +7,11 @@ from paddle import nn
 
 
 def multiplications(network, *inputs):
-    """Multiplications a picture of each convolution and fully connected layer, in forward order.
+    """Multiplications for one picture in each convolution and fully connected layer, in forward order.
 
     Args:
         network: ``paddle.nn.Layer``.
-        inputs: what it is called with; only shapes count, so a program's variables do.
+        inputs: what the network is called with. Only shapes matter, so a static program's variables will do.
 
     Returns:
         name → multiplications for one picture.
@@ -21,7 +21,7 @@ def multiplications(network, *inputs):
     for name, layer in network.named_sublayers():
         if isinstance(layer, (nn.Conv2D, nn.Conv2DTranspose, nn.Linear)):
             def count(layer, inputs, output, name=name):
-                # Each weight meets each pixel of the input in a transposed convolution, of the output otherwise.
+                # A transposed convolution uses each weight for each input pixel, a convolution for each output pixel
                 pixels = inputs[0] if isinstance(layer, nn.Conv2DTranspose) else output
                 counted[name] = math.prod(layer.weight.shape) * math.prod(pixels.shape[2:])
             hooks.append(layer.register_forward_post_hook(count))
@@ -32,11 +32,11 @@ def multiplications(network, *inputs):
 
 
 class Passes(NamedTuple):
-    """Multiplications a picture of a network's ways through. Each is two floating-point operations."""
+    """Multiplications for one picture in a network's passes. Each counts as two floating-point operations."""
 
     forward: int
-    trained: int  # forward, and the gradients of all weights; nobody wants that of pictures or noise
-    through: int  # forward, and the gradient of its input alone, for the network before it
+    trained: int  # forward, and the gradients of all weights, but not of the input (pictures or noise)
+    through: int  # forward, and only the gradient of the input, which the network before it needs
 
 
 def passes(network, *inputs):

@@ -1,9 +1,9 @@
 """Layers that train fast on a CPU: convolutions, batch norm, activations, pooling.
 
-Paddle's own use a CPU badly (``docs/performance.md`` has the figures). The C++ in ``fast_ops/`` does the
+Paddle's own layers are slow on a CPU (``docs/performance.md`` has the figures). The C++ in ``fast_ops/`` does the
 same mathematics on all threads, with the oneDNN library that comes in Paddle's wheel. It is compiled at first use,
-in seconds, and kept in the user's cache folder. On a GPU, without a C++ compiler, with anything the operators do not
-cover, or with ``GAN_FAST_OPS=0`` in the environment, Paddle's own operators do the work.
+in seconds, and kept in the user's cache folder. Paddle's own operators do the work on a GPU, without a C++ compiler,
+for inputs that the C++ does not cover, and with ``GAN_FAST_OPS=0`` in the environment.
 
 Import this module after ``common.backend.runtime.prepare()``.
 """
@@ -62,7 +62,7 @@ class Conv2DTranspose(nn.Conv2DTranspose):
             size = [a + b for a, b in zip(least, _pair(self.output_padding), strict=True)]
         else:
             size = _pair(output_size)
-        # Paddle's own operator explains what is wrong with a size out of range
+        # A size out of range goes to Paddle's own operator, whose error message explains it
         if size is None or not all(1 <= a <= b < a + s for a, b, s in zip(least, size, self._stride, strict=True)):
             return super().forward(x, output_size)
         return _convolution(self, x, [pad[0] for pad in pads], size, transposed=True)
@@ -81,13 +81,13 @@ class Linear(nn.Linear):
 
 
 def use_bf16(wanted=True):
-    """Let convolutions and dense layers that are used from now on round their factors to bfloat16, if possible.
+    """Let convolutions and dense layers round their factors to bfloat16 from now on, if the processor can.
 
-    Products are summed up in float32; weights, gradients and all else stay float32. It is for processors with
-    instructions for it, AVX-512 BF16 or AMX. Convolutions from or to up to four channels stay float32.
+    Products are summed up in float32; weights, gradients and everything else stay float32. The processor needs
+    AVX-512 BF16 or AMX. Convolutions with at most four input or output channels stay float32.
 
     Returns:
-        Whether they do.
+        True if they multiply in bfloat16 now.
     """
     global _arithmetic
     _arithmetic = BF16 if wanted and bf16_processor() and working() else FLOAT32
@@ -144,7 +144,7 @@ def bn_relu(bn, x):
 
 
 def bn_leaky_relu(bn, x, negative_slope=1.0):
-    """``F.leaky_relu(bn(x), negative_slope)`` in one: 0 is ReLU, 1 no activation.
+    """``F.leaky_relu(bn(x), negative_slope)`` in one operator. A slope of 0 is ReLU, a slope of 1 no activation.
 
     Args:
         bn: ``paddle.nn.BatchNorm``, ``BatchNorm1D`` or ``BatchNorm2D``; its moving statistics move in training.
@@ -159,8 +159,8 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
     if not covered:
         x = bn(x)
         return x if negative_slope == 1 else leaky_relu(x, negative_slope)
-    # In the dynamic graph what is written in place becomes a part of the graph: let that be another tensor of the
-    # same memory.
+    # In the dynamic graph a tensor that is written in place becomes a part of the graph. So the operator gets another
+    # tensor that shares the memory of the moving statistics.
     mean, variance = (t.detach() if paddle.in_dynamic_mode() else t for t in (bn._mean, bn._variance))
     inputs = {"X": x, "Scale": bn.weight, "Bias": bn.bias, "Mean": mean, "Variance": variance}
     outputs = {"Y": x.dtype, "BatchMean": x.dtype, "BatchInverse": x.dtype, "MeanOut": mean, "VarianceOut": variance}
@@ -170,20 +170,20 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
 
 
 def masked(x, mask):
-    """``x`` times a mask of whole numbers, uint8 of the same shape, on which no gradient depends."""
+    """``x`` times a mask, uint8 of the same shape. The mask gets no gradient."""
     if not usable(x):
         return paddle.multiply(x, mask.astype("float32"))
     return _call("gan_mask", {"X": x, "Mask": mask}, {"Y": x.dtype}, {})
 
 
 def adam(weight, gradient, rate, moments, powers, beta1, beta2, epsilon, corrected):
-    """One step of Adam, in place, if `usable`.
+    """One step of Adam, in place, if the weight is `usable`.
 
     Args:
         weight, gradient: of one shape.
         rate: the learning rate [1].
         moments: the two moving moments, in the weight's shape.
-        powers: beta1 ** t and beta2 ** t, [1] each, of this step.
+        powers: beta1 ** t and beta2 ** t for this step t, [1] each.
         beta1, beta2, epsilon: numbers.
         corrected: whether epsilon is corrected for the bias, see `common.backend.adam.fluid_adam`.
     """
@@ -207,7 +207,7 @@ def _pair(value):
 
 
 def _padding(layer, shape):
-    """((top, bottom), (left, right)) in pixels, or None for a form of padding not covered here."""
+    """((top, bottom), (left, right)) in pixels; None for a form of padding that the operators do not cover."""
     padding, kernel, stride = layer._padding, layer._kernel_size, layer._stride
     if isinstance(padding, str) and padding.upper() == "VALID":
         padding = 0
@@ -234,7 +234,7 @@ def usable(x):
 
 
 def working():
-    """Whether the operators do the work: not switched off, on CPU, and built."""
+    """Whether the operators do the work: they are not switched off, Paddle is on the CPU, and they could be built."""
     return os.environ.get("GAN_FAST_OPS", "1") != "0" and paddle.device.get_device() == "cpu" and available()
 
 
@@ -253,9 +253,9 @@ def _convolution(layer, x, padding, size, transposed):
 
 
 def _call(name, inputs, outputs, attributes):
-    """Run or record a custom operator; its first output. Dynamic graph, PIR and old static programs differ.
+    """Run a custom operator, or record it in a static program; return its first output.
 
-    ``outputs`` names types, and for an output that takes an input's place, that input.
+    ``outputs`` is name → data type; for an output that is written in place, name → the input that it overwrites.
     """
     if paddle.in_dynamic_mode() or compat.pir():
         run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
@@ -273,7 +273,7 @@ def available():
     try:
         try:
             names = core.load_op_meta_info_and_register_op(str(_build()))
-        except (RuntimeError, ValueError):  # of another C library, or cut short by a power failure
+        except (RuntimeError, ValueError):  # the file was built with another C library, or a power failure cut it short
             names = core.load_op_meta_info_and_register_op(str(_build(anew=True)))
         refresh = OpProtoHolder.instance().update_op_proto
         refresh(names) if names else refresh()
@@ -286,7 +286,7 @@ def available():
 
 
 def _processor():
-    """What the code is compiled for: a cache folder may serve processors of several kinds."""
+    """The kind of processor that the code is compiled for. Machines of several kinds may share a cache folder."""
     with contextlib.suppress(OSError):
         lines = Path("/proc/cpuinfo").read_bytes().splitlines()
         return b"".join(sorted({line for line in lines if line.startswith((b"flags", b"Features"))}))
@@ -318,7 +318,7 @@ def _build(anew=False):
     if compiler is None:
         raise OSError("no C++ compiler: install g++")
     library.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(library.with_name("lock")):  # another process may be building it: wait for that one
+    with FileLock(library.with_name("lock")):  # another process may be building it: wait for it
         if library.exists() and not anew:
             return library
         start = time.monotonic()

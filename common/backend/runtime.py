@@ -26,7 +26,7 @@ def cpu_name():
 
 
 def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
-    """The processor cores that this process may use, a container's quota of them among what limits it."""
+    """How many processor cores this process may use; a container's quota counts."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
         share, period = map(int, quota.read_text().split())
@@ -37,7 +37,7 @@ def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
 def fast_settings():
     """The environment in which Paddle trains fastest on this CPU; ``docs/performance.md`` measures each.
 
-    - Paddle takes one thread unless told otherwise.
+    - Paddle takes one thread unless the environment says otherwise.
     - Its MKL picks a slow path on AMD. The variable forces the AVX2 path; Intel needs no help.
     - The multi-thread interpreters of Paddle 3 (first flag) and 2.6 (second) compete with MKL's threads for
       the same cores.
@@ -55,7 +55,7 @@ def fast_settings():
 
 
 def prepare(use_gpu=False):
-    """Set the environment, import Paddle, and see that the wanted place is there before anything is fetched.
+    """Set the environment, import Paddle, and check that the wanted place is there, before any download begins.
 
     What the user has set in the environment wins.
 
@@ -69,12 +69,12 @@ def prepare(use_gpu=False):
 
 
 def keep_memory():
-    """Let the C library keep what Paddle frees for its next request of the same size.
+    """Let the C library keep the memory that Paddle frees, for Paddle's next request of the same size.
 
-    It would hand each large array back to the system and fault its pages in anew, dozens of times an
-    iteration. All threads share one pool, lest each new one, such as a reader's of every epoch, keeps another.
-    Only glibc has the call; elsewhere nothing changes, nor where an older glibc forbids so high a threshold: the
-    other two alone would make it worse.
+    By default it hands each large array back to the system and gets its pages anew, dozens of times an iteration.
+    All threads share one pool of memory; otherwise each new thread, such as an epoch's reader, would keep a pool.
+    Nothing changes without glibc, which has the call. Nothing changes either where an older glibc forbids so high a
+    threshold, because the two other settings without it would make Paddle slower.
     """
     with contextlib.suppress(OSError, AttributeError):
         libc = ctypes.CDLL("libc.so.6")
@@ -89,7 +89,7 @@ def _import_paddle():
         os.environ.setdefault(name, value)
     import zlib  # noqa: F401  Paddle 2.6 crashes in a later PNG or gzip write unless zlib is loaded first
 
-    for message in ("No ccache found", "Tensor do not have 'place' interface",  # Paddle's talk to itself
+    for message in ("No ccache found", "Tensor do not have 'place' interface",  # no user can act on them
                     "When training, we now always track global mean and variance"):
         warnings.filterwarnings("ignore", message=message)
     noise = io.StringIO()
@@ -109,7 +109,7 @@ def place(use_gpu):
     import paddle
 
     if not use_gpu:
-        paddle.set_device("cpu")  # else a CUDA build would think of the card wherever no place is named
+        paddle.set_device("cpu")  # else a CUDA build uses the card wherever no place is named
         return paddle.CPUPlace()
     if not paddle.is_compiled_with_cuda():
         raise UserError("--use_gpu: this Paddle is built without CUDA; "

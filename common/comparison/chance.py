@@ -1,4 +1,4 @@
-"""What so few pictures can tell: intervals of differences, and what they say."""
+"""What a few pictures can show: confidence intervals of differences, and the verdicts that follow from them."""
 
 import numpy as np
 
@@ -9,13 +9,13 @@ LEVEL = 0.99
 
 
 def twin_groups(pictures, limit):
-    """The number of each picture's group of twins: [n], those of one group being alike.
+    """Group nearly equal pictures, called twins: the number of each picture's group, [n].
 
-    Average linkage, so that a chain of likenesses makes no group of pictures that are not.
+    Average linkage is used, so that a chain of similar pictures makes no group if its two ends differ.
 
     Args:
         pictures: [n, H, W, C].
-        limit: how near twins are, see `twin_distance`.
+        limit: twins are nearer than this, see `twin_distance`.
     """
     from scipy.cluster.hierarchy import fcluster, linkage
 
@@ -25,19 +25,19 @@ def twin_groups(pictures, limit):
 
 
 def interval(tutorial, ours, statistic=np.mean, groups=(None, None)):
-    """The bootstrap's `LEVEL` interval of statistic(ours) − statistic(tutorial's).
+    """The bootstrap's confidence interval, at `LEVEL`, of statistic(ours) − statistic(tutorial).
 
-    What is drawn again is groups, because twins tell one thing together. A bootstrap of few is too narrow: each side
-    is widened as Student's t is wider than the normal distribution (Hesterberg 2015, "What Teachers Should Know About
-    the Bootstrap").
+    The bootstrap draws whole groups, because twins together are one observation. With few groups the bootstrap's
+    interval is too narrow. Therefore each side is widened by the ratio of Student's t to the normal distribution
+    (Hesterberg 2015, "What Teachers Should Know About the Bootstrap").
 
     Args:
-        tutorial, ours: one row a picture.
-        statistic: of such an array, a number.
-        groups: for each of the two, the group of each row, whole numbers from 0; None: each its own.
+        tutorial, ours: arrays with one row for each picture.
+        statistic: function from an array of rows to a number.
+        groups: for each of the two arrays, the group of each row, whole numbers from 0; None: each row is a group.
 
     Returns:
-        (low, high); None where one side is a single group.
+        (low, high); None if ``tutorial`` or ``ours`` is a single group.
     """
     from scipy.stats import norm, t
 
@@ -61,13 +61,13 @@ def interval(tutorial, ours, statistic=np.mean, groups=(None, None)):
 
 
 def proportion_interval(tutorial, ours, counts):
-    """The `LEVEL` interval of the difference of two shares, ours − tutorial's (Newcombe 1998, method 10).
+    """The confidence interval, at `LEVEL`, of the difference of two shares, ours − tutorial's.
 
-    It lies within −1 … 1, and is no point where a share is 0 or 1.
+    It lies within −1 … 1, and has a width even where a share is 0 or 1. Source: Newcombe 1998, method 10.
 
     Args:
         tutorial, ours: shares, 0 … 1.
-        counts: how many pictures told each of them, not necessarily whole.
+        counts: how many pictures each share was measured on; they need not be whole numbers.
 
     Returns:
         (low, high).
@@ -76,7 +76,7 @@ def proportion_interval(tutorial, ours, counts):
 
     z = norm.ppf((1 + LEVEL) / 2)
 
-    def wilson(share, count):  # of a single share
+    def wilson(share, count):  # Wilson's interval of one share
         middle = (share + z ** 2 / (2 * count)) / (1 + z ** 2 / count)
         half = z / (1 + z ** 2 / count) * (share * (1 - share) / count + z ** 2 / (4 * count ** 2)) ** 0.5
         return middle - half, middle + half
@@ -88,7 +88,7 @@ def proportion_interval(tutorial, ours, counts):
 
 
 def verdict(bounds, count):
-    """What an interval of a difference says; None says nothing."""
+    """The verdict on a difference, in words: "differs" if 0 lies outside of ``bounds``; None: they are unknown."""
     return "differs" if bounds and (bounds[0] > 0 or bounds[1] < 0) else no_difference(count)
 
 
@@ -97,7 +97,7 @@ def no_difference(count):
 
 
 def entropy(classes):
-    """Bits of the histogram of whole numbers."""
+    """The entropy, in bits, of the histogram of ``classes``, whole numbers from 0."""
     share = np.bincount(classes) / len(classes)
     share = share[share > 0]
     return float((share * np.log2(1 / share)).sum())

@@ -1,4 +1,4 @@
-"""From what a user names to the table and the pictures: a run or any pictures beside the tutorial's or any others."""
+"""Compare a run or any pictures with the tutorial's or any other pictures: from the paths to the table and figure."""
 
 import sys
 
@@ -13,16 +13,16 @@ from common.files import write_json
 from common.report.page import write
 from common.training.records import understood
 
-REAL = 1000  # real pictures that the others are compared with
-MEMORY = 400_000_000  # bytes of training pictures that the nearest are looked for in
-SIDE = 28  # pixels that the classifier is made for
+REAL = 1000  # real pictures that generated pictures are compared with
+MEMORY = 400_000_000  # bytes of training pictures that are searched for the nearest one
+SIDE = 28  # width and height in pixels of the classifier's input
 
 
 def generated(path, rows=None, columns=None):
-    """`figures.Shown` of a figure or folder that has generated pictures.
+    """Read a figure or folder that has generated pictures: `figures.Shown`.
 
     Raises:
-        UserError: it has none, or see `figures.read`.
+        UserError: there are no generated pictures in it; and all that `figures.read` raises.
     """
     shown = figures.read(path, rows, columns)
     if shown.generated is None:
@@ -31,15 +31,15 @@ def generated(path, rows=None, columns=None):
 
 
 def sets_of_run(trained, tutorial, checkpoint, seed, data_dir, at):
-    """The tutorial's pictures, as many of a run, and those of its data set.
+    """`Sets` of the tutorial's pictures, as many pictures of a run, and real pictures of the run's data set.
 
     Args:
         trained: `common.evaluation.trained.Trained`.
         tutorial: `figures.Shown`.
-        checkpoint: path of one of the run's; the newest when None.
+        checkpoint: path of one of the run's checkpoints; None: the newest.
         seed: of the noise.
-        data_dir: where the run's data lie now, if no longer where they were.
-        at: called with a few words before each piece of work.
+        data_dir: where the run's data lie now, if they were moved; else None.
+        at: function that is called with a few words before each piece of work.
     """
     at("drawing")
     ours = trained.sample(len(tutorial.generated), seed, checkpoint)[0]
@@ -49,9 +49,11 @@ def sets_of_run(trained, tutorial, checkpoint, seed, data_dir, at):
 
 
 def real_pictures(trained, most, data_dir):
-    """(real pictures, whether they were kept from the training, up to ``most`` of those of the training).
+    """Read real pictures of a run's data set.
 
-    Nothing of these, and a note, when the data are gone.
+    Returns:
+        (real, held_out, train): real pictures; whether the run was trained without them; at most ``most`` of the
+        training pictures. (None, False, None), with a note on stderr, when the data are gone.
     """
     from common.data.datasets import NotThere
 
@@ -73,7 +75,12 @@ def real_pictures(trained, most, data_dir):
 
 
 def suitable(sets, classifier):
-    """The features of pictures that no run tells about: of grey ones a classifier's, by its name."""
+    """Features for pictures that come without a run: `HogColour` if all have colours, else those of a classifier.
+
+    Args:
+        sets: `Sets`.
+        classifier: its name, see `Classifier.load`.
+    """
     if all(pictures.shape[3] == 3 for _, pictures in sets.each()):
         from common.evaluation.features import HogColour
 
@@ -88,17 +95,17 @@ def suitable(sets, classifier):
 
 
 def compared(sets, features, note, stretch, at):
-    """The rows about pictures.
+    """Compute the table's rows about pictures.
 
     Args:
         sets: `Sets`.
-        features: what describes the pictures.
-        note: what became of the tutorial's pixels.
-        stretch: bring each picture to its own range, as those published were.
-        at: called with a few words after each row.
+        features: turns pictures into numbers, such as `Classifier`.
+        note: how the tutorial's pixels were changed when they were read.
+        stretch: whether to stretch each picture over its own range of grey values, as the published pictures were.
+        at: function that is called with a few words after each row.
 
     Returns:
-        (rows, the numbers of the nearest training picture of each of ours).
+        (rows, numbers): `Row`s, and for each of our pictures the number of its nearest training picture.
     """
     sets = alike(sets, (SIDE, SIDE) if hasattr(features, "probabilities") else None)
     height, width = sets.tutorial.shape[1:3]
@@ -114,21 +121,21 @@ def compared(sets, features, note, stretch, at):
 
 
 def losses(trained):
-    """The rows about a run's losses."""
+    """The table's rows about a run's losses."""
     with understood(trained.records.metrics_path):
         return list(loss_rows(trained.config, trained.records.metrics()))
 
 
 def save(output, rows, sets, numbers):
-    """Write ``comparison.json``, and of pictures ``comparison.png``, into a folder; return their paths.
+    """Write ``comparison.json`` into a folder, and ``comparison.png`` if there are pictures; return their paths.
 
-    Where the folder is a run's with a report, the report is written again.
+    If the folder belongs to a run with a report, the report is written again.
 
     Args:
         output: the folder.
-        rows: of the table.
-        sets: `Sets`, or None without pictures.
-        numbers: of the nearest training pictures; may be empty.
+        rows: the table's `Row`s.
+        sets: `Sets`; None if no pictures were compared.
+        numbers: for each of our pictures the number of its nearest training picture; may be empty.
     """
     table = output / "comparison.json"
     write_json(table, as_json(rows))

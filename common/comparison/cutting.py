@@ -1,8 +1,8 @@
 """Figures cut into the pictures that they show.
 
 A figure is a grid of cells of one size with gaps of one colour between them, perhaps under a title and within a
-white margin. The gaps are found in the pixels. Where they are not regular, or not as many as there should be,
-nothing is cut.
+white margin. The gaps are found in the pixels. A figure is not cut if its gaps are not regular, or if their number
+is wrong.
 """
 
 import numpy as np
@@ -10,11 +10,11 @@ import numpy as np
 from common.evaluation.features import resized
 
 SMALLEST = 4  # pixels of a cell's height and width
-VISIBLE = 24  # levels of 255 by which something differs from the colour of the gaps
-NEAR = 0.4  # of the usual difference between cells and gaps: what is still a gap, blurred by scaling or JPEG
-RIM = 0.5  # of what differs from the gaps' colour within the cells: at their rims it is more, 0.64 at the least seen
-STRAY = 0.02  # share of a gap's pixels that may differ from it all the same
-WHITE = 240  # from here on a margin is white, JPEG or not
+VISIBLE = 24  # levels of 255: a pixel that differs by more from the gaps' colour belongs to a cell for sure
+NEAR = 0.4  # a pixel is gap if it is within 0.4 of the usual difference between cell and gap; scaling and JPEG blur it
+RIM = 0.5  # a cell's rim has at least half as many pixels that differ from the gaps' colour as its inside; seen: 0.64
+STRAY = 0.02  # a row or column is still a gap if at most this share of its pixels differs from the gaps' colour
+WHITE = 240  # a margin is white from this level on; JPEG can darken white a little
 
 
 class NoGrid(Exception):
@@ -28,14 +28,14 @@ def cut(figure, layout):
 
     Args:
         figure: uint8 [H, W, 3].
-        layout: `common.recipe.Layout`, what is known of it.
+        layout: `common.recipe.Layout`, what is known of the figure.
 
     Returns:
         (cells, size): uint8 [n, height, width, C], C 1 for a grey figure, else 3; and the height and width of a
         cell in the figure's own pixels.
 
     Raises:
-        NoGrid: it is no regular grid, or none of so many rows and columns.
+        NoGrid: the figure is no regular grid, or its numbers of rows and columns are not those of ``layout``.
     """
     frame = figure[_frame(figure)]
     reason = NoGrid("there are no gaps between its cells")
@@ -56,7 +56,7 @@ def _frame(figure):
         return slice(None), slice(None)  # no margin
     blocks = _runs(ink.any(axis=1))
     heights = blocks[:, 1] - blocks[:, 0]
-    first = np.flatnonzero(abs(heights - heights[-1]) <= 2)[0]  # a title's lines are not as high as the last block
+    first = np.flatnonzero(abs(heights - heights[-1]) <= 2)[0]  # a title's lines are less high
     top, bottom = blocks[first, 0], blocks[-1, 1]
     across = np.flatnonzero(ink[top:bottom].any(axis=0))
     return slice(top, bottom), slice(across[0], across[-1] + 1)
@@ -66,14 +66,14 @@ def _colours(frame):
     """Colours that the gaps may have, the likeliest first."""
     yield frame[0, 0]  # the gap above and left of the first cell
     yield np.array([255, 255, 255])
-    flat = (np.ptp(frame, axis=0) < VISIBLE).all(axis=1)  # lines of one colour from top to bottom
+    flat = (np.ptp(frame, axis=0) < VISIBLE).all(axis=1)  # columns of one colour from top to bottom
     if flat.any():
         colours, counts = np.unique(np.median(frame[:, flat], axis=0), axis=0, return_counts=True)
         yield from colours[np.argsort(-counts)][:8]
 
 
 def _cut(frame, difference, colour, layout):
-    """`cut`, for gaps of this colour."""
+    """`cut` a grid whose gaps have the colour ``colour``; ``difference``: how far each pixel is from it."""
     visible = difference[difference > VISIBLE]
     if visible.size < 0.2 * difference.size:
         raise NoGrid("there are no gaps between its cells")
@@ -86,7 +86,7 @@ def _cut(frame, difference, colour, layout):
         raise NoGrid(f"it shows {len(down)}×{len(across)} cells (rows × columns), not {wanted[0]}×{wanted[1]}")
     height, width = _size(down, "rows"), _size(across, "columns")
     for runs, profile in ((down, other.mean(axis=1)), (across, other.mean(axis=0))):
-        rims = np.concatenate([profile[runs[:, 0] + 1], profile[runs[:, 1] - 2]])  # the outermost may be smoothed
+        rims = np.concatenate([profile[runs[:, 0] + 1], profile[runs[:, 1] - 2]])  # outermost pixels may be smoothed
         if layout.cell != (height, width) and np.median(rims) < RIM * np.median(profile[profile > STRAY]):
             raise NoGrid("its pictures run into the gaps")
 
@@ -95,7 +95,7 @@ def _cut(frame, difference, colour, layout):
     count = np.flatnonzero(filled)[-1] + 1
     if not filled[:count].all():
         raise NoGrid(f"cell {np.flatnonzero(~filled)[0] + 1} is empty")
-    below = len(other) - down[-1, 1]  # whole rows may be empty, too, or too faint to be told from the gaps
+    below = len(other) - down[-1, 1]  # there may be whole rows below that are empty or too faint to be seen
     total = len(down) + round(below * len(down) / down[-1, 1])
     if count <= (total - 1) * (len(across) - 1):
         raise NoGrid(f"{total * len(across) - count} of its cells are empty")
@@ -105,14 +105,14 @@ def _cut(frame, difference, colour, layout):
 
 
 def _runs(inside):
-    """Start and end of each run of True: [n, 2]. Slivers at the rim, which scaling leaves, are no runs."""
+    """Start and end of each run of True: [n, 2]. Runs of one or two at the rim do not count: scaling leaves them."""
     runs = np.flatnonzero(np.diff(inside.astype("int8"), prepend=0, append=0)).reshape(-1, 2)
     rim = (runs[:, 1] - runs[:, 0] <= 2) & ((runs[:, 0] == 0) | (runs[:, 1] == len(inside)))
     return runs[~rim]
 
 
 def _size(runs, what):
-    """The usual length of runs that are alike and evenly spaced, to a pixel."""
+    """The median length of runs, in pixels; raises `NoGrid` unless they are about equally long and evenly spaced."""
     sizes = runs[:, 1] - runs[:, 0]
     if not len(runs) or sizes.min() < SMALLEST or np.ptp(sizes) > 2:
         raise NoGrid(f"its {what} are not of one size")
@@ -123,7 +123,7 @@ def _size(runs, what):
 
 
 def _line(runs):
-    """How far apart evenly spaced runs are, and where the middle of the first is; (0, middle) of a single one."""
+    """(distance between the middles of neighbouring runs, middle of the first run); (0, middle) for a single run."""
     middles = runs.mean(axis=1)
     return np.polyfit(np.arange(len(runs)), middles, 1) if len(runs) > 1 else (0.0, middles[0])
 
@@ -135,7 +135,7 @@ def _cells(frame, down, across, size, layout):
                                for top, bottom in down for left, right in across])
     gap, pitch = layout.gap, [side + layout.gap for side in layout.cell]
     gaps = np.concatenate([runs[1:, 0] - runs[:-1, 1] for runs in (down, across)])
-    if across[0, 0] > gaps.mean() / 3:  # the frame begins with a gap: its rim is that of the grid
+    if across[0, 0] > gaps.mean() / 3:  # the frame begins with a gap, so the grid ends where the frame does
         first, origin = gap, (0, 0)
         scale = frame.shape[1] / (len(across) * pitch[1])  # the same up and down
     else:  # it begins within a pixel of the first cell
@@ -155,15 +155,15 @@ def _cells(frame, down, across, size, layout):
 
 
 def _undrawn(frame, shape, origin, scale):
-    """The picture that matplotlib drew ``scale`` times as large as it was: each pixel is what stands at its middle.
+    """Undo matplotlib's enlargement of a picture: each pixel takes the colour at the middle of its enlarged square.
 
-    Of older versions, which repeated pixels, it comes back exactly; of newer ones, which smooth, nearly so.
+    Older versions of matplotlib repeated pixels: their picture comes back exactly. Newer ones smooth: nearly so.
 
     Args:
         frame: uint8 [H, W, 3].
         shape: (height, width) of the picture.
-        origin: where it begins in the frame, (y, x).
-        scale: of both directions.
+        origin: (y, x) of the picture's first corner in the frame.
+        scale: the factor of enlargement, the same up and down as sideways.
     """
     places = [(start + (np.arange(n) + 0.5) * scale).astype(int).clip(0, side - 1)
               for start, n, side in zip(origin, shape, frame.shape, strict=False)]
@@ -171,7 +171,7 @@ def _undrawn(frame, shape, origin, scale):
 
 
 def without_colour(pictures):
-    """[n, H, W, 3] with one channel only, where all are alike; also from the colours of ``plt.imsave``."""
+    """Pictures [n, H, W, 3] as [n, H, W, 1] if they are grey, or drawn in the default colours of ``plt.imsave``."""
     if np.ptp(pictures, axis=3).max() <= 2:
         return pictures[..., :1]
     from matplotlib import colormaps
@@ -184,9 +184,9 @@ def without_colour(pictures):
 
 
 def _linear(cells, colour):
-    """Grey values as they were before matplotlib's ``Greys_r``, which is not linear, if that drew them.
+    """Undo matplotlib's colour map ``Greys_r``, which is not linear, if the figure was drawn with it.
 
-    The gaps tell: 0, the middle, is 150 in these colours and 128 without them.
+    The gaps' colour shows it: their value 0, the middle grey, becomes 150 with ``Greys_r`` and 128 without.
     """
     from matplotlib import colormaps
 

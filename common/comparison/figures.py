@@ -1,4 +1,4 @@
-"""The pictures of a figure or of a folder, as a user names them: the tutorials' figures, a run's, any other."""
+"""Read pictures for a comparison: from a tutorial's figure, a run's figure, any other figure, or a folder."""
 
 import functools
 import io
@@ -19,9 +19,9 @@ from common.files import expanded
 from common.recipe import Layout
 from common.training.records import Records
 
-MOST_PIXELS = 1 << 24  # of a figure; the largest that the project draws has 1.4 million
-MOST_FILES = 2000  # pictures that are read from a folder
-MOST_BYTES = 100_000_000  # of them all, a byte a colour and pixel
+MOST_PIXELS = 1 << 24  # in a figure; the largest figure that the project draws has 1.4 million
+MOST_FILES = 2000  # pictures that are read from a folder, at most
+MOST_BYTES = 100_000_000  # of all pictures of a folder together, one byte for each channel of each pixel
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Shown:
 
     Attributes:
         real, generated: float32 [n, H, W, C] in [-1, 1], C 1 or 3; None where there are none.
-        note: what became of their pixels on the way, in a few words; may be empty.
+        note: how their pixels were changed when they were read, in a few words; may be empty.
     """
 
     real: np.ndarray | None
@@ -43,14 +43,14 @@ def read(path, rows=None, columns=None):
 
     Args:
         path: of the file or folder.
-        rows, columns: of the figure's grid, where they are known.
+        rows, columns: of the figure's grid; None: unknown.
 
     Returns:
         `Shown`.
 
     Raises:
-        UserError: no such thing; no picture, or too large a one; a figure that cannot be cut; pictures of
-            several sizes.
+        UserError: there is nothing at ``path``; there is no picture, or one that is too large; the figure cannot be
+            cut; the pictures have several sizes.
     """
     path = expanded(path)
     if not path.is_dir():
@@ -87,7 +87,7 @@ def _read_figure(path, rows, columns):
 
 
 def _of_run(path):
-    """`Layout` of a picture that a run has saved beside its ``config.json``; an empty one for any other."""
+    """`Layout` of a picture that a run has saved beside its ``config.json``; an empty `Layout` for other pictures."""
     if not re.fullmatch(r"\d{4,}_\d{4,}\.png", path.name) or not (path.parent / "config.json").is_file():
         return Layout()
     config = Records(path.parent).read_config()
@@ -132,9 +132,10 @@ def read_pixels(path):
 
 
 def _read_singles(folder):
-    """The pictures of a folder, one a file, evenly spread ones of very many: float32 [n, H, W, C] in [-1, 1].
+    """The pictures of a folder with one picture in each file: float32 [n, H, W, C] in [-1, 1].
 
-    Of a folder that ``generate.py`` has written, the single pictures and not their grid.
+    A folder of more than `MOST_FILES` gives an evenly spread part of them. A folder that ``generate.py`` has written
+    gives its single pictures, without the grid.
     """
     if (folder / "config.json").is_file():
         raise UserError(f"{folder} is the folder of a run; name it with --run, or one of its pictures")

@@ -7,15 +7,15 @@ from common.comparison.chance import LEVEL
 from common.comparison.sets import Row
 from common.recipe import BatchLosses, EpochMeans, LossCurve
 
-FEWEST_BATCHES = 100  # whose losses tell how far one batch's may lie from another's
+FEWEST_BATCHES = 100  # with fewer batches it is unknown how far losses vary from batch to batch
 
 
 def loss_rows(config, metrics):
-    """A run's losses beside the published ones, where it was trained on the same data with every oddity kept.
+    """Yield rows of a run's losses beside the published ones, if the run has the tutorial's data and all its oddities.
 
     Args:
         config: the run's ``config.json``.
-        metrics: its lines, one a batch.
+        metrics: the lines of the run's ``metrics.jsonl``, one for each batch.
     """
     recipe, options = recipes.load(config["recipe"]), config["options"]
     if not metrics or options.get("fix") or config["dataset"]["name"] not in recipe.data:

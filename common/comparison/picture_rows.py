@@ -1,7 +1,7 @@
 """The rows of the table that compare pictures.
 
-Each row compares one number. Unless its note says otherwise, it calls a difference only where the 99 %
-interval of the difference leaves 0 out: among a hundred rows on pictures of one kind, about one does so by chance.
+Each row compares one number. Unless its note says otherwise, its verdict is "differs" only if 0 lies outside of the
+99 % interval of the difference. So about one in a hundred rows on pictures of the same kind differs by chance.
 """
 
 from dataclasses import replace
@@ -34,13 +34,13 @@ TWINS = "share of pictures with a twin"
 
 
 def picture_rows(sets, features, note="", numbers=None):
-    """All rows about the pictures, one after another.
+    """Yield all rows about the pictures, one after another.
 
     Args:
-        sets: see `alike`.
-        features: what describes the pictures; a `Classifier` gives the rows about classes too.
-        note: on the tutorial's pixels.
-        numbers: a list that the nearest training picture of each of ours goes into.
+        sets: `Sets`, as `alike` returns them.
+        features: turns pictures into numbers; with a `Classifier` there are rows about classes too.
+        note: how the tutorial's pixels were changed when they were read.
+        numbers: a list; the number of the nearest training picture is appended for each of our pictures.
 
     Raises:
         UserError: too few pictures.
@@ -64,19 +64,19 @@ def picture_rows(sets, features, note="", numbers=None):
 
 
 def mean_row(name, sets, measure, note=""):
-    """The row of a number that each picture has of its own."""
+    """The row of a number that is measured on each picture by itself, such as its contrast."""
     return row_of_values(name, {kind: measure(pictures) for kind, pictures in sets.each()}, sets.groups, note)
 
 
 def row_of_values(name, values, groups, note=""):
-    """The row of the means of values [n] a kind of pictures; ``groups`` as in `Sets`."""
+    """The row of means. ``values`` is kind of pictures → [n], one value for each picture; ``groups`` as in `Sets`."""
     bounds = interval(values["tutorial"], values["ours"], groups=(groups, None))
     return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
                verdict=verdict(bounds, len(values["tutorial"])), note=note, better=LIKE_REAL)
 
 
 def sharpness_rows(sets, note):
-    """Sharpness, and its share of that of real pictures, which went the same way through sizes and formats."""
+    """Two rows: sharpness, and its ratio to the sharpness of real pictures that were scaled and saved the same way."""
     yield mean_row("sharpness (variance of the Laplacian)", sets, sharpness, note)
     if sets.real is not None and sets.tutorial_real is not None:
         both = [np.stack([sharpness(made), sharpness(real)[:len(made)]], axis=1) if len(real) >= len(made) else None
@@ -90,7 +90,7 @@ def sharpness_rows(sets, note):
 
 
 def class_rows(sets, classifier):
-    """What a classifier sees: how surely, and how evenly its classes come."""
+    """The rows of a classifier: how sure it is of the pictures' classes, and how evenly the classes occur."""
     seen = {kind: classifier.probabilities(pictures) for kind, pictures in sets.each()}
     yield row_of_values(f"confidence ({classifier.name})", {kind: each.max(axis=1) for kind, each in seen.items()},
                         sets.groups, "how sure it is of a class: it can be sure of noise, too")
@@ -115,20 +115,20 @@ def class_rows(sets, classifier):
 
 
 def joined(*notes):
-    """Notes as one; empty ones are left out."""
+    """Join notes into one; empty notes are left out."""
     return "; ".join(filter(None, notes))
 
 
 def without_twins(sets):
-    """The note of a row about `Sets.single`, where that leaves some out."""
+    """The note of a row about `Sets.single`; empty if no picture of the tutorial was left out as a twin."""
     count = len(sets.picks["tutorial"])
     return f"of the tutorial's {len(sets.tutorial)} {count} without their twins" if count < len(sets.tutorial) else ""
 
 
 def kernel_row(sets, features):
-    """KID of each kind to real pictures; different where the intervals of 95 % do not touch.
+    """The row of KID between each kind of pictures and real ones; "differs" if the 95 % intervals do not overlap.
 
-    Without real pictures, of ours to the tutorial's; different where the interval of 95 % lies above 0.
+    Without real pictures: KID between ours and the tutorial's; "differs" if its 95 % interval lies above 0.
     """
     from common.evaluation.metrics import kernel_distance
 
@@ -155,13 +155,13 @@ def kernel_row(sets, features):
 
 
 def twins_row(sets, limit):
-    """The share of pictures that have a twin in their own set.
+    """The row of the share of pictures that have a twin in their own set.
 
-    Twins come in twos at the least, so that a set tells no more of them than half as many pictures do; nor more than
-    it has groups, where a figure repeats its pictures.
+    Twins come at least in pairs, so the interval counts a set of n pictures as at most n / 2 observations. A figure
+    that repeats its pictures counts as at most as many observations as it has groups of twins.
     """
     def has_twin(pictures):
-        pictures = small(pictures[:len(sets.tutorial)])  # the more there are, the nearer is the nearest
+        pictures = small(pictures[:len(sets.tutorial)])  # equally many: a larger set has nearer neighbours
         if len(pictures) == 1:
             return np.zeros(1)
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
@@ -179,10 +179,10 @@ def twins_row(sets, limit):
 
 
 def memory_row(sets, numbers):
-    """How far the nearest training picture is; appends its number for each of ours to ``numbers``."""
+    """The row of the distance to the nearest training picture; its number goes into ``numbers`` for each of ours."""
     values, copied = {}, {}
     for kind, pictures in sets.each():
-        known = kind == "real" and not sets.held_out  # these are training pictures themselves
+        known = kind == "real" and not sets.held_out  # real pictures that are training pictures themselves
         chosen = pictures[:len(sets.tutorial)]
         found, values[kind] = nearest(chosen, sets.train, known)
         if kind in ("ours", "real"):

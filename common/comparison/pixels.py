@@ -1,4 +1,4 @@
-"""What pictures are like, by their pixels: how sharp, of what contrast, how near to one another.
+"""Measures on pixels: sharpness, contrast, brightness, and distances between pictures.
 
 Pictures are float32 [n, H, W, C] in [-1, 1], C 1 or 3.
 """
@@ -7,19 +7,19 @@ import numpy as np
 
 from common.evaluation.features import resized
 
-TWINS_SIDE = 16  # pixels that pictures are reduced to where twins are looked for, so that noise does not matter
-RANK = 10  # of the neighbour that tells how near others are
-COPY = 0.5  # of its distance: a nearer picture is a copy
-TWINS_DRAWS = 10  # sets of real pictures that say how near twins are
+TWINS_SIDE = 16  # height and width that pictures are reduced to before a search for twins, so that noise has no effect
+RANK = 10  # the distance of the tenth nearest neighbour is the usual distance
+COPY = 0.5  # a picture nearer than this share of the usual distance is a copy
+TWINS_DRAWS = 10  # random sets of real pictures that `twin_distance` is measured on
 
 
 def grey(pictures):
-    """[n, H, W, 1] in [-1, 1] of pictures in colour; grey ones as they are."""
+    """Pictures [n, H, W, C] in grey, [n, H, W, 1] in [-1, 1]; grey pictures are returned as they are."""
     return pictures if pictures.shape[3] == 1 else (pictures @ np.float32([0.299, 0.587, 0.114]))[..., None]
 
 
 def stretched(pictures):
-    """Each picture over its own range from -1 to 1, as ``plt.imsave`` shows it."""
+    """Stretch each picture so that its darkest value is -1 and its brightest 1, as ``plt.imsave`` does."""
     low, high = (reduce(pictures, axis=(1, 2, 3), keepdims=True) for reduce in (np.min, np.max))
     return (pictures - low) / np.maximum(high - low, 1e-6) * 2 - 1
 
@@ -42,12 +42,16 @@ def brightness(pictures):
 
 
 def nearest(pictures, others, among_themselves=False):
-    """The nearest of other pictures to each: (its number [n], the distance [n], RMS of levels of 0 … 255).
+    """For each picture, the nearest of ``others``.
 
     Args:
         pictures: [n, H, W, C].
         others: [m, H, W, C].
-        among_themselves: the pictures are among the others, and not meant.
+        among_themselves: ``pictures`` are among ``others``; a picture is not its own neighbour.
+
+    Returns:
+        (number [n], distance [n]): its number among ``others``; the distance is the RMS difference of pixels,
+        in levels of 0 … 255.
     """
     from sklearn.neighbors import NearestNeighbors
 
@@ -58,10 +62,11 @@ def nearest(pictures, others, among_themselves=False):
 
 
 def copies(pictures, others, among_themselves=False):
-    """Which pictures are copies of one of the others: [n] of bool.
+    """Which pictures are copies of one of ``others``: bool [n].
 
-    A copy is less than half as far from its nearest as from its tenth nearest, after the ratio of Carlini et al. 2023,
-    "Extracting Training Data from Diffusion Models". Empty and blurred pictures are near to all, and copies of none.
+    A copy is less than half as far from its nearest neighbour as from its tenth nearest. The ratio follows Carlini et
+    al. 2023, "Extracting Training Data from Diffusion Models". Empty and blurred pictures are near to all pictures,
+    and so are copies of none.
 
     Args:
         pictures, others, among_themselves: see `nearest`.
@@ -75,14 +80,15 @@ def copies(pictures, others, among_themselves=False):
 
 
 def small(pictures):
-    """Reduced so far that twins with different noise are alike."""
+    """Pictures reduced to at most `TWINS_SIDE` pixels a side, so that twins with different noise look alike."""
     side = min(TWINS_SIDE, *pictures.shape[1:3])
     return resized(pictures, (side, side))
 
 
 def twin_distance(real, count):
-    """How near pictures are that count as twins: only one real picture in a hundred has another as near among
-    ``count``.
+    """The distance below which two pictures count as twins.
+
+    It is chosen so that only one real picture in a hundred has a neighbour so near, among ``count`` real pictures.
     """
     random = np.random.RandomState(0)
     near = []

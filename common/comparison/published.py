@@ -1,6 +1,6 @@
-"""The figures that the tutorials published beside their texts, from the network.
+"""Download the figures that the tutorials published beside their texts.
 
-They are not part of the project. They are downloaded at commits that hold them, and known by their md5.
+The figures are not part of the project. They come from fixed commits and are checked by their md5.
 """
 
 from common.data.download import Unavailable, fetch
@@ -10,26 +10,26 @@ from common.files import cache_folder, expanded
 CACHE = "paddle/gan_figures"  # in the cache folder
 LARGEST = 4_000_000  # bytes of a figure
 
-# Both hosts serve a repository's files at a commit; the second is within reach where the first is not.
+# Both hosts serve a repository's files at a commit; some networks reach only the second.
 HOSTS = ("https://raw.githubusercontent.com/{repository}/{commit}/", "https://cdn.jsdelivr.net/gh/{repository}@{commit}/")
 
 
 class NotPublished(UserError):
-    """A published figure that cannot be had."""
+    """A published figure that cannot be downloaded."""
 
 
 def download(recipe, folder=None):
-    """The published figures of a tutorial, from the network if they are not there yet.
+    """Get the published figures of a tutorial; figures that are there already are not downloaded again.
 
     Args:
         recipe: `common.recipe.Recipe` with ``figures``.
-        folder: to keep them in, a sub-folder for each recipe; the user's cache folder when None.
+        folder: the figures go into its sub-folder with the recipe's name; None: the user's cache folder.
 
     Returns:
-        The sub-folder.
+        The sub-folder's path.
 
     Raises:
-        NotPublished: they cannot be had.
+        NotPublished: a figure cannot be downloaded.
     """
     figures, folder = recipe.figures, (expanded(folder) if folder else cache_folder(CACHE)) / recipe.name
     mirrors = [host.format(repository=figures.repository, commit=commit) + figures.folder

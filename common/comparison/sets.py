@@ -1,4 +1,4 @@
-"""What is compared: the pictures, made alike, and a row of the table."""
+"""The two data types of a comparison: the sets of pictures, in one size and colour, and a row of the table."""
 
 from dataclasses import asdict, dataclass, replace
 
@@ -16,13 +16,13 @@ class Row:
     """A line of the table.
 
     Attributes:
-        name: of what is compared, with its unit or protocol.
-        tutorial, ours: the number of the generated pictures; text where it is no number; None where unknown.
-        real, tutorial_real: of real pictures, the run's own and those that the tutorial shows.
-        interval: (low, high) of ours − tutorial's.
-        verdict: what can be said.
-        note: what else has to be known.
-        better: `LOWER`, `HIGHER` or `LIKE_REAL`; empty where neither is.
+        name: what is measured, with its unit or protocol.
+        tutorial, ours: the value of the generated pictures, a number or a text; None: unknown.
+        real, tutorial_real: the value of real pictures: of the run's data, and of those that the tutorial shows.
+        interval: (low, high) of ours − tutorial's; None: unknown.
+        verdict: the result of the comparison, in words.
+        note: what a reader of the row has to know besides.
+        better: `LOWER`, `HIGHER` or `LIKE_REAL`; empty if no value is better than another.
     """
 
     name: str
@@ -37,12 +37,12 @@ class Row:
 
     @property
     def differs(self):
-        """Whether ours are told from the tutorial's."""
+        """Whether the verdict says that our value differs from the tutorial's."""
         return self.verdict.startswith(("differs", "outside"))
 
     @property
     def ours_better(self):
-        """Whether ours are better than the tutorial's: True, False, or None where nobody can tell."""
+        """Whether our value is better than the tutorial's: True, False, or None if it cannot be decided."""
         real = self.real if self.real is not None else self.tutorial_real
         if not self.better or self.tutorial is None or (self.better == LIKE_REAL and real is None):
             return None
@@ -62,13 +62,13 @@ class Sets:
     """The pictures that are compared, float32 [n, H, W, C] in [-1, 1], all of one shape; None where there are none.
 
     Attributes:
-        tutorial, ours: generated.
-        tutorial_real: that the tutorial shows beside its own.
-        real: of the run's data, if there are any not trained on.
-        train: that the run was trained on.
-        held_out: whether ``real`` were kept from the training.
-        groups: of twins among ``tutorial``, see `twin_groups`: a figure may show a picture twice. Of ours each is a
-            draw of its own, however alike they are.
+        tutorial, ours: generated pictures.
+        tutorial_real: real pictures that the tutorial shows beside its generated ones.
+        real: real pictures of the run's data, if possible ones that the run was not trained on.
+        train: pictures that the run was trained on.
+        held_out: whether the run was trained without ``real``.
+        groups: groups of twins among ``tutorial``, see `twin_groups`, because a figure may show a picture twice. Ours
+            have no groups: each was drawn from its own noise, however alike they are.
     """
 
     tutorial: np.ndarray
@@ -80,14 +80,15 @@ class Sets:
     groups: np.ndarray | None = None
 
     def each(self):
-        """(name, pictures) of the four kinds that have a column in the table."""
+        """(kind, pictures) for those of the four kinds with a column in the table that are there."""
         return [(name, getattr(self, name)) for name in ("tutorial", "ours", "tutorial_real", "real")
                 if getattr(self, name) is not None]
 
     @property
     def picks(self):
-        """Kind → the numbers of its pictures that make `single`: one of each of the tutorial's groups, and as many of
-        ours, evenly spread.
+        """Kind → the numbers of the pictures that `single` keeps.
+
+        One picture of each of the tutorial's groups; of ours as many, evenly spread.
         """
         first = np.arange(len(self.tutorial)) if self.groups is None else (
             np.sort(np.unique(self.groups, return_index=True)[1]))
@@ -95,26 +96,28 @@ class Sets:
 
     @property
     def single(self):
-        """The sets without the tutorial's twins: for numbers that depend on how many different pictures there are."""
+        """The sets without the tutorial's twins, for measures that depend on the number of different pictures."""
         if self.groups is None:
             return self
         return replace(self, **{kind: getattr(self, kind)[chosen] for kind, chosen in self.picks.items()}, groups=None)
 
     @property
     def reference(self):
-        """The kind that the generated ones are held against: real pictures, else the tutorial's own."""
+        """The kind that generated pictures are compared with: real ones of the run or the tutorial, else generated."""
         return next(kind for kind in ("real", "tutorial_real", "tutorial")
                     if getattr(self, kind) is not None and len(getattr(self, kind)) > 1)
 
     def changed(self, function):
-        """The same with a function applied to each kind of pictures."""
+        """New `Sets` with a function applied to each kind of pictures."""
         kinds = (*self.each(), *([("train", self.train)] if self.train is not None else []))
         return Sets(**{name: function(pictures) for name, pictures in kinds}, held_out=self.held_out)
 
 
 def alike(sets, size=None):
-    """The sets in one size, the smallest of all unless it is given, all in grey if any is, and as many of ours as of
-    the tutorial's, evenly spread: entropies and nearest neighbours depend on how many there are.
+    """Make the sets comparable: one size, one kind of colour, as many of our pictures as of the tutorial's.
+
+    The size is ``size``, else the smallest of all. All pictures become grey if any set is grey. Ours are thinned out
+    evenly, because entropies and nearest neighbours depend on the number of pictures.
     """
     count = min(len(sets.tutorial), len(sets.ours))
     tutorial, ours = (pictures[spread(len(pictures), count)]

@@ -1,4 +1,4 @@
-"""The table as text, and the pictures side by side."""
+"""Show a comparison: the table as text, and the pictures side by side."""
 
 import re
 import textwrap
@@ -7,15 +7,15 @@ from common.comparison.chance import LEVEL
 from common.comparison.picture_rows import TWINS
 from common.files import replacing
 
-WIDTH = 80  # of the table: a name and four numbers
+WIDTH = 80  # columns of the table, which has a name and four numbers in a row
 NUMBER = 10
 NAME = WIDTH - 4 * NUMBER
 COLLAPSED = 0.5  # share of pictures with a twin
-SHOWN = 64  # pictures of each kind in the picture
+SHOWN = 64  # pictures of each kind in comparison.png
 
 
 def table(rows):
-    """The rows as lines of text: the numbers, and beneath them what they say."""
+    """The rows as lines of text: the numbers, and below them verdict and note."""
     columns = ("tutorial", "ours", "tutorial_real", "real")
     yield f"{'':{NAME}}{'generated':>{2 * NUMBER}}{'real':>{2 * NUMBER}}"
     yield f"{'':{NAME}}" + "".join(f"{heading:>{NUMBER}}" for heading in ("tutorial", "ours") * 2)
@@ -40,7 +40,7 @@ def table(rows):
 
 
 def indented(text):
-    """The lines of a remark on a row."""
+    """The indented lines of a remark on a row."""
     return textwrap.wrap(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
 
 
