@@ -16,10 +16,10 @@ from common.errors import UserError
 from common.files import kind_of
 
 LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
-LONG_TEXT = 20 << 20  # bytes that take so long that it is said
-LARGEST_TEXT = 4 << 30  # bytes of a CSV file, four of text for one of pictures
-SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of tables
-NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # of Keras and of MedMNIST
+LONG_TEXT = 20 << 20  # bytes; reading a larger CSV file takes long, so a message announces it
+LARGEST_TEXT = 4 << 30  # bytes of a CSV file, about four bytes of text for one byte of pictures
+SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of the files that `read_table` reads
+NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # names of arrays in Keras's and in MedMNIST's files
 LABEL_COLUMNS = ("label", "class", "target", "y")
 
 
@@ -29,8 +29,8 @@ class Table(NamedTuple):
     Attributes:
         images: uint8 [N, H, W] or [N, H, W, 3].
         labels: whole numbers [N], or None.
-        mapping: {label: the character that it stands for}, or None where the file does not say.
-        by_columns: whether a picture's pixels come column by column, so that rows and columns are to be swapped.
+        mapping: {label: the character that it stands for}, or None if the file has no mapping.
+        by_columns: whether pixels are stored column by column, so that rows and columns have to be swapped.
     """
 
     images: np.ndarray
@@ -44,14 +44,13 @@ class NoSuchPart(Exception):
 
 
 def read_idx(path):
-    """The array in an idx file of unsigned bytes, plain or gzip-compressed, whatever its name says.
+    """Read an idx file of unsigned bytes. It may be gzip-compressed, whatever its name ends in.
 
     Returns:
-        (array, md5): uint8 array of the file's own shape, read whole: not a byte less or more than its header says;
-        and the hexadecimal md5 of the unpacked file.
+        (array, md5): uint8 array of the shape in the file's header; and the hexadecimal md5 of the unpacked file.
 
     Raises:
-        UserError: unreadable, truncated, damaged, or no idx file.
+        UserError: the file is unreadable, damaged, no idx file, or shorter or longer than its header says.
     """
     path = Path(path)
     try:
@@ -67,7 +66,7 @@ def read_idx(path):
             size = int(np.prod(shape, dtype=object))
             if size > LARGEST:
                 raise UserError(f"{path} claims to hold {size} bytes, more than any known set; take the right file")
-            data = _read_upto(stream, size + 1)  # one more than there should be, to see the end
+            data = _read_upto(stream, size + 1)  # one byte more than expected, to notice a file that is too long
     except FileNotFoundError:
         raise UserError(f"there is no file {path}; check the name") from None
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -87,11 +86,11 @@ def idx_md5(array):
 
 
 def read_table(path, split="train"):
-    """The pictures in a file of npz, CSV or mat, which its contents tell.
+    """Read the pictures in an npz, CSV or mat file. The contents decide which of the three it is, not the name.
 
     - npz: ``x_train`` and ``y_train`` as Keras has them, or ``train_images`` and ``train_labels``; no pickle is read.
-    - CSV: a picture a row, its label first, or in the column that the first line calls label or class. The first line
-      may be a heading. Rows of a square number of values have no label. A CSV file is one part.
+    - CSV: one row for each picture, with its label first, or in the column that the first line calls label or class.
+      The first line may be a heading. Rows of a square number of values have no label. A CSV file is one part.
     - mat: EMNIST's structure ``dataset`` with ``train`` and ``test``.
 
     Args:
@@ -103,7 +102,8 @@ def read_table(path, split="train"):
 
     Raises:
         NoSuchPart: the file has no such part.
-        UserError: unreadable, damaged, of another kind, values outside 0 … 255, or not as many labels as pictures.
+        UserError: the file is unreadable, damaged or of another kind, has values outside 0 … 255, or has not as many
+            labels as pictures.
     """
     path = Path(path)
     try:
@@ -210,7 +210,7 @@ def _read_mat(path, split):
         return Table(part["images"], part["labels"], names, by_columns=True)
     except NoSuchPart:
         raise
-    except Exception as error:  # for damaged and other files SciPy raises nearly everything
+    except Exception as error:  # SciPy raises nearly every kind of exception for a damaged or foreign file
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise UserError(f"{path} is not as EMNIST's mat files are: {reason}; take the right file") from None
 
@@ -230,7 +230,7 @@ def _pictures(path, values):
     if not values.size or values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     low, high = values.min(), values.max()
-    if not (low >= 0 and high <= 255):  # NaN as well
+    if not (low >= 0 and high <= 255):  # true for NaN as well
         raise UserError(f"{path} holds values from {low:g} to {high:g}, 0 to 255 are expected; take the right file")
     if values.dtype.kind == "f" and high <= 1 or values.dtype.kind == "b":
         print(f"{path.name}: values from 0 to 1 become 0 to 255", file=sys.stderr)
@@ -239,7 +239,7 @@ def _pictures(path, values):
 
 
 def _read_upto(stream, size):
-    """Up to ``size`` bytes, in blocks: memory grows with what is there, not with what a header claims."""
+    """Read up to ``size`` bytes, in blocks, so that a false size in a header takes up no memory."""
     data = bytearray()
     while len(data) < size and (block := stream.read(min(1 << 20, size - len(data)))):
         data += block

@@ -9,12 +9,12 @@ class Batches:
     Args:
         images: uint8 [N, H, W] or [N, H, W, 3].
         batch_size: pictures in a batch.
-        shuffle: size of the shuffle buffer, as fluid's reader has it: each so many pictures are shuffled
-            among themselves. 0 keeps the order of the files.
+        shuffle: size of fluid's shuffle buffer: this many pictures in a row are shuffled among themselves, then the
+            next ones. 0 keeps the order of the files.
         drop_last: skip a last batch that is short, as the book does.
         seed: of the order.
-        labels: [N], to come with the pictures, or None.
-        reshuffle: False has the first epoch's order for ever.
+        labels: [N], to be yielded with the pictures, or None.
+        reshuffle: False: all epochs have the first epoch's order.
     """
 
     def __init__(self, images, batch_size, shuffle=60000, drop_last=True, seed=0, labels=None, reshuffle=True):
@@ -48,7 +48,7 @@ class Batches:
 
 
 def spread(count, most):
-    """The numbers of at most ``most`` of ``count`` things, evenly spread, the first and the last among them."""
+    """At most ``most`` numbers from 0 … ``count`` − 1, evenly spread, with the first and the last."""
     return np.linspace(0, count - 1, min(count, most)).astype(int)
 
 

@@ -1,4 +1,4 @@
-"""What is known of the published sets of 28×28 pictures: where they are had, their md5, their classes."""
+"""The published sets of 28×28 pictures: their addresses, checksums (md5) and classes."""
 
 import string
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from common.files import exists
 
 @dataclass(frozen=True)
 class Published:
-    """What is known of a published set: where it is had, and the md5 of its files."""
+    """A published data set: the mirrors that serve it, and the md5 of its files."""
 
     name: str
     mirrors: tuple[str, ...]
     classes: tuple[str, ...]
     downloads: dict[str, str]  # file on the mirrors: its md5
-    contents: dict[str, str]  # file: md5 of what is inside the .gz, whoever packed it
+    contents: dict[str, str]  # file: md5 of the unpacked file, which does not depend on who packed it
     limit: int = 100_000_000  # bytes that a mirror may send for one file
 
 
@@ -81,9 +81,9 @@ PUBLISHED = {
 
 
 def compare(published, prefix, kind, array, path, digest):
-    """Refuse a file that has the name and the count of a published one, but not its content.
+    """Refuse a file with the name and the number of pictures of a published file, but another content.
 
-    Files with other counts are the user's own, and welcome.
+    A file with another number of pictures passes: it is the user's own.
     """
     name = f"{prefix}-{kind}-" + {"images": "idx3", "labels": "idx1"}[kind] + "-ubyte"
     if name not in published.contents or len(array) != (60000 if prefix == "train" else 10000):
@@ -99,10 +99,10 @@ def compare(published, prefix, kind, array, path, digest):
 
 
 def emnist_classes(folder, prefix, labels, mapping=None):
-    """Labels that count from 0, and the names of the classes.
+    """(labels that count from 0, the names of the classes) of a part of EMNIST.
 
-    From the mapping, {label: name}, else from ``emnist-PART-mapping.txt`` beside the files (lines "label code"), else
-    as known for the part: the letters count from 1.
+    The names come from ``mapping``, {label: name}; else from ``emnist-PART-mapping.txt`` beside the files, with lines
+    "label code"; else from what is known of the part. EMNIST's own labels of the part "letters" count from 1.
     """
     part = prefix.removeprefix("emnist-").split("-")[0]
     path = folder / f"emnist-{part}-mapping.txt"

@@ -1,6 +1,6 @@
-"""The 28×28 pictures: from files, else downloaded, else the digits that scikit-learn brings along.
+"""The 28×28 pictures: from files, else downloaded, else scikit-learn's embedded digits.
 
-    pictures = load("auto")      # MNIST if it can be had, else the embedded digits, loudly
+    pictures = load("auto")      # MNIST from files or the network, else the embedded digits, with a notice
     pictures.images              # uint8 [N, 28, 28]
 
 The book's and note 6's ``paddle.dataset.mnist`` reads the same files from the same folder. Keras's npz, CSV files and
@@ -23,7 +23,7 @@ from common.errors import UserError, announce
 from common.files import cache_folder, exists, expanded, junk, kind_of
 
 CHOICES = ("auto", "mnist", "fashion", "emnist", "digits")
-DEFAULT_DIR = {  # in the cache folder, where Paddle keeps them: what `paddle.vision.datasets` has downloaded is found
+DEFAULT_DIR = {  # in the cache folder; Paddle's own folders, so downloads of `paddle.vision.datasets` are found
     "mnist": "paddle/dataset/mnist", "fashion": "paddle/dataset/fashion-mnist", "emnist": "paddle/dataset/emnist"}
 IDX = {"images": "idx3", "labels": "idx1"}
 # Names of tables in a folder; {} is the split.
@@ -33,7 +33,7 @@ TABLES = {
     "emnist": r"emnist-.+-{}\.csv(?:\.gz)?|emnist-.+\.mat",
     None: r".+\.(?:npz|csv|csv\.gz|mat)",
 }
-DEPTH = 2  # of sub-folders that are searched, as archives and other libraries make them: MNIST/raw, gzip
+DEPTH = 2  # levels of sub-folders that are searched, because archives and libraries make some: MNIST/raw, gzip
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Pictures:
 
 
 class NotThere(UserError):
-    """A part of a data set that is not at hand, or that does not exist. What is at hand but bad is no case of it."""
+    """A part of a data set is missing, or does not exist. A file that is there but damaged raises `UserError`."""
 
 
 def load(dataset="auto", data_dir=None, split="train", download=True):
@@ -69,10 +69,10 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
     Args:
         dataset: ``auto`` takes MNIST from ``data_dir``, else from the network, else the embedded digits
             (with a notice, and ``fallback`` set). ``mnist``, ``fashion`` and ``emnist`` never fall back.
-            ``digits`` asks for the embedded ones.
-        data_dir: the folder of the files, Paddle's cache folder unless given: idx files, packed or not, npz, CSV or
-            mat; its sub-folders are searched where it has none itself. Or one npz, CSV or mat file; or of EMNIST one
-            part's idx file of images, which then is the training part.
+            ``digits`` asks for the embedded digits.
+        data_dir: a folder with idx files (packed or not), npz, CSV or mat files; its sub-folders are searched if it
+            has no such file itself. Or one npz, CSV or mat file. Or the idx file with the images of one part of
+            EMNIST, which becomes the training part. None: Paddle's cache folder.
         split: ``train`` or ``test``.
         download: False forbids the network.
 
@@ -81,7 +81,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
 
     Raises:
         UserError: a file is missing, unreadable, damaged or of another kind. ``auto`` raises it too:
-            files that are there but bad are never passed over in silence.
+            a file that is there but damaged is never passed over in silence.
     """
     if dataset not in CHOICES or split not in ("train", "test"):
         raise UserError(f"there is no data set {dataset!r} with a part {split!r}; choose one of "
@@ -111,13 +111,13 @@ def load(dataset="auto", data_dir=None, split="train", download=True):
 
 
 def own(path):
-    """A set of the user's own in the form of the published ones: idx files, npz, CSV or mat.
+    """Read a user's own data set from the file formats of the published sets: idx, npz, CSV or mat.
 
     Args:
         path: the file, or a folder.
 
     Returns:
-        `Pictures` under the name of the file or folder; None when there is no such file in the folder.
+        `Pictures` under the name of the file or folder; None when the folder has no file of these formats.
 
     Raises:
         UserError: as `load`.
@@ -130,7 +130,7 @@ def own(path):
 
 
 def announce_fallback(folder, reason):
-    """Say on stderr, in a box, that the run goes on with other pictures than MNIST, why, and what to do."""
+    """Say on stderr, in a box, that the run uses the embedded digits in place of MNIST, why, and what to do."""
     lines = [
         "NOT MNIST: this run uses the 1797 small digits that come with scikit-learn.",
         "They are 8x8, enlarged to 28x28. Losses and pictures will differ from the tutorial's.",
@@ -151,13 +151,13 @@ def announce_fallback(folder, reason):
 
 
 def _find(key, folder, split):
-    """Where the pictures of a split lie.
+    """Find the files with the pictures of a split.
 
     Args:
-        key: of `PUBLISHED`; None for a set of the user's own.
+        key: of `PUBLISHED`; None for a user's own data set.
 
     Returns:
-        (folder, prefix of the idx files) or (table, None); None where there is nothing.
+        (folder, prefix of the idx files) or (path of a table, None); None if there are no files.
 
     Raises:
         UserError: several sub-folders hold them, or the folder cannot be read.
@@ -179,13 +179,13 @@ def _find(key, folder, split):
 
 
 def _names(key):
-    """What a published set's folder may be called, in small letters."""
+    """The names that a published set's folder may have, in small letters."""
     name = PUBLISHED[key].name.lower() if key else ""
     return {key, name, name.replace("-", ""), name.replace("-", "_")}
 
 
 def _listing(folder):
-    """The entries of a folder, sorted, without what systems leave behind."""
+    """The entries of a folder, sorted, without files of the operating system such as .DS_Store."""
     try:
         return sorted(path for path in folder.iterdir() if not junk(path.name))
     except OSError as error:
@@ -208,7 +208,7 @@ def _find_here(key, folder, split):
 
 
 def _of_file(key, path, split):
-    """`Pictures` of one file that was named."""
+    """`Pictures` of the one file that the user has named."""
     found = re.fullmatch(r"(.+)-images[-.]idx3-ubyte(\.gz)?", path.name)
     prefix = found and found[1]
     if prefix and (key is None or (_emnist_part(path.name) if key == "emnist" else prefix in ("train", "t10k"))):
@@ -227,7 +227,7 @@ def _of_file(key, path, split):
 
 
 def _read(key, place, prefix, split, source):
-    """`Pictures` of what `_find` has found, checked."""
+    """`Pictures` of the files that `_find` has found, after all checks."""
     if prefix is None:
         try:
             table = read_table(place, split)
@@ -303,9 +303,9 @@ def _wanted(key, split):
 
 
 def _prefix(key, folder, split):
-    """What the names of the images and labels files of the split begin with, or None without images.
+    """The common beginning of the names of a split's two idx files; None if there is no file of images.
 
-    EMNIST has six parts: the balanced one goes first, then any of the right split, then any at all.
+    EMNIST has six parts. The balanced part goes first, then any part with the right split, then any part at all.
     """
     if key in ("mnist", "fashion"):
         prefix = "train" if split == "train" else "t10k"
@@ -326,15 +326,15 @@ def _emnist_part(name):
 
 
 def _emnist_table_part(name, split):
-    """``emnist-PART-SPLIT`` of the name of a table, as the idx files have it."""
+    """``emnist-PART-SPLIT``, as in the names of idx files, from the name of a table."""
     stem = re.sub(r"(\.csv)?\.(gz|csv|mat|npz)$", "", name.lower()).removeprefix("emnist-")
     return f"emnist-{stem.removesuffix(f'-{split}')}-{split}"
 
 
 def _idx_path(folder, prefix, kind):
-    """The path of an idx file: packed, plain, or with the dot that some archives have in its name; or None.
+    """The path of an idx file, or None. It may be packed or plain, and have a dot before "idx" as in some archives.
 
-    Some archives unpack each file into a folder of the file's name.
+    Some archives unpack each file into a folder with the file's name.
     """
     names = [f"{prefix}-{kind}{sign}{IDX[kind]}-ubyte{end}" for sign in "-." for end in (".gz", "")]
     there = [folder / name for name in names if exists(folder / name)]
@@ -348,8 +348,8 @@ def _idx_path(folder, prefix, kind):
 def _digits(split, fallback=False):
     """scikit-learn's 1797 handwritten digits, 8×8 with values 0 to 16, made to look like MNIST.
 
-    As in MNIST the digit fills about 20×20 pixels in the middle of a black 28×28. A cubic spline enlarges
-    it; the contrast is then raised until black, white and edges have about MNIST's shares.
+    As in MNIST, the digit fills about 20×20 pixels in the middle of a black picture of 28×28. A cubic spline enlarges
+    the digit; then the contrast is raised until the shares of black, white and grey pixels are about MNIST's.
     """
     if split == "test":
         raise NotThere("the embedded digits have no test part")
@@ -357,7 +357,7 @@ def _digits(split, fallback=False):
     from sklearn.datasets import load_digits
 
     digits = load_digits()
-    # A spline is linear: this matrix enlarges rows and columns, far faster than `zoom` of all pictures.
+    # A spline is linear, so one matrix enlarges the rows and columns of all pictures, far faster than `zoom` does.
     spline = ndimage.zoom(np.eye(8), (2.5, 1), order=3, mode="grid-constant", grid_mode=True)  # [20, 8]
     large = spline @ (digits.images / 16) @ spline.T  # [1797, 20, 20]
     large = np.clip((large - 0.2) / 0.65, 0, 1)

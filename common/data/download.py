@@ -1,4 +1,4 @@
-"""Downloads of single files: from several mirrors, checked, and taken up again where they were cut."""
+"""Downloads of single files: from several mirrors, checked by md5, and resumed after an interruption."""
 
 import contextlib
 import http.client
@@ -21,12 +21,12 @@ from common.errors import UserError, terminal
 from common.files import cache_folder, checksum, exists, replacing
 
 CONNECT_SECONDS = 4  # for each mirror: name, connection and first answer together
-STALL_SECONDS = 10  # a running download that is silent for this long is taken up again
-ATTEMPTS = 8  # at one mirror, as long as each brings something
+STALL_SECONDS = 10  # a download that receives nothing for this long is begun again from where it stopped
+ATTEMPTS = 8  # at one mirror, as long as each attempt receives something
 
 
 class Unavailable(Exception):
-    """A file is not there and could not be had from any mirror. The message is the reason."""
+    """A file is missing and no mirror has delivered it. The message is the reason."""
 
 
 def complete(published, wanted, folder, download):
@@ -39,14 +39,15 @@ def complete(published, wanted, folder, download):
         download: False forbids the network.
 
     Returns:
-        The folder that holds the files now: another one if EMNIST's archive lies in one that cannot be written.
+        The folder that holds the files now. It is another folder if EMNIST's archive lies in a folder that cannot be
+        written.
 
     Raises:
-        Unavailable: a file cannot be had.
-        UserError: EMNIST's archive is damaged, another process is at it, or the disk is full.
+        Unavailable: a file is missing and cannot be downloaded.
+        UserError: EMNIST's archive is damaged, another process downloads the same file, or the disk is full.
     """
-    # Labels first: where the images are, the set is complete. The mirrors' names are those of `wanted`,
-    # but for EMNIST, which is one archive.
+    # Labels first, so that a set with images is complete. The mirrors' file names are those in `wanted`, except for
+    # EMNIST, which is one archive.
     names = [name for name in reversed(wanted) if name in published.downloads] or list(published.downloads)
     mirrors = list(published.mirrors)
     for name in names:
@@ -55,7 +56,7 @@ def complete(published, wanted, folder, download):
         if not download:
             raise Unavailable("--no_download forbids downloading it")
         mirror = fetch(name, mirrors, folder, published.downloads[name], published.limit)
-        mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead one again
+        mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead mirror again
     if names[0] in wanted:
         return folder
     target = folder if os.access(folder, os.W_OK) else cache_folder("paddle/dataset/emnist")
@@ -73,7 +74,7 @@ def _unpack(archive, folder, names, limit):
             for name in sorted({"emnist-balanced-mapping.txt", *names} & set(members), reverse=True):
                 if members[name].file_size > limit:
                     raise UserError(f"{name} in {archive} is too large; put EMNIST's own gzip.zip in its place")
-                # mapping, then labels, then images: these last, because they stand for the whole set
+                # mapping, then labels, then images: a set with images counts as complete
                 with stored.open(members[name]) as source, replacing(folder / name) as path, \
                         path.open("wb") as target:
                     shutil.copyfileobj(source, target)
@@ -82,21 +83,21 @@ def _unpack(archive, folder, names, limit):
 
 
 def fetch(name, mirrors, folder, md5, limit):
-    """Download one file into a folder, from the first mirror that has it right.
+    """Download one file into a folder, from the first mirror whose file has the right md5.
 
-    What has arrived is kept in ``NAME.part``: an interrupted download goes on where it stopped, also from
+    The bytes that have arrived are kept in ``NAME.part``. An interrupted download goes on where it stopped, also from
     another mirror, also in the next run. The file gets its name only when its md5 is right.
 
     Args:
-        mirrors: addresses to put the name behind, tried in turn.
+        mirrors: addresses, tried in turn; the file's name is appended.
         limit: the most bytes that the file may have; a mirror that sends more is dropped.
 
     Returns:
-        The mirror that served.
+        The mirror that delivered the file.
 
     Raises:
-        Unavailable: with each mirror's reason.
-        UserError: another process is at it, or the disk is full.
+        Unavailable: all mirrors have failed; the message has the reason of each.
+        UserError: another process downloads the same file, or the disk is full.
     """
     lock = FileLock(folder / f".{name}.lock", timeout=0)
     try:
@@ -116,12 +117,12 @@ def _from_mirrors(name, mirrors, folder, md5, limit, lock):
         for _ in range(ATTEMPTS):
             before = part.stat().st_size if part.exists() else 0
             try:
-                if not (before and checksum(part) == md5):  # else complete, but not renamed yet
+                if not (before and checksum(part) == md5):  # else it is complete and only has to be renamed
                     _receive(mirror + name, part, before, limit, lock)
             except (OSError, http.client.HTTPException, ValueError) as error:
                 reason = _why(error)
                 if part.exists() and part.stat().st_size > before:
-                    continue  # cut, but further than before
+                    continue  # interrupted again, but further than before
                 break
             if checksum(part) == md5:
                 part.replace(folder / name)
@@ -135,9 +136,9 @@ def _from_mirrors(name, mirrors, folder, md5, limit, lock):
 
 
 def _receive(url, part, start, limit, lock):
-    """Append to ``part`` what a server has behind byte ``start``; begin anew where it cannot do that.
+    """Append a server's bytes from byte ``start`` on to ``part``; begin anew if the server only sends whole files.
 
-    The lock is taken as soon as there is something to write, and kept.
+    The lock is taken as soon as there is something to write; the caller releases it.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "Mozilla/5.0 (paddle-gan)"})
     if start:
@@ -145,13 +146,13 @@ def _receive(url, part, start, limit, lock):
     try:
         answer = _open(request)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and start:  # there is nothing behind `start`: the part is no part of this file
+        if error.code == 416 and start:  # the server's file ends before `start`, so ``part`` is of another file
             part.unlink()
             return _receive(url, part, 0, limit, lock)
         raise
     with answer:
         if answer.status != 206:
-            start = 0  # the whole file, Range or not
+            start = 0  # the server sends the whole file, in spite of the Range header
         length = answer.headers.get("Content-Length")
         total = start + int(length) if length else None
         if (total or 0) > limit:
@@ -185,7 +186,7 @@ def _receive(url, part, start, limit, lock):
 
 
 def _write(stream, block, path):
-    """All of a block; a full disk is the user's to mend, and no fault of the server."""
+    """Write a whole block. A full disk raises `UserError`, because the server is not at fault."""
     rest = memoryview(block)
     try:
         while rest:
@@ -196,9 +197,10 @@ def _write(stream, block, path):
 
 
 def _open(request):
-    """`urllib.request.urlopen`, given up after `CONNECT_SECONDS`.
+    """`urllib.request.urlopen` with a time limit of `CONNECT_SECONDS`.
 
-    In a thread, because no timeout of the socket reaches the look-up of the name, which can take a minute.
+    It runs in a thread, because the socket's timeout does not include the look-up of the host's name, which can take
+    a minute.
     """
     answers = queue.SimpleQueue()
 
@@ -232,7 +234,7 @@ def _bar(url, start, total):
 
 
 def _why(error):
-    """A few words on why a download failed."""
+    """The reason why a download failed, in a few words."""
     if isinstance(error, urllib.error.HTTPError):
         return f"answers {error.code} {error.reason}"
     reason = getattr(error, "reason", error)  # URLError wraps the socket's own error

@@ -1,4 +1,4 @@
-"""Pictures in a folder of one's own: class sub-folders of picture files, or picture files alone."""
+"""Read a user's own folder of pictures: one sub-folder for each class, or picture files without classes."""
 
 import hashlib
 import sys
@@ -14,31 +14,31 @@ from common.data.picture import BadPicture, common_span, decode, extremes, is_pi
 from common.errors import UserError, terminal
 from common.files import expanded, junk, ours
 
-SIZE = 28  # pixels of height and width that ``--resize`` alone means
+SIZE = 28  # pixels of height and width when ``--resize`` is given without a size
 DARK = 32  # of 255: sets without a brighter pixel are nearly black
-SHOWN = 3  # names in a line on what is passed over
+SHOWN = 3  # names in a message about files that are passed over
 
 
 def load(folder, size=None, fit=None):
     """Read all pictures of a folder.
 
-    Pictures of more than 8 bits a channel are scaled by the range that the set uses, which is announced. What systems
-    leave behind is passed over in silence; other files that are no pictures, and what our commands have written, with
-    a word.
+    Pictures of more than 8 bits a channel are scaled by the range of values in the whole set; a message says so. The
+    operating system's own files are passed over in silence. Other files that are no pictures, and files that our
+    commands have written, are passed over with a message.
 
     Args:
-        folder: its sub-folders are the classes, sorted by name; without sub-folders there are no labels. A folder
-            without pictures, or a file, may hold them as idx, npz, CSV or mat, see `common.data.datasets.own`.
-        size: (height, width) that all pictures are brought to by nearest neighbour; None wants them alike.
-        fit: pixels of height and width. All pictures become grey; of those of another size the middle square is scaled
-            to it, which is announced.
+        folder: its sub-folders are the classes, sorted by name; without sub-folders there are no labels. A file, or a
+            folder without picture files, may hold pictures as idx, npz, CSV or mat, see `common.data.datasets.own`.
+        size: (height, width); all pictures are brought to it by nearest neighbour. None: all must have one size.
+        fit: pixels of height and width. All pictures become grey; the middle square of a picture of another size is
+            scaled to ``fit`` × ``fit``, and a message says so.
 
     Returns:
         `Pictures`: images [N, H, W], or [N, H, W, 3] when any of them has colours.
 
     Raises:
-        UserError: no such folder, nothing in it, a class without pictures, pictures beside the classes, a file that
-            cannot be read, or pictures of several sizes.
+        UserError: there is no such folder; it is empty; a class has no pictures; there are pictures beside the
+            classes; a file cannot be read; or the pictures have several sizes.
     """
     folder = expanded(folder)
     if folder.is_file():
@@ -66,7 +66,7 @@ def load(folder, size=None, fit=None):
             raise UserError(f"pictures of several sizes: {files[0]} has {pixels(images[0])}, {file} {pixels(image)}; "
                             f"train.py's --resize brings all to {SIZE}×{SIZE}")
     images = np.stack(images)
-    if images.ndim == 4 and (images == images[..., :1]).all():  # grey, however it was stored
+    if images.ndim == 4 and (images == images[..., :1]).all():  # the set is grey, although stored with three channels
         images = np.ascontiguousarray(images[..., 0])
     if images.max() < DARK:
         print(f"note: no pixel is brighter than {images.max()} of 255, the pictures are nearly black; "
@@ -79,10 +79,11 @@ def load(folder, size=None, fit=None):
 
 
 def _classes(folder):
-    """What lies in a folder and its sub-folders.
+    """List a folder and its sub-folders.
 
     Returns:
-        ({folder: its pictures} of the folder itself and then of each class, paths that are passed over, classes).
+        (pictures, passed over, classes): {folder: its picture files}, first for the folder itself, then for each
+        class; the paths that are passed over; the folders of the classes.
     """
     try:
         if not folder.is_dir():
@@ -106,7 +107,7 @@ def _classes(folder):
     for path in (folder, *classes):
         try:
             path.name.encode()
-        except UnicodeEncodeError:  # neither titles nor a run's config.json can hold it
+        except UnicodeEncodeError:  # a name that is no UTF-8 fits neither a title nor config.json
             raise UserError(f"the name of the folder {str(path)!r} is no UTF-8; rename it") from None
     return found, passed, classes
 
@@ -130,7 +131,7 @@ def pictures_in(folder):
 
 
 def _sorted_out(folder):
-    """The entries of a folder that are pictures by their suffix or first bytes, and the files that are not."""
+    """(picture files, other files) of a folder; a picture is recognised by its suffix or its first bytes."""
     pictures, others = [], []
     for path in sorted(folder.iterdir()):
         if junk(path.name):
@@ -143,7 +144,7 @@ def _sorted_out(folder):
 
 
 def _head(file):
-    """The first bytes of a file; none of what is no file, as a pipe, which would be waited for."""
+    """The first bytes of a file; no bytes of a pipe or device, because reading one could wait for ever."""
     if not file.is_file():
         return b""
     with open(file, "rb") as stream:
@@ -155,7 +156,7 @@ def _read_all(files, size, fit):
     images, deep, sizes, several = [], {}, set(), []
     for number, file in enumerate(tqdm(files, unit=" pictures", leave=False, disable=not terminal(), delay=1)):
         picture = _decoded(file)
-        if isinstance(picture, np.ndarray):  # it waits until all are known, lest all be kept
+        if isinstance(picture, np.ndarray):  # it has to wait until the range of the whole set is known
             deep[number] = _checked(file, extremes, picture)
             picture = None
         elif picture.info.get("frames", 1) > 1:
@@ -182,7 +183,7 @@ def _announce_sizes(sizes, fit):
 
 
 def _brought_all(pictures, size, fit):
-    """`Pictures` of a table, brought to the size and colours that are wanted."""
+    """`Pictures` of a table, brought to the wanted size and colours."""
     if not size and (not fit or pictures.images.shape[1:] == (fit, fit)):
         return pictures
     sizes = set()
@@ -198,7 +199,7 @@ def _decoded(file):
 
 
 def _checked(file, read, *args):
-    """The result of a reading function; a `UserError` that names the file where it cannot be read."""
+    """Call a reading function and return its result; a `UserError` names the file if it cannot be read."""
     try:
         return read(*args)
     except (BadPicture, OSError) as error:
@@ -207,7 +208,7 @@ def _checked(file, read, *args):
 
 
 def _brought(picture, size, fit, sizes):
-    """A Pillow image as an array of the size and colours that are wanted; ``sizes`` gets its size if it is changed."""
+    """A Pillow image as an array of the wanted size and colours; if its size changes, ``sizes`` gets the old size."""
     picture = rgb(picture)
     if size:
         picture = picture.resize(size[::-1], Image.Resampling.NEAREST)
@@ -221,5 +222,5 @@ def _brought(picture, size, fit, sizes):
 
 
 def pixels(image):
-    """Width × height, as people say it."""
+    """A picture's size as text, "width×height"."""
     return f"{image.shape[1]}×{image.shape[0]}"

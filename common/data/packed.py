@@ -1,4 +1,4 @@
-"""The faces as one memory-mapped array: built once, read by all epochs with no decoding at all."""
+"""The faces as one memory-mapped array. It is built once; afterwards no epoch decodes a picture."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from common.files import cache_folder, expanded, replacing
 VERSION = 1
 SIZE = Box.size
 SHOWN = 50  # bad pictures that are printed one by one
-LEFTOVER = 3600  # seconds without a change after which an unfinished array belongs to nobody
+LEFTOVER = 3600  # an unfinished array without a change for so many seconds is left over from a killed process
 
 
 class PackedPictures:
@@ -31,9 +31,9 @@ class PackedPictures:
         array: uint8 memory map [N, 64, 64, 3], RGB, sorted by name.
         names: the N file names.
         failed: [name, reason] of the pictures that were left out.
-        checksum: of the listing and the way of cropping: the same checksum means the same array.
+        checksum: of the listing and the way of cropping; equal checksums mean equal arrays.
         source: the folder or archive.
-        path: the ``.npy`` file; all but the array is in ``.json`` beside it.
+        path: of the ``.npy`` file; a ``.json`` file beside it has the other attributes.
     """
 
     def __init__(self, path):
@@ -62,10 +62,10 @@ class PackedPictures:
 
 
 def network_input(pictures):
-    """What the tutorial's Dataset feeds: float32 in [0, 1], and **W before H**.
+    """Pictures as the tutorial's Dataset gives them to the networks: float32 in [0, 1], and **W before H**.
 
-    The listing's ``io.imread``, ``transform.resize`` to 64×64, ``transpose()`` and ``astype('float32')``
-    come to x / 255 for a 64×64 picture, to the bit.
+    For a 64×64 picture, the listing's ``io.imread``, ``transform.resize`` to 64×64, ``transpose()`` and
+    ``astype('float32')`` give exactly x / 255.
 
     Args:
         pictures: uint8 [B, 64, 64, 3].
@@ -79,19 +79,19 @@ def network_input(pictures):
 def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=None, overwrite=False):
     """Open the packed array of a source of pictures; build it first when it is missing or out of date.
 
-    64×64 pictures go in as they are, others are cropped on the way: by the tutorial's box, or to the middle square
-    where the box does not fit. Each call compares the source's listing (names, sizes, and times, or the archive's
-    CRCs; of a compressed tar archive its own size and time) with the one that the array was built from.
+    64×64 pictures are stored as they are. Pictures of other sizes are cropped: by the tutorial's box, or to the middle
+    square if the box does not fit. Each call compares the source's listing with the listing that the array was built
+    from: names, sizes and times of a folder; the CRCs of an archive; size and time of a compressed tar archive.
 
     Args:
-        source: folder of pictures, cropped or not; zip archive of them; or a packed ``.npy`` itself.
-        cache: where the ``.npy`` goes (a ``.json`` beside it); by default into the user's cache folder. An array
-            that lies beside the source, where earlier versions put it, is read there as long as it is up to date.
-        y: where the crop begins, for pictures that are not cropped.
+        source: folder of pictures, cropped or not; zip archive of pictures; or a packed ``.npy`` itself.
+        cache: path of the ``.npy`` (with a ``.json`` beside it); by default in the user's cache folder. Earlier
+            versions put the array beside the source; it is read there as long as it is up to date.
+        y: the first row of the crop, for pictures that are not cropped.
         progress: show a bar, or plain lines, while building.
         fast: crop with scaled decoding, see `common.crop.crop_fast`.
-        threads: for building; the cores by default.
-        overwrite: build it anew, whatever is there.
+        threads: how many build the array; by default one for each core.
+        overwrite: build the array anew even if it is up to date.
 
     Returns:
         `PackedPictures`.
@@ -134,32 +134,32 @@ def _stamp(path, way):
 
 
 def default_cache(source, y=Box.y, fast=False):
-    """Where the packed pictures of a source lie: in the user's cache folder, under its name and a mark of its place."""
+    """The path of a source's packed pictures in the user's cache folder: the source's name and a hash of its path."""
     old = beside(source, y, fast)
     mark = zlib.crc32(os.fsencode(old))
     return cache_folder("paddle/dataset/celeba") / old.name.replace(".packed", f"-{mark:08x}.packed")
 
 
 def beside(source, y=Box.y, fast=False):
-    """Where earlier versions put the packed pictures: beside the source."""
+    """The path where earlier versions put the packed pictures: beside the source."""
     source = source.resolve()
     name = source.stem if source.is_file() else source.name
     return source.with_name(f"{name}.packed" + (f"-y{y}" if y != Box.y else "") + ("-fast" if fast else "") + ".npy")
 
 
 def build(pictures, cache, box, checksum, why="", progress=True, fast=False, threads=None):
-    """Build the array of `PictureFiles` aside, and give it its name when all is done.
+    """Build the array of `PictureFiles` under a temporary name, and rename it when it is complete.
 
     Args:
         pictures: `PictureFiles`.
         cache: path of the ``.npy``.
         box: `Box`, for pictures that are not 64×64 already.
-        checksum: of the pictures' listing and the way of cropping, to be kept beside the array.
-        why: a first half of a line that tells why it is built anew.
-        progress, fast, threads: as `open_packed` has them.
+        checksum: of the pictures' listing and the way of cropping; it is kept beside the array.
+        why: why the array is built anew; the message begins with it.
+        progress, fast, threads: as in `open_packed`.
 
     Raises:
-        UserError: it cannot be written, there is too little room, or none of the pictures can be used.
+        UserError: the array cannot be written, the disk has too little room, or none of the pictures can be used.
     """
     total = len(pictures.names)
     size = pictures.first_size()
@@ -183,7 +183,7 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
     about = cache.with_suffix(".json")
     with replacing(cache) as temporary:
         failed, squares = _pack(pictures, temporary, box, progress, fast, threads, span)
-        about.unlink(missing_ok=True)  # from here to the end there is no valid pair
+        about.unlink(missing_ok=True)  # from here until both files are written, no ``.json`` vouches for the array
     names = [name for index, name in enumerate(pictures.names) if index not in failed]
     failed = sorted([(pictures.names[index], reason) for index, reason in failed.items()] + pictures.rejected)
     with replacing(about) as temporary:
@@ -200,10 +200,10 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
 
 
 def _pack(pictures, path, box, progress, fast, threads, span):
-    """Write the array; without the pictures that are bad.
+    """Write the array without the bad pictures.
 
     Returns:
-        ({index: reason} of the bad ones, number of pictures of which the middle square was taken).
+        ({index: reason} of the bad pictures, number of pictures that were cropped to their middle square).
     """
     array = np.lib.format.open_memmap(path, "w+", np.uint8, (len(pictures.names), SIZE, SIZE, 3))
     failed, squares = [], []
@@ -230,7 +230,7 @@ def _pack(pictures, path, box, progress, fast, threads, span):
 
 
 def _packed(data, box, fast, span):
-    """A picture as it goes into the array: 64×64 pictures as they are, others cropped."""
+    """A picture as the array holds it: a 64×64 picture as it is, any other picture cropped."""
     picture = crop_fast(data, box) if fast else None
     if picture is not None:
         return picture[:, :, ::-1]
@@ -239,7 +239,7 @@ def _packed(data, box, fast, span):
 
 
 def _without(array, failed, path):
-    """The same array without some rows: the others move up, the file is written anew with what is left."""
+    """Remove the failed pictures' rows from the array; the file is written anew with the rows that are left."""
     kept = np.flatnonzero([index not in failed for index in range(len(array))])
     shorter = path.with_suffix(".shorter")
     try:
@@ -253,7 +253,7 @@ def _without(array, failed, path):
 
 
 def _remove_leftovers(cache):
-    """Take away the unfinished arrays of killed builds."""
+    """Delete the unfinished arrays that killed processes have left."""
     for path in cache.parent.glob(f".{cache.stem}.*.part*"):
         if time.time() - path.stat().st_mtime > LEFTOVER:
             path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Reading one picture that a user brings: a face, a picture of a class folder, a figure, a reference.
+"""Read one picture file of a user: a face, a picture of a class folder, a figure, a reference.
 
-OpenCV decodes a JPEG file where its pixels are the same as Pillow's, in two thirds of the time. Pictures of more than
-8 bits a channel, as X-rays and depth maps are, are scaled by the range that they use.
+OpenCV decodes a JPEG file in two thirds of Pillow's time; it is used if it gives the same pixels. Pictures of more than
+8 bits a channel, such as X-rays and depth maps, are scaled by the range of their values.
 """
 
 import functools
@@ -19,7 +19,7 @@ from common.files import kind_of
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # EPS, for one, would start Ghostscript
 SUFFIXES = frozenset((".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".gif", ".tif",
                       ".tiff", ".pgm", ".ppm", ".pbm", ".pnm", ".pfm"))  # of `FORMATS`
-# Pictures of formats that are not read: said to be so, and not passed over as a list or a note is.
+# Suffixes of pictures in formats that are not read. A message names such a file; a text file is passed over.
 OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", ".psd", ".svg", ".tga", ".exr", ".hdr",
                             ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw", ".ico", ".eps"))
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
@@ -28,15 +28,15 @@ ORIENTATION = 0x112  # the EXIF tag
 
 
 class BadPicture(Exception):
-    """A picture that cannot be used. The message is the reason; it costs no other picture."""
+    """A picture that cannot be used. The message is the reason; other pictures are still used."""
 
 
 def is_picture(name, head):
     """Whether a file is meant to be a picture.
 
     Args:
-        name: of the file. Its suffix decides where it is one of a picture.
-        head: function that returns the file's first 32 bytes, which decide else.
+        name: of the file. A picture's suffix decides at once.
+        head: function that returns the file's first 32 bytes, which decide if the suffix does not.
     """
     if Path(name).suffix.lower() in SUFFIXES | OTHER_SUFFIXES:
         return True
@@ -47,11 +47,11 @@ def is_picture(name, head):
 
 
 def read_file(path):
-    """The bytes of a file that can be a picture.
+    """Read the bytes of a file that can be a picture.
 
     Raises:
-        BadPicture: it is no file, as a pipe is not, which would be waited for; or it is too large.
-        OSError: it cannot be read.
+        BadPicture: the file is too large; or it is a pipe or device, and reading it could wait for ever.
+        OSError: the file cannot be read.
     """
     info = path.stat()
     if not stat.S_ISREG(info.st_mode):
@@ -62,25 +62,25 @@ def read_file(path):
 
 
 def read_image(data, span=None):
-    """A picture's bytes as an upright RGB Pillow image. Transparent pixels become white.
+    """Decode a picture into an upright RGB Pillow image. Transparent pixels become white.
 
     Args:
         data: the bytes of the file.
-        span: (black, white), see `common_span`, for pictures of more than 8 bits a channel; the picture's own when
-            None.
+        span: (black, white), see `common_span`, for pictures of more than 8 bits a channel; None: the picture's own
+            range.
 
     Raises:
-        BadPicture: empty, truncated, damaged, no picture, or too large to be decoded safely.
+        BadPicture: the file is empty, truncated, damaged, no picture, or too large to be decoded safely.
     """
     return rgb(decode(data), span)
 
 
 def decode(data):
-    """A picture's bytes as they come: upright, neither brought to red, green and blue, nor scaled to 8 bits.
+    """Decode a picture, turned upright, but neither converted to RGB nor scaled to 8 bits.
 
     Returns:
-        A Pillow image, whose ``info["frames"]`` tells how many there are in the file, of which this is the first; of
-        more than 8 bits a channel an array of the values, [H, W] or [H, W, 3].
+        A Pillow image of the file's first frame, with the number of frames in ``info["frames"]``; for more than 8 bits
+        a channel an array of the values, [H, W] or [H, W, 3].
 
     Raises:
         BadPicture: as `read_image`.
@@ -113,12 +113,12 @@ def decode(data):
         kind = kind_of(data)
         raise BadPicture((kind if "picture" in kind else f"not a picture: {kind}") if kind else
                          "not a picture, or of an unknown format") from None
-    except Exception as error:  # for damaged files Pillow raises nearly everything: OSError, SyntaxError, ...
+    except Exception as error:  # for a damaged file Pillow raises nearly any exception: OSError, SyntaxError, ...
         raise BadPicture(str(error).partition("\n")[0] or type(error).__name__) from error
 
 
 def rgb(decoded, span=None):
-    """What `decode` returns as an RGB Pillow image; ``span`` as `read_image` has it."""
+    """Convert the result of `decode` into an RGB Pillow image; ``span`` as in `read_image`."""
     if isinstance(decoded, np.ndarray):
         black, white = common_span([extremes(decoded)]) if span is None else span
         step = 1 if decoded.dtype.kind in "iu" else 0
@@ -133,7 +133,7 @@ def rgb(decoded, span=None):
 
 
 def size_of(decoded):
-    """(width, height) of what `decode` returns."""
+    """(width, height) of a result of `decode`."""
     return decoded.shape[1::-1] if isinstance(decoded, np.ndarray) else decoded.size
 
 
@@ -152,14 +152,14 @@ def extremes(decoded):
 
 
 def common_span(found):
-    """The values that become black and white, alike for all pictures of a set.
+    """The two values that become black and white in all pictures of a set.
 
-    Black is 0. White is 1 where no value is greater and there are fractions, else the greatest number of as many bits
-    as the greatest value has, and 8 at the least: 4095 for X-rays of 12 bits in files of 16. Sets with values below 0,
-    as of computed tomography, go from their least to their greatest.
+    Black is 0. White is 1 if the values are fractions up to 1. Otherwise white is the greatest number with as many bits
+    as the greatest value, at least 8: 4095 for X-rays of 12 bits in files of 16. A set with values below 0, such as
+    computed tomography, goes from its least to its greatest value.
 
     Args:
-        found: `extremes` of all pictures, None for those of 8 bits.
+        found: for each picture its `extremes`, None for a picture of 8 bits.
 
     Returns:
         (black, white); None when all pictures have 8 bits.
@@ -182,7 +182,7 @@ def span_note(span):
 
 
 def _upright(values, orientation):
-    """An array [H, W] or [H, W, 3] as EXIF's orientation wants it shown."""
+    """Turn an array [H, W] or [H, W, 3] upright, as EXIF's orientation says."""
     if orientation >= 5:
         values = values.swapaxes(0, 1)
     rows, columns = (slice(None, None, -1 if orientation in turned else None)
@@ -191,9 +191,9 @@ def _upright(values, orientation):
 
 
 def _deep_colour(data):
-    """16 bits a channel as OpenCV reads them, uint16 [H, W, 3], RGB; None where it does not.
+    """Read a picture of 16 bits a channel with OpenCV: uint16 [H, W, 3], RGB; None if OpenCV cannot read it.
 
-    Pillow keeps the upper 8 of the 16 bits, so that a picture of 12 bits would come out black.
+    Pillow keeps only the upper 8 of the 16 bits, so that a picture of 12 bits would be nearly black.
     """
     try:
         import cv2

@@ -24,10 +24,10 @@ from common.data.picture import LARGEST, BadPicture, common_span, decode, extrem
 from common.errors import UserError
 from common.files import cache_folder, expanded, junk, kind_of, ours
 
-KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # of the pictures that are written: these keep their names
-HEAD = 512  # bytes that tell what a file is
+KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # a cropped picture keeps its name if it has one of these suffixes
+HEAD = 512  # first bytes of a file, from which its kind is recognised
 LARGEST_UNPACKED = 64 << 30  # bytes of a compressed tar archive
-SHOWN = 3  # names in a line on files that are passed over
+SHOWN = 3  # names in a message about files that are passed over
 READ = "name a folder, or a zip or tar archive"
 PACKINGS = {9: "Deflate64", 1: "Shrink", 6: "Implode", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 
@@ -36,11 +36,11 @@ class Member(NamedTuple):
     """A file of a folder or archive.
 
     Attributes:
-        path: from the folder or the archive's top, parts joined by "/".
-        place: what its source reads it by.
+        path: relative to the folder or to the archive's top, with "/" between its parts.
+        place: what the source needs to read the file: a path, or an archive's entry.
         size: in bytes.
         mark: a time or CRC, which changes with the contents.
-        problem: why it cannot be read; "" where it can.
+        problem: why the file cannot be read; "" if it can.
     """
 
     path: str
@@ -53,20 +53,19 @@ class Member(NamedTuple):
 class PictureFiles:
     """The pictures of a folder and its sub-folders, or of an archive without unpacking it.
 
-    What systems leave behind and what our own commands have written is passed over.
+    The operating system's own files and the files that our commands have written are passed over.
 
     Attributes:
         path: the folder or archive.
-        names: a file name for each cropped picture, sorted: the picture's own if that ends in .jpg, .jpeg or .png, else
-            with .png for its ending; with its folder's before it where two would be alike.
+        names: a file name for each cropped picture, sorted. It is the picture's own name; the ending becomes .png
+            unless it is .jpg, .jpeg or .png. If two names would be equal, the folder's name goes before them.
         files: the pictures' own paths in the folder or archive, in the order of ``names``.
-        rejected: (path, reason) of the pictures that cannot be used, known without reading them.
-        others: paths of the files that are no pictures.
+        rejected: (path, reason) of pictures that cannot be used, as far as that is known without reading them.
+        others: paths of files that are no pictures.
         listing: (name, bytes, time or CRC) of each picture, in the order of ``names``.
 
     Raises:
-        UserError: there is no such folder or archive, it is damaged or of a kind that is not read, or it holds no
-            pictures.
+        UserError: there is no such folder or archive, it is damaged or in an unknown format, or it has no pictures.
     """
 
     def __init__(self, path):
@@ -83,7 +82,7 @@ class PictureFiles:
         self.listing = [(name, self._places[name].size, self._places[name].mark) for name in self.names]
 
     def _sort_out(self, found):
-        """Each member to the pictures, the rejected or the others."""
+        """Sort the members into pictures, rejected pictures and other files."""
         pictures = []
         for member in found:
             name = PurePosixPath(member.path).name
@@ -130,7 +129,7 @@ class PictureFiles:
             return b""
 
     def read(self, name):
-        """The bytes of the picture that belongs to one of ``names``. Threads may call this at once.
+        """The bytes of the picture that belongs to one of ``names``. Several threads may call this at the same time.
 
         Raises:
             BadPicture: it cannot be read.
@@ -138,7 +137,7 @@ class PictureFiles:
         return self._source.read(self._places[name].place)
 
     def checksum(self, **more):
-        """SHA-256 of the listing, and of whatever else decides what comes of it."""
+        """SHA-256 of the listing and of ``more``, the values that decide what is made of the pictures."""
         return hashlib.sha256(json.dumps([self.listing, self.rejected, more]).encode()).hexdigest()
 
     def first(self):
@@ -156,7 +155,7 @@ class PictureFiles:
     def span(self):
         """Black and white of pictures with more than 8 bits a channel, see `common.data.picture.common_span`.
 
-        All pictures are read for it when the first one has as many. None for sets that begin with 8 bits.
+        If the first picture has more than 8 bits, all pictures are read for it. If not, the result is None.
         """
         if not isinstance(self.first(), np.ndarray):
             return None
@@ -182,7 +181,7 @@ def _target(name):
 
 
 def _source(path):
-    """The folder or archive behind a path; raises `UserError`."""
+    """Open the folder or archive at a path; raises `UserError`."""
     try:
         if path.is_dir():
             return _Folder(path)
@@ -210,7 +209,7 @@ def _source(path):
 
 
 class _Folder:
-    """The files of a folder and its sub-folders. Links are followed, each folder is entered once."""
+    """The files of a folder and its sub-folders. Links are followed; each folder is entered only once."""
 
     def __init__(self, path):
         self.path = path
@@ -264,7 +263,7 @@ class _Zip:
 
     def __init__(self, path):
         try:
-            # A file of ours: zipfile counts the readers of its own one, and closes it after the last.
+            # The file is opened here, because zipfile closes a file that it has opened itself after its last reader.
             self.archive = zipfile.ZipFile(open(path, "rb"))  # noqa: SIM115
         except (zipfile.BadZipFile, NotImplementedError, ValueError, OverflowError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is not a zip archive, or is damaged ({error}), or one part of several; join the "
@@ -273,7 +272,7 @@ class _Zip:
     def members(self):
         """Yield each `Member`."""
         for info in self.archive.infolist():
-            name = info.orig_filename.replace("\\", "/")  # as packers for Windows write it
+            name = info.orig_filename.replace("\\", "/")  # some packers for Windows write backslashes
             problem = _unsafe(name)
             if info.flag_bits & 1:
                 problem = "it has a password; unpack the archive and name the folder"
@@ -298,7 +297,7 @@ class _Zip:
 
 
 class _Tar:
-    """The files of a tar archive. A compressed one is unpacked into a temporary file first: it is read in any order."""
+    """The files of a tar archive. A compressed archive is unpacked into a temporary file, to be read in any order."""
 
     def __init__(self, path, compressed):
         self.path = path
@@ -310,7 +309,7 @@ class _Tar:
             raise UserError(f"{path} is not a tar archive, or is damaged ({error}); download it again") from None
 
     def _unpacked(self):
-        """The archive in a file without a name, which is gone when it is closed."""
+        """The unpacked archive as a temporary file, which is deleted when it is closed."""
         print(f"unpacking {self.path.name} into a temporary file, for the pictures are read in any order",
               file=sys.stderr)
         folder = cache_folder("paddle/dataset/celeba")
@@ -353,18 +352,18 @@ class _Tar:
 
 
 def is_compressed_tar(path):
-    """Whether a file is packed with gzip, bzip2 or xz, as a tar archive can be."""
+    """Whether a file is compressed by gzip, bzip2 or xz; a tar archive can be."""
     return path.is_file() and _opener(path) is not None
 
 
 def _opener(path):
-    """What opens a packed file by its first bytes, or None."""
+    """The function that opens a compressed file, chosen by its first bytes; None for any other file."""
     with open(path, "rb") as stream:
         return {b"\x1f\x8b": gzip.open, b"BZ": bz2.open, b"\xfd7": lzma.open}.get(stream.read(2))
 
 
 def _unsafe(name):
-    """Why a member's name is not used: pictures are written under their own names, within a folder."""
+    """Why a member's name is refused, if it is: a picture is written under its name and must stay within a folder."""
     path = PurePosixPath(name)
     if name.startswith("/") or ".." in path.parts or name[1:3] == ":/":
         return "unsafe name"
