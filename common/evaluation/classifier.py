@@ -1,4 +1,4 @@
-"""The project's own classifier of 28×28 grey pictures: what a run's pictures are judged by.
+"""The project's own classifier of 28×28 grey pictures; it judges the pictures of a run.
 
     mnist = Classifier.load("mnist")      # or fashion, emnist
     mnist.name                            # "mnist-cnn-" and the first digits of its file's sha256
@@ -24,7 +24,7 @@ from common.files import checksum
 
 WEIGHTS = Path(__file__).with_name("weights")
 SIDE = 28  # pixels
-AT_ONCE = 500  # pictures
+AT_ONCE = 500  # pictures in one run of the network
 
 
 class Network(nn.Layer):
@@ -55,10 +55,10 @@ class Classifier:
     """A trained `Network`; see `load`.
 
     Attributes:
-        name: of data set, kind and weights, such as ``mnist-cnn-3f2a91bc``: metrics carry it in their own names.
-        accuracy: share of test pictures that it classifies rightly.
+        name: data set, kind and a hash of the weights, such as ``mnist-cnn-3f2a91bc``. Names of metrics contain it.
+        accuracy: share of test pictures that it classifies rightly, 0 … 1.
         labels: the names of the classes.
-        record: all that its training left about itself.
+        record: the record in the file of weights: accuracy, labels, seed, command and more.
     """
 
     def __init__(self, network, name, record):
@@ -113,9 +113,9 @@ class Classifier:
         return np.concatenate(features), np.concatenate(probabilities)
 
     def features(self, pictures):
-        """[n, 128]: what the last layer but one makes of pictures, see `outputs`."""
+        """The outputs [n, 128] of the last layer but one, see `outputs`."""
         return self.outputs(pictures)[0]
 
     def probabilities(self, pictures):
-        """[n, classes], see `outputs`."""
+        """The probabilities [n, classes] of the classes, see `outputs`."""
         return self.outputs(pictures)[1]

@@ -11,17 +11,18 @@ from common.files import expanded, replacing
 
 EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}
 BATCH_SIZE = 128
-RATE = 2e-3  # Adam's highest, from which it falls to 0 along a cosine
-SHIFT = 2  # pixels that a training picture is moved by at the most, at random
+RATE = 2e-3  # Adam's highest learning rate; it falls to 0 along a cosine
+SHIFT = 2  # a training picture is moved at random, by at most this many pixels
 TENTH = 10
-UNEVEN = 0.5  # of a class's even share: with fewer pictures of the rarest, frequent ones would be guessed too often
+UNEVEN = 0.5  # if the rarest class has less than this share of an even size, frequent classes are guessed too often
 
 
 def split(dataset, data_dir):
     """Pictures to train on and to test with.
 
     Returns:
-        ((images, labels), (images, labels), the classes' names, how they were parted in words); images uint8.
+        (training, test, classes, words): (images, labels) to train on; (images, labels) to test with; the classes'
+        names; how the two sets were separated, in words. Images are uint8 [N, 28, 28].
     """
     train = datasets.load(dataset, data_dir, "train")
     if train.labels is None:
@@ -47,7 +48,8 @@ def fit(pictures, classes, epochs, seed):
     Args:
         pictures: (uint8 [N, 28, 28], labels [N]).
         classes: how many.
-        epochs, seed: the same seed makes the same weights, on one machine with one number of threads.
+        epochs: how many.
+        seed: the same seed gives the same weights on the same machine with the same number of threads.
 
     Returns:
         `common.evaluation.classifier.Network`.
@@ -83,16 +85,16 @@ def fit(pictures, classes, epochs, seed):
 
 
 def even(arrays, shares):
-    """Take the classes' frequencies out of the last layer: logits less their logarithms (Menon et al. 2021).
+    """Subtract the logarithm of each class's frequency from its logit, in the last layer's bias (Menon et al. 2021).
 
-    EMNIST's rarest letter would never be recognised otherwise, beside a frequent one of nearly the same look.
+    Otherwise EMNIST's rarest letter would never be recognised, because a frequent letter looks nearly the same.
     """
     bias, shares = arrays["logits.bias"], np.maximum(shares, shares[shares > 0].min())
     arrays["logits.bias"] = (bias.astype("float32") - np.log(shares)).astype(bias.dtype)
 
 
 def shifted(images, random):
-    """The pictures [B, 28, 28], each moved by up to `SHIFT` pixels each way; -1, which is black, comes in."""
+    """The pictures [B, 28, 28], each moved at random by up to `SHIFT` pixels both ways; the new rim is -1, black."""
     side = images.shape[1]
     padded = np.pad(images, [(0, 0), (SHIFT, SHIFT), (SHIFT, SHIFT)], constant_values=-1)
     rows, columns = (random.randint(0, 2 * SHIFT + 1, len(images))[:, None] + np.arange(side) for _ in range(2))
@@ -132,7 +134,7 @@ def train(dataset, data_dir, epochs, seed):
     if shares.min() < UNEVEN / len(classes):
         even(arrays, shares)
         protocol += "; as for classes that are all equally frequent"
-    for name, value in network.state_dict().items():  # what is tested is what is kept
+    for name, value in network.state_dict().items():  # the test uses the same weights that are saved
         value.set_value(arrays[name].astype("float32"))
     classifier = Classifier(network, dataset, {"accuracy": None, "labels": classes})
     found = classifier.probabilities(scale(test[0])).argmax(1)

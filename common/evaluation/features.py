@@ -1,4 +1,4 @@
-"""Features of pictures that no classifier of ours knows: faces, one's own. Nothing is downloaded for them."""
+"""Features of pictures for which the project has no classifier: faces, a user's own. They need no download."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from common.files import checksum
 SIDE = 64  # pixels that all pictures are brought to
 CELL = 16  # pixels of a cell of gradients, and of the grid of colours
 DIRECTIONS = 8
-GRADIENTS = 3.4  # weight of the gradients, with which they vary about as much over CelebA's faces as the colours
+GRADIENTS = 3.4  # weight of the gradients: with it they vary about as much as the colours, over CelebA's faces
 
 
 class HogColour:
@@ -35,7 +35,7 @@ class HogColour:
         from skimage.feature import hog
 
         edges = hog(picture, DIRECTIONS, (CELL, CELL), (2, 2), feature_vector=False, channel_axis=-1)
-        # Blocks overlap; of the 3×3 the four at the corners have each cell once.
+        # The 3×3 blocks of 2×2 cells overlap. The four blocks at the corners hold each cell once.
         colours = picture.reshape(SIDE // CELL, CELL, SIDE // CELL, CELL, 3).mean((1, 3))
         return np.concatenate([GRADIENTS * edges[::2, ::2].ravel(), colours.ravel()]).astype("float32")
 
@@ -44,14 +44,14 @@ class Inception:
     """Features by a network in an ONNX file of the user's own, such as FID's Inception.
 
     Args:
-        path: the file. Its network takes [n, 3, 299, 299] in [-1, 1], and gives [n, d] or
-            [n, d, 1, 1]; pictures are brought to that size linearly.
+        path: the file. Its network takes pictures [n, 3, 299, 299] in [-1, 1], and gives [n, d] or [n, d, 1, 1].
+            Pictures of other sizes are resized linearly.
 
     Raises:
         UserError: there is no such file, or OpenCV cannot read it.
     """
 
-    AT_ONCE = 32  # pictures
+    AT_ONCE = 32  # pictures in one run of the network
     SIDE = 299  # pixels
 
     def __init__(self, path):
@@ -71,7 +71,7 @@ class Inception:
         """[n, d], float32, of pictures [n, H, W, 3] or [n, H, W, 1] in [-1, 1].
 
         Raises:
-            UserError: the network takes no such pictures.
+            UserError: the network does not take pictures of this shape.
         """
         import cv2
 
@@ -88,11 +88,11 @@ class Inception:
 
 
 def _reason(error):
-    return " ".join(str(getattr(error, "err", None) or error).split())  # without places in OpenCV's code
+    return " ".join(str(getattr(error, "err", None) or error).split())  # without file and line of OpenCV's code
 
 
 def _coloured(pictures, side):
-    """float32 [n, side, side, 3]; grey pictures in three alike channels."""
+    """Pictures resized to float32 [n, side, side, 3]; grey pictures get three equal channels."""
     pictures = resized(np.asarray(pictures, "float32"), (side, side))
     return np.broadcast_to(pictures, [*pictures.shape[:3], 3])
 

@@ -1,24 +1,28 @@
-"""How near generated pictures are to real ones: numbers on features, arrays [n, d] with a row a picture.
+"""Metrics of how near generated pictures are to real ones, on features: arrays [n, d], one row for each picture.
 
-Large sets go through the processor in blocks of rows, so that nothing of size n² is ever in memory.
+Large sets are computed in blocks of rows, so that no array of size n² is ever in memory.
 """
 
 import numpy as np
 
 from common.errors import UserError
 
-ROWS = 1024  # of a block
-RESAMPLES = 200  # of the bootstrap
+ROWS = 1024  # in a block
+RESAMPLES = 200  # draws of the bootstrap
 
 
 def frechet_distance(a, b):
-    """FID's distance (Heusel et al. 2017): Fréchet's, of two normal distributions with the sets' means and covariances.
+    """The Fréchet distance of FID (Heusel et al. 2017), a number from 0; smaller is nearer.
 
-    |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁ C₂)^½), from 0; the trace of the root by eigenvalues of C₁^½ C₂ C₁^½, which is
-    symmetric, as C₁ C₂ is not.
+    It is the distance of two normal distributions with the sets' means m and covariances C:
+    |m₁ − m₂|² + tr(C₁ + C₂ − 2 (C₁ C₂)^½). The trace of the root comes from the eigenvalues of C₁^½ C₂ C₁^½, which is
+    symmetric, while C₁ C₂ is not.
+
+    Args:
+        a, b: features [n, d] and [m, d].
 
     Raises:
-        UserError: a set has no more samples than features: its covariance would be singular.
+        UserError: a set has no more samples than features, so that its covariance would be singular.
     """
     _enough(a, b, a.shape[1] + 1, f"a Fréchet distance of {a.shape[1]} features")
     (mean_a, covariance_a), (mean_b, covariance_b) = _moments(a), _moments(b)
@@ -40,17 +44,18 @@ def kernel_distance(a, b, random, resamples=RESAMPLES):
     Args:
         a, b: features [n, d] and [m, d].
         random: ``numpy.random.RandomState`` of the bootstrap.
-        resamples: how many; each gives the pictures other weights, multinomial counts. A picture that is drawn twice
-            makes no pair with itself, which would bias the distance upwards.
+        resamples: how many draws of the bootstrap. A picture's weight is how often it is drawn. A picture that is
+            drawn twice makes no pair with itself: such pairs would bias the distance upwards.
 
     Returns:
-        (value, low, high), the last two the bounds of the 95 % interval. Without bias a value may be below 0.
+        (value, low, high); low and high are the bounds of the 95 % interval. The estimate is unbiased, so it can be
+        below 0.
 
     Raises:
-        UserError: fewer than ten samples, of which the bootstrap might draw one alone.
+        UserError: there are fewer than ten samples; the bootstrap could draw the same sample every time.
     """
     _enough(a, b, 10, "a kernel distance")
-    # Cancels out; without it float32 is coarse
+    # The shift cancels out in the result; without it float32 is not precise enough
     shift = _kernel(a.mean(0, keepdims=True), b.mean(0, keepdims=True)).item()
     weights = [np.hstack([np.ones([n, 1]), random.multinomial(n, [1 / n] * n, resamples).T]).astype(a.dtype)
                for n in (len(a), len(b))]
@@ -64,7 +69,7 @@ def _kernel(x, y):
     products = x @ y.T
     products /= x.shape[1]
     products += 1
-    return products * products * products  # many times as fast as ** 3
+    return products * products * products  # many times faster than ** 3
 
 
 def _within(x, weights, shift):
@@ -86,13 +91,18 @@ def _pairs(x, x_weights, y, y_weights, shift):
 
 
 def precision_recall(real, generated, k=3):
-    """Improved precision and recall (Kynkäänniemi et al. 2019).
+    """Improved precision and recall (Kynkäänniemi et al. 2019): two shares, 0 … 1.
 
     A ball around each sample reaches to its ``k``-th nearest neighbour of the same set. Precision is the share of
-    generated samples in a ball of a real one, recall the share of real ones in a ball of a generated one.
+    generated samples that lie in a ball of a real sample. Recall is the share of real samples that lie in a ball of a
+    generated sample.
+
+    Args:
+        real, generated: features [n, d] and [m, d].
+        k: the neighbour that a ball reaches to.
 
     Raises:
-        UserError: no more than ``k`` samples.
+        UserError: a set has no more than ``k`` samples.
     """
     _enough(real, generated, k + 1, f"precision and recall by {k} neighbours")
     real, generated = _centred(real, generated)
@@ -106,13 +116,18 @@ def precision_recall(real, generated, k=3):
 
 
 def density_coverage(real, generated, k=5):
-    """Density and coverage (Naeem et al. 2020), with the same balls around real samples only.
+    """Density and coverage (Naeem et al. 2020), with the balls of `precision_recall` around real samples only.
 
-    Density is the mean number of balls that a generated sample lies in, over ``k``: 1 where both are alike, and
-    more where the generated ones sit in crowded places. Coverage is the share of balls with a generated sample in.
+    Density is the mean number of balls that a generated sample lies in, divided by ``k``, from 0. It is 1 if both sets
+    have the same distribution, and more if generated samples crowd where real samples are dense. Coverage is the share
+    of balls with a generated sample in them, 0 … 1.
+
+    Args:
+        real, generated: features [n, d] and [m, d].
+        k: the neighbour that a ball reaches to.
 
     Raises:
-        UserError: no more than ``k`` samples.
+        UserError: there are no more than ``k`` real samples.
     """
     _enough(real, generated, k + 1, f"density and coverage by {k} neighbours")
     real, generated = _centred(real, generated)
@@ -126,7 +141,7 @@ def density_coverage(real, generated, k=5):
 
 
 def _centred(real, generated):
-    """Both moved to where the real ones have their mean: squares of small numbers cancel out less."""
+    """Both sets less the mean of the real one: differences of squares are more precise for small numbers."""
     mean = real.mean(0)
     return real - mean, generated - mean
 
@@ -141,7 +156,7 @@ def _squares(x, y):
 
 
 def _radii(x, k):
-    """The squared distance of each row to its ``k``-th nearest other one."""
+    """The squared distance of each row to its ``k``-th nearest other row."""
     radii = []
     for start in range(0, len(x), ROWS):
         distances = _squares(x[start:start + ROWS], x)
@@ -152,14 +167,15 @@ def _radii(x, k):
 
 
 def label_agreement(wanted, found, classes):
-    """How often a classifier sees in a picture what was asked for.
+    """How often a classifier recognises the class that a generated picture was meant to have.
 
     Args:
-        wanted, found: whole numbers [n] from 0.
-        classes: how many there are.
+        wanted, found: the class asked for and the class recognised, whole numbers [n] from 0.
+        classes: how many classes there are.
 
     Returns:
-        (share, recall): of all pictures, and [classes] of those of each class; NaN where none was asked for.
+        (share, recall): the share over all pictures; and [classes], the share over the pictures of each class, NaN for
+        a class that was not asked for.
     """
     from sklearn.metrics import accuracy_score, recall_score
 

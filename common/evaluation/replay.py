@@ -1,7 +1,8 @@
-"""Traces: what a tutorial's original computed on the software that it was written for, against this project.
+"""Compare this project with traces: numbers that a tutorial's original computed on the software of its time.
 
-A trace is a JSON file, described in ``tests/traces/README.md``: a seed that the inputs come from, and for each run of
-a program its loss and numbers of the arrays that it changed. `replay` gives the same inputs to a GAN and compares.
+A trace is a JSON file, described in ``tests/traces/README.md``. It holds the seed of the inputs, and for each run of a
+program the loss and some numbers of each array that the run changed. `replay` gives the same inputs to a GAN and
+compares its numbers with the trace.
 """
 
 import json
@@ -19,27 +20,27 @@ KINDS = ("weight", "bias", "shift", "scale", "mean", "variance")  # of arrays, s
 
 
 class Bound(NamedTuple):
-    """How far a run may be off, all relative to the original's numbers."""
+    """How far a run's numbers may be off, relative to the original's numbers."""
 
     loss: float
     median: float  # of the differences of all arrays
     worst: float
 
 
-# Both sides compute the same from the same numbers, but sum in another order: the first run differs by rounding alone.
-# Adam's first steps move a weight by the learning rate whatever its gradient's size, so that a gradient's rounding
-# error becomes a whole step where the gradient is near zero. Each step feeds the next, and the differences grow.
+# The original and this project do the same arithmetic, but sum in another order: the first run differs only by
+# rounding. Adam's first steps move a weight by the learning rate, whatever the size of its gradient. So if a gradient
+# is near zero, its rounding error becomes a whole step. Later steps build on it, and the differences grow.
 BY_STEPS = (
-    # No step before. Seen: 2e-7, 2e-6 and 3e-5, which is TensorFlow's moving variance: it takes the unbiased one.
+    # No step before. Seen: 2e-7, 2e-6 and 3e-5. The last is TensorFlow's moving variance, which uses the unbiased one.
     Bound(loss=1e-6, median=1e-5, worst=1e-4),
     Bound(loss=1e-5, median=2e-4, worst=2e-2),  # one. Seen: 1e-6, 2e-5, 3e-3
     Bound(loss=1e-5, median=1e-1, worst=1.0),  # two or more. Seen: 3e-6, 3e-2, 2e-1: a wrong sign is off by 2
 )
-# Only losses, and the `whole` of pictures. Seen: 1e-3 and 4e-4, later 2e-2 and 1e-1
+# From here on a trace has only losses, and the `whole` of pictures. Seen: 1e-3 and 4e-4; after that 2e-2 and 1e-1
 SECOND_ITERATION = Bound(loss=1e-2, median=1e-2, worst=1e-2)
 LATER = Bound(loss=5e-2, median=2e-1, worst=2e-1)
-NOISE = 1e-3  # a gradient that is this small beside its run's median is rounding error alone
-FURTHER = 4  # times as far as the original's moves at most what such a gradient moves. Seen: 2; Paddle's own Adam: 13
+NOISE = 1e-3  # a gradient is nothing but rounding error if it is smaller than this share of its run's median
+FURTHER = 4  # such a weight moves at most 4 times as far as in the original. Seen: 2; with Paddle's own Adam: 13
 
 
 @dataclass
@@ -53,7 +54,7 @@ class Run:
     ours: float | None = None
     arrays: dict = field(default_factory=dict)  # name → difference
     noise: dict = field(default_factory=dict)  # name → how far it moved, (original, ours): see `rounding_alone`
-    strays: list = field(default_factory=list)  # names of arrays that only one side has changed, or what else is amiss
+    strays: list = field(default_factory=list)  # names of arrays that only one of the two has changed, or other faults
 
     @property
     def loss(self):
@@ -62,7 +63,7 @@ class Run:
 
     @property
     def median(self):
-        """Of the arrays' differences; None without arrays."""
+        """The median of the arrays' differences; None without arrays."""
         return statistics.median(self.arrays.values()) if self.arrays else None
 
     @property
@@ -72,13 +73,13 @@ class Run:
 
     @property
     def faults(self):
-        """What is beyond the bounds, in words; empty if nothing is."""
+        """The numbers that are beyond their bounds, in words; an empty list if there are none."""
         found = list(self.strays)
         measured = {"loss": self.loss, "median of the arrays": self.median}
         if self.worst:
             measured[self.worst[0]] = self.worst[1]
         for (what, value), bound in zip(measured.items(), self.bound, strict=False):
-            if value is not None and not value <= bound:  # NaN is beyond, too
+            if value is not None and not value <= bound:  # true for NaN too
                 found.append(f"{what} is off by {value:.0e}, the bound is {bound:.0e}")
         found += [f"{name} moved by {ours:.0e}, the original's by {original:.0e}"
                   for name, (original, ours) in self.noise.items() if not ours <= FURTHER * original]
@@ -86,10 +87,10 @@ class Run:
 
 
 class Random(np.random.RandomState):
-    """NumPy's random numbers, with the traces' way to draw bits for dropout: from uniform numbers, one each."""
+    """NumPy's random numbers; each random bit for dropout comes from one uniform number, as in the traces."""
 
     def bytes(self, length):
-        """A set bit for each of 8·length numbers below 1/2."""
+        """Draw 8·length uniform numbers; a bit is set if its number is below 1/2."""
         return np.packbits(self.uniform(size=8 * length) < 0.5).tobytes()
 
 
@@ -97,7 +98,7 @@ def load(path):
     """Read a trace.
 
     Raises:
-        UserError: it cannot be read, or is none.
+        UserError: the file cannot be read, or is no trace.
     """
     try:
         trace = json.loads(Path(path).read_text(encoding="utf-8"))
@@ -129,7 +130,7 @@ def weights(names, random):
 
     Args:
         names: name → (shape, kind).
-        random: ``numpy.random.RandomState`` that they are drawn from, in this order.
+        random: ``numpy.random.RandomState``; the weights are drawn from it in the order of ``names``.
 
     Returns:
         name → array, float32.
@@ -149,7 +150,7 @@ def weights(names, random):
 
 
 def some(array):
-    """The values that a trace keeps of an array, up to eight, float64."""
+    """The single values of an array that a trace keeps, at most eight, float64."""
     return np.float64(array.ravel()[np.linspace(0, array.size - 1, min(8, array.size)).round().astype(int)])
 
 
@@ -160,15 +161,16 @@ def whole(array, numbers):
 
 
 def difference(array, numbers):
-    """The larger of `whole` and the difference of its `some` values, relative to the largest of the original's."""
+    """The larger of two relative differences: `whole`, and that of the `some` values to the original's largest one."""
     at = np.array(numbers["at"])
     return float(np.maximum(whole(array, numbers), np.abs(some(array) - at).max() / np.abs(at).max()))
 
 
 def rounding_alone(changed):
-    """The names of the trained arrays whose true gradient is zero: biases that a batch norm takes away again.
+    """The names of the trained arrays whose true gradient is zero: biases that a batch norm subtracts again.
 
-    What is computed is rounding error, and Adam makes steps of it. They show in the original's own first moments.
+    Their computed gradient is rounding error, and Adam makes steps of it. They are recognised by the small first
+    moments in the original's trace.
     """
     sizes = {name.split("moment1")[0][:-1]: numbers["rms"] for name, numbers in changed.items() if "moment1" in name}
     limit = NOISE * statistics.median(sizes.values()) if sizes else 0
@@ -176,17 +178,17 @@ def rounding_alone(changed):
 
 
 def replay(trace, gan):
-    """The original's runs and ours, from the same weights, pictures, noise and dropout.
+    """Repeat a trace's runs with a GAN of ours, from the same weights, pictures, noise and dropout.
 
     Args:
         trace: see `load`.
-        gan: a new GAN of its recipe, as ``GAN.original`` makes it.
+        gan: a new GAN of the trace's recipe, as ``GAN.original`` makes it.
 
     Returns:
         The `Run`s in order.
 
     Raises:
-        UserError: the trace is of other networks.
+        UserError: the trace's networks are not those of ``gan``.
     """
     state = gan.state()
     for name, (shape, _) in trace["names"].items():

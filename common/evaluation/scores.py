@@ -15,7 +15,7 @@ from common.evaluation import metrics
 from common.training import checkpoint
 from common.training.checkpoint import position
 
-SEED = 1  # that names do not mention
+SEED = 1  # the usual seed; the name of a metric mentions only another one
 COLUMNS = {"fid": "FID", "kid": "KID (95 %)", "precision": "precision", "recall": "recall", "density": "density",
            "coverage": "coverage", "label agreement": "label agreement"}
 
@@ -26,20 +26,22 @@ class Evaluation:
     Args:
         run: `common.evaluation.trained.Trained`.
         features: as ``run.features``.
-        count: how many pictures to draw; they are held against as many real ones, or all where there are fewer.
+        count: how many pictures to draw. They are compared with as many real ones, or with all if there are fewer.
         seed: of the noise.
     """
 
     def __init__(self, run, features, count, seed=SEED):
         self.run, self.features, self.count, self.seed = run, features, count, seed
         real = min(count, run.config["dataset"]["pictures"])
-        data = f"{real} digits" if run.data == "digits" else str(real)  # that are judged by MNIST's classifier
+        data = f"{real} digits" if run.data == "digits" else str(real)  # MNIST's classifier judges embedded digits
         self.protocol = " ".join([f"{features.name} {count}/{data} train", *[f"seed {seed}"] * (seed != SEED),
                                   *(f"fix {name}" for name in run.fix)])
-        self.real = f"/{data} real"  # behind how many others these are held against
+        self.real = f"/{data} real"  # follows the number of real pictures that are measured themselves
 
     def measure(self, checkpoints):
-        """Measure what was not measured before, and keep it: checkpoints, the untrained generator, real pictures.
+        """Measure checkpoints, the untrained generator and real pictures, unless they were measured before.
+
+        The results are kept in the run's ``metrics.jsonl``.
 
         Raises:
             UserError: a checkpoint or the data cannot be used, or there are too few pictures.
@@ -48,13 +50,13 @@ class Evaluation:
         todo = [path for path in (None, *checkpoints) if position(path) not in known]
         if not todo:
             return
-        # Half a checkpoint is seen before the work begins
+        # A checkpoint that is cut short is noticed before the work begins
         steps = {path: checkpoint.read_record(path)["step"] if path else 0 for path in todo}
-        # On a terminal only: each row takes seconds, and the table comes at the end
+        # A bar, on a terminal only, because each row takes seconds and the table is printed at the end
         with tqdm(total=len(todo) + 1, disable=not terminal(), leave=False, unit="row") as bar:
             bar.set_description("real pictures")
             real, *_ = self.described(*self.run.real("train", self.count))
-            if min(len(real), self.count) <= real.shape[1]:  # said before anything is drawn
+            if min(len(real), self.count) <= real.shape[1]:  # refused before any picture is drawn
                 raise UserError(f"a Fréchet distance of {real.shape[1]} features wants {real.shape[1] + 1} pictures or "
                                 f"more of each kind, here are {len(real)} real ones and {self.count} to draw; "
                                 "raise --count, or take a run on a larger data set")
@@ -81,11 +83,11 @@ class Evaluation:
         if not (classes and labels is not None and hasattr(self.features, "outputs")):
             return self.features.features(pictures), None, None
         features, probabilities = self.features.outputs(pictures)
-        # Of EMNIST's letters both cases are one class
+        # In EMNIST's letters both cases are one class; so case is ignored unless two names differ by nothing else
         plain = str.casefold if len({name.casefold() for name in classes}) == len(classes) else str
         numbers = {plain(name): number for number, name in enumerate(classes)}
         found = np.array([numbers.get(plain(name), -1) for name in self.features.labels])
-        if set(numbers.values()) - set(found.tolist()):  # a class that the classifier has never seen
+        if set(numbers.values()) - set(found.tolist()):  # the classifier does not know all of the classes
             return features, None, None
         return features, found[probabilities.argmax(1)], labels
 
@@ -94,8 +96,9 @@ class Evaluation:
 
         Args:
             real, generated: features [n, d] and [m, d].
-            found, labels: the numbers of the classes recognised in the generated ones [m], −1 for none of the run's,
-                and of those asked for; or None.
+            found: the run's numbers of the classes recognised in the generated pictures [m], −1 for a class that the
+                run does not have; or None.
+            labels: the numbers of the classes asked for [m]; or None.
         """
         kid, low, high = metrics.kernel_distance(real, generated, np.random.RandomState(0))
         precision, recall = metrics.precision_recall(real, generated)
@@ -109,25 +112,25 @@ class Evaluation:
         return values
 
     def measure_real(self, real):
-        """What real pictures reach: those of the test set where there is one, else one half against the other."""
+        """The metrics of real pictures: the test set's, else those of one half of the data against the other half."""
         try:
             test = self.run.real("test", self.count)
         except NotThere:
             half = len(real) // 2
-            if half <= real.shape[1]:  # too few
+            if half <= real.shape[1]:  # too few real pictures
                 return {}
             return named(f"{self.features.name} half{self.real} halves",
                          self.compare(real[:half], real[half:], None, None))
         return named(f"{self.features.name} {len(test[0])}{self.real} test", self.compare(real, *self.described(*test)))
 
-    # What is known
+    # Results that were measured before
 
     def known(self):
         """The evaluations of this protocol, each with short names; the untrained generator first."""
         return [{**each, **values} for each in self.run.records.evaluations() if (values := short(self.protocol, each))]
 
     def known_real(self):
-        """(what was held against the training set, values) of real pictures, or None."""
+        """(which real pictures were compared, values), or None if they were not measured."""
         kinds = tuple(f"{self.real} {what}" for what in ("test", "halves"))
         for each in self.run.records.evaluations():
             for name in each:
@@ -136,7 +139,7 @@ class Evaluation:
         return None
 
     def epochs(self, each):
-        """How many epochs an evaluated checkpoint has behind it."""
+        """How many epochs an evaluated checkpoint was trained for."""
         pictures = self.run.config["dataset"]["pictures"]
         return each["epoch"] + each["batch"] * self.run.config["options"]["batch_size"] / pictures
 
@@ -152,7 +155,7 @@ def short(protocol, values):
     return {name.removesuffix(end): value for name, value in values.items() if name.endswith(end)}
 
 
-# Shown
+# Output
 
 
 def table(evaluation):
@@ -182,7 +185,7 @@ def counted(number, one, many=None):
 
 
 def cell(name, values):
-    """A number as people read it."""
+    """A value as text for the table."""
     if name not in values:
         return ""
     if name in ("fid", "kid"):
@@ -192,12 +195,12 @@ def cell(name, values):
 
 
 def digits(value, count):
-    """A number with so many significant digits, zeros among them, without an exponent."""
+    """A number with ``count`` significant digits, trailing zeros included, without an exponent."""
     return f"{Decimal(f'{value:#.{count}g}'):f}"
 
 
 def best(evaluation):
-    """The path of the checkpoint with the lowest FID, of those that are still there, and what is known of it."""
+    """The checkpoint with the lowest FID among the checkpoints that are still there: (path, {name of FID: value})."""
     distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
     kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
     path = min(kept, key=lambda path: distances[position(path)])
@@ -209,7 +212,7 @@ def save_figure(path, evaluation):
 
     Args:
         path: of the PNG.
-        evaluation: `Evaluation`, measured.
+        evaluation: `Evaluation` after `measure`.
     """
     from matplotlib.ticker import MaxNLocator
 

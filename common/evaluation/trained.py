@@ -1,4 +1,4 @@
-"""A trained run, whatever its recipe: its pictures, the data that it learnt from, and the features that suit them.
+"""A trained run of any recipe: the pictures that it generates, its training data, and features for both.
 
     run = Trained("output_cgan")
     pictures, labels = run.sample(1000, seed=1)       # of the newest checkpoint; or of run.checkpoints[0]
@@ -26,18 +26,18 @@ class Trained:
 
     Args:
         run: the folder.
-        data_dir: where its data set lies now, if no longer where it was.
-        fix: oddities of drawing to mend beside those that it was trained with.
+        data_dir: where its data set lies now, if it was moved; else None.
+        fix: oddities of drawing to mend, besides the fixes that the run was trained with.
 
     Attributes:
         path, recipe, config: the folder, its `common.recipe.Recipe`, and all of ``config.json``.
         records: `common.training.records.Records`.
         checkpoints: their paths, oldest first.
         classes: the names of a conditional GAN's classes, else None.
-        data: ``mnist``, ``fashion``, ``emnist``, ``digits``, ``celeba``, or ``folder`` for one's own pictures.
+        data: ``mnist``, ``fashion``, ``emnist``, ``digits``, ``celeba``, or ``folder`` for a user's own pictures.
 
     Raises:
-        UserError: there is no run, no checkpoint in it, its recipe is none of this project, or ``fix`` is not for it.
+        UserError: there is no run, or no checkpoint in it; its recipe is unknown; or it has no oddity called ``fix``.
     """
 
     def __init__(self, run, data_dir=None, fix=()):
@@ -56,7 +56,7 @@ class Trained:
         """One of ``checkpoints``, by path or by name, or ``best``.
 
         Raises:
-            UserError: it is none of them.
+            UserError: there is no such checkpoint.
         """
         if str(path) == "best":
             return self.records.best()
@@ -66,7 +66,7 @@ class Trained:
         raise UserError(f"{path} is none of the checkpoints of {self.path}; name one of "
                         + ", ".join(known.name for known in self.checkpoints))
 
-    # What it generates
+    # Generated pictures
 
     def sample(self, count, seed=1, checkpoint=None, labels=None):
         """Pictures of the trained generator, the same as ``generate.py`` draws.
@@ -74,14 +74,14 @@ class Trained:
         Args:
             count: how many.
             seed: of the noise.
-            checkpoint: path of one of the run's; the newest when None.
-            labels: of a conditional GAN, whole numbers [count]; spread evenly over its classes when None.
+            checkpoint: path of one of the run's checkpoints; None: the newest.
+            labels: for a conditional GAN, whole numbers [count]; None: spread evenly over its classes.
 
         Returns:
-            (pictures, labels), labels None without classes.
+            (pictures, labels); labels are None if the GAN has no classes.
 
         Raises:
-            UserError: the checkpoint is damaged, or another recipe's.
+            UserError: the checkpoint is damaged, or belongs to another recipe.
         """
         from common.training import sampling
 
@@ -107,21 +107,21 @@ class Trained:
         finally:
             paddle.disable_static()
 
-    # What it learnt from
+    # Training data
 
     def real(self, split="train", count=None):
         """Pictures of the run's own data set.
 
         Args:
-            split: ``train``, what the run was trained on; or ``test``.
-            count: so many at the most, at random, always the same; the first half of 2·n are those of n. All, in
-                their own order, when None.
+            split: ``train``, the pictures that the run was trained on; or ``test``.
+            count: at most this many, drawn with a fixed seed; a larger count begins with the pictures of a smaller
+                one. None: all, in their own order.
 
         Returns:
-            (pictures, labels), labels None where the data have none; a conditional GAN's own numbers of its classes.
+            (pictures, labels); labels are a conditional GAN's own numbers of its classes, None if the data have none.
 
         Raises:
-            UserError: the data are gone or others than the run's.
+            UserError: the data are gone, or are not the run's data.
             common.data.datasets.NotThere: there is no such split.
         """
         images, labels = self.recipe.real(self.config, split, self.data_dir)
@@ -133,14 +133,14 @@ class Trained:
         pictures = scale(np.asarray(images[:]))
         return pictures if pictures.ndim == 4 else pictures[..., None], labels
 
-    # What they are compared by
+    # Features for a comparison
 
     @functools.cached_property
     def features(self):
-        """What describes these pictures by numbers: it has a ``name``, and ``features(pictures)`` gives [n, d].
+        """The object that turns pictures into numbers. It has a ``name``, and ``features(pictures)`` gives [n, d].
 
-        The project's own classifier where there is one for the data (MNIST's for the embedded digits), gradients
-        and colours for faces and one's own pictures.
+        It is the project's own classifier if there is one for the data (MNIST's for the embedded digits). For faces and
+        a user's own pictures it is `HogColour`, gradients and colours.
         """
         shape = self.config["dataset"].get("shape", [28, 28, 1])
         if self.data in CLASSIFIERS and shape == [28, 28, 1]:

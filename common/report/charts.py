@@ -8,17 +8,18 @@ from matplotlib.ticker import LogLocator, MaxNLocator
 from common.data.batches import spread
 
 COLOURS = 8
-WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; it is stretched to the room that there is
+WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; the page stretches it to the available width
 
 
 def chart(title, curves, kind="raw", hint=""):
-    """Curves over iterations. The lines are SVG, all text is HTML, so that it stays legible on a narrow screen.
+    """A chart of curves over iterations. Lines are SVG; text is HTML, so that it stays legible on a narrow screen.
 
     Args:
         title: as HTML.
         curves: [(label, number of its colour, steps, values)].
-        kind: "raw": every value, thin, and the moving mean; "means": the moving mean alone; "dots": the values marked.
-        hint: a sentence under it, what to look for.
+        kind: "raw": a thin line through all values, and the moving mean; "means": only the moving mean; "dots": a dot
+            for each value.
+        hint: a sentence under the chart about what to look for.
     """
     curves = [curve for curve in curves if len(curve[2])]
     if not curves:
@@ -27,15 +28,15 @@ def chart(title, curves, kind="raw", hint=""):
     fronts = [(x, y) if dots else smooth(x, y) for _, _, x, y in curves]
     values = np.concatenate([y for *_, y in (fronts if kind == "means" else curves)])
     low, high = values.min(), values.max()
-    if not dots:  # a few values far away shall not flatten all others
+    if not dots:  # a few extreme values must not flatten the rest of the curve
         first, last = np.percentile(values, [1, 99])
         low, high = max(low, 1.5 * first - 0.5 * last), min(high, 1.5 * last - 0.5 * first)
     beyond = np.count_nonzero((values < low) | (values > high))
-    log = dots and low > 0 and high > max(1, 20 * low)  # but shares of one stay linear
+    log = dots and low > 0 and high > max(1, 20 * low)  # shares, which are at most 1, stay linear
     scale = np.log10 if log else np.asarray
     low, high = scale(low), scale(high)
     pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    least = 0.0 if dots and not log and low >= 0 else low - pad  # no share is below 0
+    least = 0.0 if dots and not log and low >= 0 else low - pad  # a share cannot be below 0
     low, high = least, high + pad
     left, right = min(x[0] for _, _, x, _ in curves), max(x[-1] for _, _, x, _ in curves)
     right = max(right, left + 1)
@@ -44,10 +45,10 @@ def chart(title, curves, kind="raw", hint=""):
         return (x - left) / (right - left)
 
     def down(y):
-        return np.clip((high - scale(y)) / (high - low), -1, 2)  # a little beyond, for the slope at the edge
+        return np.clip((high - scale(y)) / (high - low), -1, 2)  # beyond the edge, to keep the slope
 
     def path(name, number, x, y):
-        # A line of no length with round ends is a dot, which stays round however the chart is stretched.
+        # A line of length 0 with round ends is a dot. It stays round when the chart is stretched.
         form = "M{:.1f},{:.1f}h0" if name == "dots" else "L{:.1f},{:.1f}"
         data = "".join(form.format(*each) for each in zip(across(x) * WIDTH, down(y) * HEIGHT, strict=True))
         return f'<path class="{name}{dashed(number)}" style="{colour(number)}" d="M{data[1:]}"/>'
@@ -64,7 +65,7 @@ def chart(title, curves, kind="raw", hint=""):
     text = [f'<span class="y" style="top:{down(tick):.2%}">{tick:.6g}</span>' for tick in ticks]
     text += [f'<span class="x" style="left:{across(tick):.2%}">{tick:,.0f}</span>'
              for tick in MaxNLocator(5, integer=True).tick_values(left, right) if left <= tick <= right]
-    whole = ' class="whole"' if dots else ""  # dots at the edge too
+    whole = ' class="whole"' if dots else ""  # dots at the edge are drawn whole
     legend = "".join(f'<span class="legend{dashed(number)}" style="{colour(number)}">{escape(label)}</span>'
                      for label, number, *_ in curves if escape(label) != title or len(curves) > 1)
     legend += f'<span class="beyond">({beyond:,} outside the range)</span>' if beyond else ""
@@ -78,17 +79,17 @@ def chart(title, curves, kind="raw", hint=""):
 
 
 def colour(number):
-    """The style of a curve's colour, which the page has for light and for dark."""
+    """The style of a curve's colour; the page defines each colour for light and for dark mode."""
     return f"--colour:var(--c{number % COLOURS})"
 
 
 def dashed(number):
-    """The class of a curve whose colour is taken already."""
+    """The class that dashes a curve whose colour another curve has already."""
     return " dashed" if number >= COLOURS else ""
 
 
 def smooth(x, y, most=300):
-    """A moving mean over a fortieth of the curve, at so many points; a short curve as it is."""
+    """The moving mean over a fortieth of the curve, at no more than ``most`` points; a short curve as it is."""
     window = len(y) // 40
     if window < 2:
         return x, y
@@ -99,7 +100,7 @@ def smooth(x, y, most=300):
 
 
 def thinned(x, y, most=1000):
-    """A curve with the lowest and the highest point of each stretch only."""
+    """A curve reduced to the lowest and the highest point of each stretch."""
     if len(y) <= most:
         return x, y
     edges = np.linspace(0, len(y), most // 2 + 1).astype(int)

@@ -6,11 +6,11 @@ from html import escape
 
 from PIL import Image
 
-SMALL = 256  # pixels; narrower pictures are enlarged without blurring
+SMALL = 256  # pixels; a narrower picture is enlarged without blurring
 
 
 def shown(value, between=", "):
-    """A value as escaped text; ``between`` the values of a list."""
+    """A value as escaped text; ``between`` separates the values of a list."""
     if isinstance(value, bool):
         value = "yes" if value else "no"
     elif isinstance(value, float):
@@ -21,7 +21,7 @@ def shown(value, between=", "):
 
 
 def section(title, *content):
-    """A part of the page; nothing without content."""
+    """A section of the page; "" without content."""
     content = "\n".join(filter(None, content))
     return f"<section>\n<h2>{title}</h2>\n{content}\n</section>" if content else ""
 
@@ -30,10 +30,10 @@ def table(label, head, rows, compare=False):
     """A table.
 
     Args:
-        label: what it shows, for those who do not see it.
-        head: of the columns, as HTML; none for no head.
-        rows: cells as HTML, the first being the row's head; a row of one cell heads those below it, and one that
-            begins with None is a remark on that above it.
+        label: what the table shows, for screen readers.
+        head: of the columns, as HTML; empty for no head.
+        rows: lists of cells as HTML; the first cell is the row's head. A row of one cell is a heading for the rows
+            below it. A row that begins with None is a remark on the row above it.
         compare: mark the rows whose cells differ.
     """
     lines = ["<tr>" + "".join(f'<th scope="col">{cell}</th>' for cell in head) + "</tr>"] if head else []
@@ -50,17 +50,17 @@ def table(label, head, rows, compare=False):
 
 
 def scrolling(label, content):
-    """What is too wide for a narrow screen, to be moved sideways by finger or by key."""
+    """Content that may be too wide for a narrow screen, in a box that scrolls sideways by finger or by key."""
     return f'<div class="wide" role="region" aria-label="{label}" tabindex="0">{content}</div>'
 
 
 def columns(runs, first=""):
-    """The head of a table with a column for each run; none for a single one."""
+    """The head of a table with a column for each run; empty for a single run."""
     return [first, *(escape(run.name) for run in runs)] if len(runs) > 1 else []
 
 
 def row(*figures):
-    """Figures side by side, as far as the screen is wide enough."""
+    """Figures side by side; they wrap on a narrow screen."""
     figures = [figure for figure in figures if figure]
     return '<div class="row">\n' + "\n".join(figures) + "\n</div>" if figures else ""
 
@@ -74,11 +74,11 @@ def duration(seconds):
 
 
 def embedded(path, limit, attributes):
-    """An ``img`` that holds the picture itself; nothing where there is no whole picture.
+    """An ``img`` element with the picture's bytes in it; "" if the file is missing or no whole picture.
 
     Args:
         path: of a PNG.
-        limit: bytes; what is larger is packed as JPEG.
+        limit: in bytes; a larger file is converted to JPEG.
         attributes: of the element.
     """
     try:
@@ -97,7 +97,7 @@ def embedded(path, limit, attributes):
 
 
 def packed(image, limit):
-    """The bytes of a JPEG no larger than a limit, first coarser, then smaller; the smallest, if even that is larger."""
+    """A JPEG of at most ``limit`` bytes: lower quality first, then a smaller picture; if need be, the smallest one."""
     while True:
         for quality in (85, 60, 40):
             stream = io.BytesIO()
@@ -108,16 +108,16 @@ def packed(image, limit):
 
 
 def still(path, limit, caption, run=None):
-    """A picture with a caption; nothing where there is no whole picture."""
+    """A picture with a caption; "" if the file is missing or no whole picture."""
     image = embedded(path, limit, f'alt="{escape(caption)}"')
     return image and f'<figure class="picture">{image}<figcaption>{titled(caption, run)}</figcaption></figure>'
 
 
 def titled(caption, run):
-    """A caption with its run's name before it, where there are several."""
+    """A caption, with the run's name before it if ``run`` is not None."""
     return f"<b>{escape(run.name)}</b> {escape(caption)}" if run else escape(caption)
 
 
 def with_names(runs):
-    """[(run, the run again where there are several, else None)]: what a caption has to name."""
+    """[(run, run for the caption)]; the second is None if there is only one run, because no caption has to name it."""
     return [(run, run if len(runs) > 1 else None) for run in runs]

@@ -1,7 +1,7 @@
-"""A run, or several side by side, as one HTML file that opens anywhere, without a network.
+"""The report of a run, or of several side by side: one HTML file that opens anywhere, without a network.
 
-Whatever comes out of a run's folder is data of others: text is escaped, pictures are opened before they are
-embedded, and the page's own policy forbids it to load anything.
+The contents of a run's folder are not trusted. Text is escaped, pictures are opened before they are embedded, and the
+page's content security policy forbids it to load anything.
 """
 
 import json
@@ -30,10 +30,10 @@ from common.report.run import Run, families, names_in, points
 from common.training.records import understood
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-FRAMES = 60  # of a run on the slider; half as many where several runs share it
+FRAMES = 60  # frames of a run on the slider; half as many if several runs share it
 FRAME_BYTES = 6_000_000  # of all frames together, before base64
-STILL_BYTES = 1_200_000  # of all other pictures together
-HANDLING = [("options", name) for name in ("output", "resume", "overwrite", "dry_run")]  # no property of a run
+STILL_BYTES = 1_200_000  # of all pictures that are no frames, together
+HANDLING = [("options", name) for name in ("output", "resume", "overwrite", "dry_run")]  # of one call only
 
 
 def write(folders, output, ended=False):
@@ -42,18 +42,17 @@ def write(folders, output, ended=False):
     Args:
         folders: of the runs.
         output: path of the HTML file.
-        ended: the run is not at work any more, whoever holds its lock.
+        ended: whether the run has ended, even if its lock is still held.
 
     Raises:
-        UserError: there is no run in a folder, its records are not as a run writes them, or ``output``
-            cannot be written.
+        UserError: there is no run in a folder, its records are damaged, or ``output`` cannot be written.
     """
     folders = [Path(folder) for folder in folders]
     names = [folder.resolve().name for folder in folders]
     if len(set(names)) < len(names):
         names = list(map(str, folders))
     runs = [Run(folder, name, ended) for folder, name in zip(folders, names, strict=True)]
-    if len({run.config["recipe"] for run in runs}) > 1:  # a folder's name alone, Output, does not tell
+    if len({run.config["recipe"] for run in runs}) > 1:  # folders' names, such as Output, do not name the tutorial
         for run in runs:
             if run.config["recipe"] not in run.name:
                 run.name = f"{run.config['recipe']}: {run.name}"
@@ -69,12 +68,12 @@ def write(folders, output, ended=False):
 
 
 def write_report(folder):
-    """The report of the run in a folder, which has ended: its ``report.html``."""
+    """Write ``report.html`` into the folder of a run that has ended."""
     write([folder], folder / "report.html", ended=True)
 
 
 def notes(runs):
-    """What nobody may overlook: data that are not the tutorial's."""
+    """Warnings at the top of the page: runs whose data are not the tutorial's."""
     return "\n".join(f'<p class="note" role="note">{titled(str(run.config["dataset"]["note"]), named)}</p>'
                      for run, named in with_names(runs) if run.config["dataset"].get("note"))
 
@@ -89,7 +88,7 @@ def facts(runs):
 
 
 def pictures(runs):
-    """The slider through what each generator made of one constant noise."""
+    """The slider through the pictures that each generator made of its constant noise."""
     most = FRAMES if len(runs) == 1 else FRAMES // 2
     chosen = [run.frames(most) for run in runs]
     limit = FRAME_BYTES // max(1, sum(map(len, chosen)))
@@ -104,7 +103,7 @@ def pictures(runs):
                 images.append(image)
                 last = when
         if images:
-            images[-1] = images[-1].replace("hidden ", "", 1)  # what is seen without JavaScript
+            images[-1] = images[-1].replace("hidden ", "", 1)  # the frame that a browser without JavaScript shows
             caption = f'{titled("constant noise, ", named)}<span class="when">{last}</span>'
             figures.append(f'<figure class="picture">{"".join(images)}<figcaption>{caption}</figcaption></figure>')
     controls = """<div class="controls" hidden><button type="button">Play</button>
@@ -114,7 +113,7 @@ def pictures(runs):
 
 
 def stills(runs):
-    """The newest picture of each run, and what was generated into its folder."""
+    """The newest picture of each run, and the pictures that were generated into its folder."""
     limit = STILL_BYTES // (8 * len(runs))
     for run, named in with_names(runs):
         newest = (still(path, limit, f"newest picture, epoch {epoch}, batch {batch}", named)
@@ -126,7 +125,7 @@ def stills(runs):
 
 
 def losses(runs):
-    """One run: its losses together, then each with its parts. Several: a chart for each loss."""
+    """The charts of losses. One run: its losses together, then each loss with its parts. Several: one chart a loss."""
     family = families(names_in(line for run in runs for line in run.steps))
     if len(runs) == 1:
         main = chart("Losses", of_one(runs[0].steps, family), hint=reading.LOSSES)
@@ -155,17 +154,17 @@ def of_each(runs, lines, name):
 
 
 def metrics(runs):
-    """What evaluations found, by protocol: charts over several checkpoints, and a table."""
+    """The results of evaluations, by protocol: charts if there are several checkpoints, and a table."""
     found = [by_protocol(run.evaluations) for run in runs]
     protocols = {protocol: [each.get(protocol, []) for each in found] for each in found for protocol in each}
     return section("Metrics", *(evaluated(runs, protocol, lines) for protocol, lines in sorted(
-        protocols.items(), key=lambda item: -sum(map(len, item[1])))))  # those of real pictures are few
+        protocols.items(), key=lambda item: -sum(map(len, item[1])))))  # real pictures have few lines, so they go last
 
 
 def by_protocol(lines):
-    """Evaluations sorted out: protocol → lines with short names.
+    """Sort evaluations by protocol: protocol → lines with short names.
 
-    A name such as ``fid mnist-cnn-3f2a91bc 10000/10000 train`` ends in its protocol, from the word with a hyphen on.
+    In a name such as ``fid mnist-cnn-3f2a91bc 10000/10000 train``, the protocol begins at the word with a hyphen.
     """
     found = {}
     for line in lines:
@@ -180,20 +179,20 @@ def evaluated(runs, protocol, lines):
     """The charts and the table of one protocol.
 
     Args:
-        runs: of the report.
+        runs: the report's runs.
         protocol: its name.
-        lines: of each run, with short names.
+        lines: the evaluations of each run, with short names.
     """
     family = families(names_in(line for each in lines for line in each))
     if len(runs) == 1:
         curves = {name: of_one(lines[0], [name]) + [(part, COLOURS, *points(lines[0], part)) for part in parts]
-                  for name, parts in family.items()}  # an interval's ends in its own colour, dashed
+                  for name, parts in family.items()}  # an interval's ends are dashed, in its colour
         rows = [("", line) for line in lines[0]]
     else:
         curves = {name: of_each(runs, lines, name) for name in family}
         rows = [(escape(run.name) + ", ", each[-1]) for run, each in zip(runs, lines, strict=True) if each]
     names = [name for name in names_in(line for _, line in rows)
-             if not any(isinstance(line.get(name), dict) for _, line in rows)]  # those have a value for each class
+             if not any(isinstance(line.get(name), dict) for _, line in rows)]  # a dictionary has values of classes
     cells = []
     for run, line in rows:
         cells.append([run + ("real pictures" if " real " in protocol else f"iteration {shown(line['step'])}"),
@@ -207,11 +206,11 @@ def evaluated(runs, protocol, lines):
         table("Metrics", ["", *map(escape, names)], cells)])
 
 
-REMARKS = ("verdict", "better", "note")  # in words, on a row of a comparison
+REMARKS = ("verdict", "better", "note")  # fields of a comparison's row that are words
 
 
 def comparisons(runs):
-    """Beside the tutorial: the figure and the rows that tools/compare.py has left."""
+    """The comparison with the tutorial: the figure and the rows that tools/compare.py has written."""
     content = []
     for run, named in with_names(runs):
         figure = still(run.path / "comparison.png", STILL_BYTES // (2 * len(runs)), "the tutorial and this run", named)
@@ -233,7 +232,7 @@ def comparisons(runs):
 
 
 def times(runs):
-    """Where the time went."""
+    """The table of how long each part of the work took."""
     runs = [run for run in runs if run.timing]
     if not runs:
         return ""
@@ -252,7 +251,7 @@ def times(runs):
 
 
 def settings(runs):
-    """Options, data, versions and machine; where there are several runs, marked where they differ."""
+    """Options, data, versions and machine; if there are several runs, their differences are marked."""
     groups = {}
     for title, part in (("Options", "options"), ("Data", "dataset"), ("Versions", "versions"), ("Machine", "machine")):
         names = dict.fromkeys(name for run in runs for name in run.config[part])

@@ -1,4 +1,4 @@
-"""What to look for: a sentence under each chart, a remark on numbers that mislead, the page that tells more."""
+"""How to read the report: a sentence under each chart, remarks on misleading numbers, a page that explains more."""
 
 import os
 from pathlib import Path
@@ -23,21 +23,21 @@ COLLAPSE = ("Precision near 1 with recall near 0 is not a good sign: the picture
 
 
 def sentence(name):
-    """What to look for in a metric's chart; nothing for a metric that is not known."""
+    """A sentence on what to look for in a metric's chart; "" for an unknown metric."""
     return SENTENCES.get(name, "")
 
 
 def remark(values):
-    """A warning about a row's metrics, by short name; nothing where there is no reason."""
+    """A warning about a row's metrics, which are given by short name; "" if there is no reason for one."""
     precision, recall = (values.get(name) for name in ("precision", "recall"))
     numbers = isinstance(precision, (int, float)) and isinstance(recall, (int, float))
     return COLLAPSE if numbers and precision >= 0.95 and recall <= 0.05 else ""
 
 
 def way(output):
-    """The page that explains losses and metrics, as HTML: a link where the report lies in the project's folder."""
+    """The page that explains losses and metrics, as HTML: a link if the report lies in the project's folder."""
     folder = Path(output).resolve().parent
     name = PAGE.as_posix()
-    if folder.is_relative_to(ROOT):  # elsewhere the link would carry the names of this machine's folders
+    if folder.is_relative_to(ROOT):  # elsewhere the link would show the names of this machine's folders
         name = f'<a href="{Path(os.path.relpath(ROOT / PAGE, folder)).as_posix()}">{name}</a>'
     return f'<p class="way">What losses and metrics say, and what they do not: {name} in the project\'s folder.</p>'

@@ -1,4 +1,4 @@
-"""What a run's folder tells the report. Nothing in it is written."""
+"""Read a run's folder for the report. Nothing is written into it."""
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -10,10 +10,10 @@ from common.training.records import Records, understood
 
 
 class Run:
-    """What a run's folder tells. Nothing in it is written.
+    """A run as its folder shows it. Nothing is written into the folder.
 
     Attributes:
-        steps, evaluations: the two kinds of lines of ``metrics.jsonl``.
+        steps, evaluations: the two kinds of lines in ``metrics.jsonl``.
         data: the data set's name.
         status: finished, stopped, or still running, in words.
     """
@@ -24,7 +24,7 @@ class Run:
         self.config = self.records.read_config()
         self.steps = self.records.metrics()
         with understood(path / "metrics.jsonl"):
-            self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # an epoch's, seen so far
+            self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # in an epoch, so far
             self.evaluations = self.records.evaluations()
         self.data = str(self.config["dataset"].get("name", "unknown data"))
         self.status = self._status(ended)
@@ -42,24 +42,24 @@ class Run:
         return f"stopped after {done}; --resume goes on with it" if saved else f"{done}; no checkpoint is there"
 
     def frames(self, most):
-        """The pictures of the constant noise, at most so many, spread evenly: [(path, epoch, batch)]."""
+        """At most ``most`` pictures of the constant noise, spread evenly: [(path, epoch, batch)]."""
         found = numbered(self.path / "constant_noise", ".png")
         return [found[i] for i in spread(len(found), most)] if found else []
 
 
 def is_number(value):
-    """Whether it can be drawn: a finite number of sensible size."""
+    """Whether a value can be drawn: it is a finite number and not too large."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e30
 
 
 def points(lines, name):
-    """Steps and values of the lines that have a number of that name."""
+    """(steps, values) of the lines that have a number called ``name``."""
     chosen = [line for line in lines if is_number(line.get(name)) and is_number(line.get("step"))]
     return np.array([float(line["step"]) for line in chosen]), np.array([float(line[name]) for line in chosen])
 
 
 def names_in(lines):
-    """All names in lines but those of their place, in the order of their first appearance."""
+    """All names in lines, without step, epoch and batch, in the order of their first appearance."""
     return [name for name in dict.fromkeys(name for line in lines for name in line)
             if name not in ("step", "epoch", "batch", "evaluation")]
 
@@ -80,5 +80,5 @@ def locked(path):
             return False
     except Timeout:
         return True
-    except OSError:  # a folder that may only be read
+    except OSError:  # the folder is read-only
         return False
