@@ -1,1 +1,1 @@
-from common import errors  # noqa: F401  first: it sees to Ctrl-C while a command is still importing
+from common import errors  # noqa: F401  imported first: it handles Ctrl-C while a command is still importing

@@ -1,8 +1,8 @@
 """Cropping CelebA to 64×64, after the section on data of the tutorial dcgan_face.
 
-The short side is scaled to 64 (bilinear), then a box is cut out: 178×218 pictures become 64×78, and of
-these rows 10 to 73 stay, as the tutorial's prose says. Its listing takes rows 20 to 83, of which the last six
-do not exist and come out black.
+The short side is scaled to 64 (bilinear), then a box is cut out. A 178×218 picture becomes 64×78, and its rows 10 to
+73 stay, as the tutorial's prose says. The tutorial's listing takes rows 20 to 83; the last six of them do not exist
+and come out black.
 
 A thread reads a picture's bytes, decodes, scales and encodes them in memory and writes them in one go. Pillow
 scales, because only Pillow's bilinear scaling gives the tutorial's pixels.
@@ -40,10 +40,10 @@ class DoesNotFit(BadPicture):
 
 @dataclass(frozen=True)
 class Box:
-    """What is cut out after the short side was scaled to ``size``: ``size`` × ``size`` pixels from (x, y) on.
+    """The square that is cut out of a scaled picture: ``size`` × ``size`` pixels from (x, y) on.
 
-    The default refuses pictures that it does not fit into. Another box was chosen on purpose: what it
-    takes from outside the picture is black, as in the tutorial's listing.
+    The picture's short side is scaled to ``size`` first. The default box refuses a picture that it does not fit into.
+    Any other box was chosen on purpose: its pixels outside of the picture are black, as in the tutorial's listing.
     """
 
     x: int = 0
@@ -51,9 +51,9 @@ class Box:
     size: int = 64
 
     def scaled(self, width, height):
-        """The size to scale a picture of ``width`` × ``height`` to.
+        """The size that a picture of ``width`` × ``height`` is scaled to.
 
-        The same as the tutorial's ``int(width // (min(width, height) / 64))``, in whole numbers.
+        It equals the tutorial's ``int(width // (min(width, height) / 64))``, computed in whole numbers.
 
         Raises:
             DoesNotFit: this is the default box, and it would reach beyond the scaled picture.
@@ -94,8 +94,8 @@ def crop_fast(data, box):
     """Decode a JPEG file at half its size or less, which saves most of the work, and scale the rest.
 
     Returns:
-        uint8 array [size, size, 3], **BGR**; None when the file needs `read_image` and `crop`: not a plain
-        whole JPEG, too small, of odd size, or with parts outside.
+        uint8 array [size, size, 3], **BGR**. None when the file needs `read_image` and `crop`: it is not a plain
+        whole JPEG, the picture is too small or of odd size, or the box reaches outside of it.
 
     Raises:
         BadPicture: as `Box.scaled`.
@@ -118,9 +118,9 @@ def crop_fast(data, box):
 
 
 def cropped_file(data, suffix, box, fast=False, span=None):
-    """A picture's bytes → bytes of the cropped picture, encoded as JPEG of quality 75 or as PNG.
+    """Crop a picture: from the bytes of its file to the bytes of a JPEG of quality 75, or of a PNG.
 
-    ``span`` as `common.data.picture.read_image` has it.
+    ``span`` as in `common.data.picture.read_image`.
 
     Raises:
         BadPicture: see `read_image` and `Box.scaled`.
@@ -143,12 +143,12 @@ def in_threads(work, todo, bad, threads=None, progress=True):
 
     Args:
         work: function of an item.
-        todo: deque, emptied. A run that ends early leaves in it what no thread has begun.
+        todo: deque, which is emptied. After an early end it holds the items that no thread has begun.
         bad: list, to which (item, reason) of each `BadPicture` is added.
         threads: how many; by default one for each core.
 
     Raises:
-        Exception: whatever else ``work`` raises; the first such exception ends the run. So does Ctrl-C.
+        Exception: the first exception of ``work`` other than `BadPicture`. It ends the run, and so does Ctrl-C.
     """
     stop = threading.Event()
 
@@ -188,7 +188,7 @@ def in_threads(work, todo, bad, threads=None, progress=True):
 
 @dataclass
 class Summary:
-    """What came of many pictures: how many are done, were skipped, and are left; (name, reason) of the failed."""
+    """The result for many pictures: how many are done, skipped and left; (name, reason) of each failed picture."""
 
     done: int
     skipped: int
@@ -198,28 +198,28 @@ class Summary:
 
 
 def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False, progress=True):
-    """Crop `PictureFiles` into a folder. What is there already is skipped, so that a run can be continued.
+    """Crop `PictureFiles` into a folder. Pictures that are there already are skipped, so a run can be continued.
 
-    ``<output>.crop.json`` beside the folder keeps the box, lest two boxes get mixed.
+    ``<output>.crop.json`` beside the folder records the box, so that pictures of two boxes do not get mixed.
 
     Args:
         pictures: `PictureFiles`.
         output: the folder.
         box: `Box`.
         threads: how many; by default one for each core.
-        overwrite: crop again what is there already.
+        overwrite: crop pictures again that are there already.
         fast: decode at half size, see `crop_fast`.
         progress: show a bar, or plain lines.
 
     Returns:
-        A `Summary`. Ctrl-C ends the run early, with some left.
+        A `Summary`. Ctrl-C ends the run early, with some pictures left.
 
     Raises:
-        UserError: the folder cannot be written, is the pictures' own, holds pictures of another box, or another process
-            is cropping into it.
+        UserError: the folder cannot be written, is the source folder, or holds pictures of another box; or another
+            process is cropping into it.
     """
     output = Path(output)
-    if output.name in ("", ".."):  # "." has no name, and what lies beside it needs one
+    if output.name in ("", ".."):  # "." has no name, and the record beside the folder needs it
         output = output.resolve()
     if output.exists() and not output.is_dir():
         raise UserError(f"{output} is not a folder; choose another --output")
@@ -233,7 +233,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         record_path = output.with_name(f"{output.name}.crop.json")
         if skipped:
             _check_record(record_path, record)
-        # Until an overwriting run is through, old and new pictures lie side by side.
+        # Until a run with ``overwrite`` has ended, the folder holds both old and new pictures.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
         span = pictures.span() if todo else None
@@ -253,7 +253,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
 
 
 def _take(output, overwrite):
-    """The folder's lock, held, and the names of the pictures that are there and stay."""
+    """Lock the folder: (the lock, the names of the pictures that are there and stay)."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         held = FileLock(output.with_name(f".{output.name}.crop.lock"), timeout=0).acquire()
@@ -265,7 +265,7 @@ def _take(output, overwrite):
 
 
 def _finished(path):
-    """A file with something in it: after a power failure a renamed file can be empty."""
+    """Whether a file exists and is not empty; after a power failure a renamed file can be empty."""
     return path.is_file() and path.stat().st_size > 0
 
 
@@ -273,7 +273,7 @@ def _check_record(path, record):
     try:
         before = json.loads(path.read_text())
     except FileNotFoundError:
-        return  # made by the tutorial's own script, perhaps
+        return  # without a record: the tutorial's own script may have made it
     except (OSError, ValueError):
         before = None
     if before != record:
@@ -288,9 +288,9 @@ def _write_record(path, record):
 
 
 def _put(path, data):
-    """Write aside and rename, like `common.files.replacing`, but without waiting for the disk each time.
+    """Write under a temporary name and rename, like `common.files.replacing`, but without waiting for the disk.
 
-    The temporary name is always the same, so that the next run takes away what a killed one has left.
+    A picture's temporary name is fixed, so that the next run replaces the file that a killed run has left.
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
@@ -310,10 +310,10 @@ def _put(path, data):
 
 
 def crop_like_the_tutorial(folder, output, y=20):
-    """The tutorial's script: eight threads, each with an eighth of the folder's files, by path.
+    """Crop as the tutorial's script does: eight threads, each with an eighth of the folder's files, by path.
 
-    The benchmark measures against it, and the tests compare pixels. A file that cannot be opened ends its
-    thread, as it did there. One difference: the script lets truncated files pass as half-grey pictures.
+    The benchmark measures against it, and the tests compare pixels. A file that cannot be opened ends its thread, as
+    in the script. One difference: the script turns a truncated file into a half-grey picture.
     """
     assert not ImageFile.LOAD_TRUNCATED_IMAGES
 

@@ -8,18 +8,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# What the system says of a name that a user has typed, wherever it comes up
+# Errors of the operating system about a path that the user has typed, wherever they are raised
 REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS}
 
 
 class UserError(Exception):
-    """Something that the user can mend. The message says what is wrong and what to do next."""
+    """A mistake that the user can mend. The message says what is wrong and what to do next."""
 
     exit_code = 2
 
 
 class RunStopped(UserError):
-    """A run that ended before its time, through nobody's wrong input: a signal, a loss that is not a number."""
+    """A run ended early, but not through wrong input: a signal came, or a loss was not a number."""
 
     def __init__(self, message, exit_code=1):
         super().__init__(message)
@@ -29,14 +29,14 @@ class RunStopped(UserError):
 def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
-    A `UserError` becomes one line on stderr and its exit code, so does a name that the system refuses; Ctrl-C becomes
-    130, the shell's usual code.
-    Characters that the terminal or file cannot take are written as escapes, not a reason to stop. Nor is a missing
-    standard output or error, as a service, pythonw or ``2>&-`` starts a program.
+    A `UserError`, or a path that the operating system refuses, becomes one line on stderr and an exit code. Ctrl-C
+    becomes 130, the shell's usual code.
+    Two things do not stop a command. Characters that the terminal or file cannot show are written as escapes. Standard
+    output or error may be missing, as under a service, pythonw or ``2>&-``.
     """
     open_streams()
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # a notebook's has not
+        if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
             stream.reconfigure(errors="backslashreplace")
     try:
         return main() or 0
@@ -46,7 +46,7 @@ def run_command(main):
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except BrokenPipeError:  # `… | head`: the reader has gone, which is no error of ours
+    except BrokenPipeError:  # `… | head`: the reader has closed the pipe, which is no error
         sys.stderr.close()
         return 0
     except OSError as error:
@@ -57,7 +57,7 @@ def run_command(main):
 
 
 def interrupted_early(kind, error, trace):
-    """``sys.excepthook`` of a command that is still importing: Ctrl-C ends it as `run_command` would."""
+    """``sys.excepthook`` while a command is still importing: Ctrl-C ends it with the same code as in `run_command`."""
     cause = error
     while cause and not isinstance(cause, KeyboardInterrupt):  # an import may turn it into an error of its own
         cause = cause.__cause__ or cause.__context__
@@ -69,22 +69,22 @@ def interrupted_early(kind, error, trace):
     os._exit(130)  # nothing has been done yet; a hook cannot set the exit code
 
 
-# Only where a command of this project is what runs: whoever imports this file keeps the hook.
+# Only if the program that runs is a command of this project. Any other program that imports this file keeps its hook.
 if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve().parent.parent == ROOT:
     sys.excepthook = interrupted_early
 
 
 def open_streams():
-    """Let standard output and error, where they are missing or closed, go nowhere.
+    """Send standard output and error to the null device if they are missing or closed.
 
-    The numbers 0 to 2 are taken up, too: the next file to be opened would get one, and what a library writes to
-    number 2 would go into that file.
+    The file descriptors 0 to 2 are opened too. Otherwise the next file to be opened could get number 2, and a library's
+    messages to standard error would go into that file.
     """
     for number in range(3):
         try:
             os.fstat(number)
         except OSError:
-            if os.open(os.devnull, os.O_RDWR) == number:  # the lowest that is free
+            if os.open(os.devnull, os.O_RDWR) == number:  # `open` takes the lowest free number
                 os.set_inheritable(number, True)
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None or getattr(getattr(sys, name), "closed", False):
@@ -92,21 +92,21 @@ def open_streams():
 
 
 def terminal():
-    """Whether somebody looks at standard error: it is there, and a terminal."""
+    """Whether standard error is there and is a terminal."""
     return sys.stderr is not None and not getattr(sys.stderr, "closed", False) and sys.stderr.isatty()
 
 
 def say(text):
-    """Print one line to stderr, where there is anybody to read it."""
+    """Print one line to stderr, if it can still be written."""
     try:
-        print(text.replace("\n", "\\n"), file=sys.stderr, flush=True)  # a file's name may hold a line's end
-    except OSError:  # the reader, or the terminal, has gone
+        print(text.replace("\n", "\\n"), file=sys.stderr, flush=True)  # a file's name may contain a line feed
+    except OSError:  # the reader has ended, or the terminal is closed
         nowhere(sys.stderr)
 
 
 def nowhere(stream):
-    """Let what is still to be written to a stream go nowhere."""
-    with contextlib.suppress(OSError):  # a notebook's has no number
+    """Send the unwritten rest of a stream to the null device."""
+    with contextlib.suppress(OSError):  # a notebook's stream has no file descriptor
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 

@@ -1,4 +1,4 @@
-"""Safe files: written aside, then renamed, so that a reader never sees half of one."""
+"""Safe files: written under a temporary name, then renamed, so that a reader never sees half a file."""
 
 import contextlib
 import hashlib
@@ -25,7 +25,7 @@ KINDS = (
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture, which is not read; convert it to PNG or JPEG"),
     (b"\x89HDF\r\n", "an HDF5 file"), (b"MATLAB 5.0", "a MATLAB file"), (b"\x93NUMPY", "a NumPy array"),
     (b"\0\0\x08", "an idx file"))
-UNFINISHED = ".*.part.*"  # what a process that was killed leaves of `replacing`
+UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
 
 
 @contextlib.contextmanager
@@ -59,9 +59,9 @@ def replacing(path):
 
 
 def write_json(path, value):
-    """Write what JSON can hold, indented, in UTF-8; `replacing` the file.
+    """Write a value as indented JSON in UTF-8, safely, see `replacing`.
 
-    Names of files that are no UTF-8 are written as JSON's own escapes, and read back as they were.
+    Names of files that are no UTF-8 are written as JSON's escapes, so that they are read back unchanged.
     """
     text = json.dumps(value, indent=2, ensure_ascii=False)
     if any("\ud800" <= sign <= "\udfff" for sign in text):
@@ -71,10 +71,10 @@ def write_json(path, value):
 
 
 def expanded(path):
-    """A path that a user has typed, with ``~`` as the home folder; as it is when there is no such home.
+    """A path that a user has typed, with ``~`` replaced by the home folder; unchanged if there is no such home.
 
     Raises:
-        UserError: it is empty, which would be the current folder.
+        UserError: the path is empty; it would mean the current folder.
     """
     if not str(path):
         raise UserError("an empty name is no path; name a file or folder, . for the current one")
@@ -82,16 +82,16 @@ def expanded(path):
 
 
 def cache_folder(name):
-    """Where data are kept for the next time: ``~/.cache/NAME``.
+    """The folder where data are kept for later runs: ``~/.cache/NAME``.
 
-    Without a home folder that can be written, as in a container for another user, it is a folder of this user's alone
-    in the system's temporary folder.
+    If the home folder cannot be written, as in a container of another user, it is a private folder of this user in the
+    system's temporary folder.
 
     Args:
-        name: such as "paddle/dataset/mnist", where Paddle itself keeps that.
+        name: such as "paddle/dataset/mnist", where Paddle itself keeps MNIST.
 
     Returns:
-        Its path; it need not be there.
+        The folder's path; the folder need not exist.
     """
     home = expanded("~")
     place = home / ".cache" / name
@@ -102,21 +102,21 @@ def cache_folder(name):
     own = Path(tempfile.gettempdir()) / f"paddle-gan-{user}"
     with contextlib.suppress(OSError):
         own.mkdir(mode=0o700)
-    if own.is_symlink() or not own.is_dir() or own.stat().st_uid != user:  # somebody else's, who could put things there
+    if own.is_symlink() or not own.is_dir() or own.stat().st_uid != user:  # another user could put files there
         own = Path(tempfile.mkdtemp(prefix="paddle-gan-"))
     return own / name
 
 
 def junk(name):
-    """Whether a file or folder is what systems leave behind, or one that is not finished: none of the user's data."""
+    """Whether a file or folder is none of the user's data: the operating system's own, or an unfinished file."""
     return (name.startswith((".", "~$", "$RECYCLE")) and name not in (".", "..")) or name.lower() in LEFTOVERS
 
 
 def ours(folder):
-    """Whether a folder holds what one of our commands has written: no data of the user's.
+    """Whether one of our commands has written a folder, so that it holds no data of the user.
 
-    A run has its config.json, drawn pictures have generated.npy beside them, a comparison comparison.json, a folder of
-    crops NAME.crop.json beside it.
+    A run has a config.json, drawn pictures have a generated.npy, and a comparison has a comparison.json in the folder.
+    Cropped pictures have a NAME.crop.json beside the folder.
     """
     try:
         if any((folder / name).is_file() for name in ("generated.npy", "comparison.json")) or \
@@ -132,13 +132,13 @@ def ours(folder):
 
 
 def kind_of(head):
-    """What a file is by its first bytes, in words for a message.
+    """Recognise a file's kind by its first bytes, in words for a message.
 
     Args:
-        head: at least the first 512 bytes, where the file has as many.
+        head: the first 512 bytes or more; a shorter file's bytes.
 
     Returns:
-        The words, with what to do; "" where the bytes say nothing.
+        The words, with what to do; "" if the kind is unknown.
     """
     text = head[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
@@ -150,7 +150,7 @@ def kind_of(head):
             return words
     if head[257:262] == b"ustar":
         return "a tar archive"
-    if head[4:8] == b"ftyp":  # one container for pictures and videos
+    if head[4:8] == b"ftyp":  # a container format of pictures as well as videos
         brand = {b"avi": "an AVIF", b"hei": "a HEIC", b"hev": "a HEIC", b"mif": "a HEIC"}.get(head[8:11])
         return f"{brand} picture, which is not read; convert it to PNG or JPEG" if brand else "a video"
     if text.startswith((b"<svg", b"<?xml")):
@@ -159,10 +159,10 @@ def kind_of(head):
 
 
 def exists(path):
-    """Whether there is something of that name.
+    """Whether there is a file or folder at a path.
 
     Raises:
-        UserError: a folder on the way may not be read.
+        UserError: a folder above it may not be read.
     """
     try:
         path.stat()
@@ -174,7 +174,7 @@ def exists(path):
 
 
 def numbered(folder, suffix):
-    """The files of a folder that are named after epoch and batch, ``0003_0120`` and a suffix, in order of training.
+    """The files of a folder with epoch and batch in their names, such as ``0003_0120.png``, in order of training.
 
     Returns:
         [(path, epoch, batch)].

@@ -1,6 +1,6 @@
 """Pictures: the tutorials' figures, grids, loss curves, animations.
 
-Everything is drawn without a display and without pyplot, whose backend belongs to the user: in a notebook it shows
+Everything is drawn without a display and without pyplot. Pyplot's backend belongs to the user: in a notebook it shows
 the user's own figures.
 """
 
@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw, ImageFont
 from common.data.batches import spread
 from common.files import replacing
 
-WIDTH = 600  # pixels that a smaller grid is enlarged to, about
+WIDTH = 600  # pixels; a smaller grid is enlarged to about this width
 GAP = 1  # pixels between two pictures of a grid
 
 
@@ -37,7 +37,7 @@ def layout(count):
 
 
 def grid(pictures, pad=GAP):
-    """`tile` in the `layout` of so many pictures."""
+    """Join pictures into one by `tile`, with the rows and columns of `layout`."""
     return tile(pictures, *layout(len(pictures)), pad)
 
 
@@ -80,7 +80,7 @@ def to_uint8(pictures):
 
 
 def save_png(path, pictures):
-    """Write one picture, or an already tiled one, in [-1, 1] as PNG."""
+    """Write one picture in [-1, 1], or one grid that `tile` has made, as PNG."""
     with replacing(path) as temporary:
         Image.fromarray(to_uint8(pictures)).save(temporary)
 
@@ -91,7 +91,7 @@ def save_grid(path, pictures, shape=None, labels=()):
     Args:
         path: of the PNG.
         pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3] in [-1, 1].
-        shape: (rows, columns); `layout` of so many when None.
+        shape: (rows, columns); None: see `layout`.
         labels: text above the columns, one each.
     """
     pictures = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
@@ -105,7 +105,7 @@ def save_grid(path, pictures, shape=None, labels=()):
 
 
 def _labelled(image, labels, gap):
-    """The picture of a grid under the labels of its columns, as large as the narrowest column lets them be."""
+    """Put labels above the columns of a grid's picture, in the largest type that fits into the columns."""
     width = (image.width - gap) // len(labels)
     path = findfont(FontProperties())
     for size in range(16, 7, -1):
@@ -132,7 +132,7 @@ def printable(text):
 
 @functools.cache
 def _figure(shape, inches, fontsize):
-    """(figure, image, title): one serves all pictures of a run, because making it costs more than filling it."""
+    """(figure, image, title), kept for all pictures of a run: a new figure takes longer than a new picture in it."""
     figure, axes = subplots(figsize=(inches, inches))
     axes.axis("off")
     return (figure, axes.imshow(np.zeros(shape), cmap="Greys_r", vmin=-1, vmax=1),
@@ -163,12 +163,12 @@ def save_figure(path, picture, title, inches=8, fontsize=None):
     figure, image, heading = _figure(picture.shape, inches, fontsize)
     image.set_data(picture)
     heading.set_text(printable(title))
-    with replacing(path) as temporary:  # packing harder takes longer than drawing
+    with replacing(path) as temporary:  # a higher compression takes longer than drawing
         figure.savefig(temporary, bbox_inches="tight", pil_kwargs={"compress_level": 1})
 
 
 def save_losses(path, losses, title, xlabel="Batch"):
-    """One curve a loss over all batches, or epochs; fewer than a hundred are marked by points.
+    """Draw one curve for each loss, over batches or epochs; curves of fewer than a hundred values get points.
 
     Args:
         path: of the PNG.
@@ -188,13 +188,13 @@ def save_losses(path, losses, title, xlabel="Batch"):
 
 
 def save_animation(path, frames, seconds=12.0, most=80):
-    """An animated GIF from picture files, spread evenly where there are more than ``most``.
+    """Write an animated GIF from picture files.
 
     Args:
         path: of the GIF.
-        frames: paths of pictures in order; those of another size than the last one's are left out.
-        seconds: that the whole lasts; the last picture stays for two more.
-        most: pictures at the most, which keeps the file small.
+        frames: paths of pictures in order; a picture whose size is not that of the last one is left out.
+        seconds: how long the whole animation takes; the last picture stays for two seconds more.
+        most: at most this many pictures, evenly spread, so that the file stays small.
     """
     chosen = [frames[i] for i in spread(len(frames), most)]
     pictures = []

@@ -1,7 +1,7 @@
-"""What a tutorial is to the rest of the project: its `Recipe`, its `Oddity`s, and its `GAN`.
+"""The interface between a tutorial and the rest of the project: its `Recipe`, its `Oddity`s, and its `GAN`.
 
-A tutorial is one file with a ``RECIPE`` in it, and one line in `TUTORIALS`. All that is known of it stands in that
-file; the commands and tools ask the recipe.
+A tutorial is one file with a ``RECIPE`` in it, and one line in `TUTORIALS`. The file holds everything that is known of
+the tutorial; the commands and tools ask its recipe.
 """
 
 from collections.abc import Mapping
@@ -12,57 +12,57 @@ from typing import ClassVar
 
 from common.errors import UserError
 
-# The name of each tutorial → the module with its RECIPE, whose package has the commands that train it and draw from it.
-# The first of a package is its train.py's default.
+# The name of each tutorial → the module with its RECIPE. The module's package has its train.py and generate.py.
+# A package's first tutorial is the default of its train.py.
 TUTORIALS = {
     "book": "static_mnist.book",
     "note6": "static_mnist.note6",
     "cgan": "static_mnist.cgan",
     "faces": "dygraph_celeba.gan",
 }
-LOCK = RLock()  # for whoever runs Paddle's programs or networks: scope, mode and running statistics are shared
+LOCK = RLock()  # is held while Paddle's programs or networks run, because threads share scope, mode and statistics
 FORMERLY = {"dcgan_face": "faces"}  # names in the records of old runs
 
 
 @dataclass(frozen=True)
 class Oddity:
-    """What is odd about a tutorial, and can be mended by ``--fix``; docs/fidelity.md has a row for each."""
+    """A peculiarity of a tutorial that ``--fix`` can mend; docs/fidelity.md has a row for each."""
 
     name: str  # of --fix
-    what: str  # what is different once it is mended, for --help
+    what: str  # what is different after the fix, for --help
     where: str  # the place in the tutorial
-    shows: str = "training"  # "drawing": a trained run can be drawn with it mended, too
-    measured: bool = True  # whether the metrics of tools/evaluate.py can tell
-    mended_before: bool = False  # runs from before config.json listed the oddities that were known had it mended
+    shows: str = "training"  # or "drawing": then the fix can also be used when a trained run draws
+    measured: bool = True  # whether it changes the metrics of tools/evaluate.py
+    mended_before: bool = False  # it was always mended in old runs, whose config.json has no list of known oddities
 
 
 @dataclass(frozen=True)
 class Layout:
-    """What is known of a figure of pictures beforehand; None is found in the pixels."""
+    """What is known of a figure of pictures before it is read; a field of None is found in the pixels."""
 
     rows: int | None = None  # of the grid
     columns: int | None = None
     cell: tuple[int, int] | None = None  # (height, width) of the pictures before they were drawn larger
     gap: int = 1  # width of the gaps, in the same pixels
-    real: float = 0.0  # share of the cells, from the first on, that are real pictures
+    real: float = 0.0  # this share of the cells, from the first on, shows real pictures
 
 
 @dataclass(frozen=True)
 class Figures:
-    """The pictures that a tutorial published: where they are had, and what they show."""
+    """The figures that a tutorial published: where they are, and what they show."""
 
     repository: str  # on GitHub, owner/name
     folder: str  # in the repository, with a slash at its end
-    commits: tuple[str, ...]  # that may hold the files
+    commits: tuple[str, ...]  # commits that may hold the files
     files: Mapping[str, str]  # file → its md5
-    data: tuple[str, ...]  # kinds of data whose runs can be held against them: mnist, digits, celeba, …
+    data: tuple[str, ...]  # kinds of data; runs on them can be compared with the figures: mnist, digits, celeba, …
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # file → its grid; a file without one is one picture
-    stretched: bool = False  # each picture over its own range of grey values
+    stretched: bool = False  # whether each picture is stretched over its own range of grey values
 
 
 @dataclass(frozen=True)
 class BatchLosses:
-    """Published losses of one batch."""
+    """The published losses of one batch."""
 
     epoch: int
     batch: int
@@ -72,24 +72,24 @@ class BatchLosses:
 
 @dataclass(frozen=True)
 class EpochMeans:
-    """Published means over all batches of one epoch."""
+    """Published means of losses over all batches of one epoch."""
 
-    options: Mapping[str, object]  # that a run must have had to be compared
-    batches: int  # of the epoch
-    tolerance: float  # relative, that the tutorial's own check allows
+    options: Mapping[str, object]  # only runs with these options are compared
+    batches: int  # in the epoch
+    tolerance: float  # relative difference that the tutorial's own check allows
     losses: Mapping[str, tuple[float, tuple[str, ...]]]  # name → the mean, and the losses in metrics.jsonl behind it
 
 
 @dataclass(frozen=True)
 class LossCurve:
-    """Losses read off a published figure: the generator's is high at first, then both settle."""
+    """Losses read off a published figure: the generator's loss is high at first, then both losses settle."""
 
-    generator: str  # the name of its loss
-    highest: float  # the generator's loss at its height
-    first: float  # what it stays above until it settles
-    settled: int  # batches until then
-    losses: Mapping[str, float]  # medians once settled
-    options: Mapping[str, object] = field(default_factory=dict)  # that a run must have had to be compared
+    generator: str  # the name of the generator's loss
+    highest: float  # the generator's highest loss
+    first: float  # the generator's loss stays above this value until it settles
+    settled: int  # batches until the losses settle
+    losses: Mapping[str, float]  # medians after that
+    options: Mapping[str, object] = field(default_factory=dict)  # only runs with these options are compared
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,17 @@ class Curves:
 
 
 class GAN:
-    """The networks of a tutorial, one training step, and pictures: all that the training loop wants.
+    """The networks of a tutorial, one training step, and pictures: everything that the training loop uses.
 
-    The loop knows nothing of Paddle's two modes. What raises ``NotImplementedError`` here, and ``losses``, a tutorial
-    must have; the rest has defaults.
+    The loop knows nothing of Paddle's two modes. A tutorial must define ``losses`` and each method that raises
+    ``NotImplementedError`` here. The other methods and attributes have defaults.
     """
 
     losses: ClassVar[tuple[str, ...]] = ()  # names of the losses that messages and titles show
-    record_every = 10  # batches of an epoch between two pictures with their messages, see `due`
-    preview = None  # (rows, columns) of the constant noise's pictures; None: a square of as many as a batch has
+    record_every = 10  # batches between two pictures with their messages, counted in each epoch, see `due`
+    preview = None  # (rows, columns) of the constant noise's pictures; None: as many as a batch has, in a square
     curves = Curves()
-    files: ClassVar[tuple[str, ...]] = ()  # that it leaves in the folder beside the pictures that `draw` is asked for
+    files: ClassVar[tuple[str, ...]] = ()  # names of further files and folders that it writes into a run's folder
     classes = None  # the names of a conditional GAN's classes
 
     def noise(self, count, random):
@@ -122,12 +122,12 @@ class GAN:
         raise NotImplementedError
 
     def step(self, batch, random):
-        """One training step on a batch of the recipe's data: the losses by name, those of ``losses`` among them."""
+        """Do one training step on a batch of the recipe's data; return name → loss, with every name in ``losses``."""
         raise NotImplementedError
 
     @classmethod
     def original(cls, place, batch_size):
-        """A new one with all that the tutorial has by default, for batches of this size."""
+        """A new GAN with all of the tutorial's defaults, for batches of this size."""
         return cls(place)
 
     def random_batch(self, count, random):
@@ -138,7 +138,8 @@ class GAN:
         """Called within `step` after each run of a program, in dynamic mode after each step of an optimiser.
 
         Args:
-            result: the run's loss, or the pictures of a generator that runs alone; the state is the one after it.
+            result: the loss of that run; or the generated pictures, if it ran only the generator. `state` is already
+                the state after the run.
         """
 
     def sample(self, noise):
@@ -146,7 +147,7 @@ class GAN:
         raise NotImplementedError
 
     def state(self):
-        """Every array that training changes, by name: a copy."""
+        """A copy of every array that training changes, by name."""
         raise NotImplementedError
 
     def load_state(self, arrays):
@@ -158,7 +159,7 @@ class GAN:
         raise NotImplementedError
 
     def message(self, epoch, batch, losses):
-        """The tutorial's line about a batch, which is its picture's title too."""
+        """The tutorial's message about a batch; the batch's picture has it as its title."""
         shown = " ".join(f"{name}={losses[name]}" for name in self.losses)
         return f"Epoch ID={epoch} Batch ID={batch} {shown}"
 
@@ -168,7 +169,7 @@ class GAN:
         Args:
             path: of the PNG.
             title: the message, and a note where the data are not the tutorial's.
-            real: the batch.
+            real: the batch of real pictures.
             generated: `sample` of the constant noise.
         """
         from common import plotting
@@ -176,7 +177,7 @@ class GAN:
         plotting.save_figure(path, plotting.grid(generated), title)
 
     def save_frame(self, path, noise, generated):
-        """Save the pictures of the constant noise alone.
+        """Save only the pictures of the constant noise.
 
         Args:
             path: of the PNG.
@@ -188,29 +189,29 @@ class GAN:
         plotting.save_grid(path, generated, self.preview)
 
     def due(self, batch, step, last):
-        """Whether a batch has its picture and message.
+        """Whether a picture and a message are due after a batch.
 
         Args:
             batch: its number in the epoch, from 0.
             step: its number in the run, from 1.
-            last: it is an epoch's or the run's last.
+            last: whether it is the last batch of an epoch or of the run.
         """
         return batch % self.record_every == 0
 
     def end_epoch(self, folder):
-        """Called after an epoch's last batch, and after the run's last, with the run's folder."""
+        """Called with the run's folder after the last batch of each epoch and of the run."""
 
     def load_generator(self, arrays):
-        """`load_state` of what drawing needs."""
+        """`load_state`, only for the arrays that drawing needs."""
         self.load_state(arrays)
 
     def new_pictures(self, count, random, labels=None):
-        """Pictures as the tutorial's own generation draws them.
+        """New pictures, drawn as the tutorial draws them after training.
 
         Args:
             count: how many.
-            random: ``numpy.random.RandomState``.
-            labels: of a conditional GAN, whole numbers [count]; spread evenly over its classes when None.
+            random: ``numpy.random.RandomState`` of the noise.
+            labels: for a conditional GAN, whole numbers [count]; None: spread evenly over its classes.
 
         Returns:
             (pictures [count, H, W] or [count, H, W, C] in [-1, 1], labels [count] or None).
@@ -224,7 +225,7 @@ class GAN:
         return {}
 
     def flop(self, batch_size):
-        """Floating-point operations of one `step`; None where nobody has counted them."""
+        """Floating-point operations of one `step`; None if they are not counted."""
         return None
 
 
@@ -232,12 +233,13 @@ class GAN:
 class Recipe:
     """A tutorial: its defaults, its data, what is odd about it, and what it published.
 
-    The methods are for its own options and data: a subclass has them. ``options`` is a mapping of the names of options
-    to their values; ``config`` is a run's ``config.json``, or its ``options`` and ``dataset`` before it is written.
+    A tutorial with options and data of its own overrides the methods in a subclass. Their argument ``options`` is a
+    mapping, name of an option → value. Their argument ``config`` is a run's ``config.json``; before that file is
+    written, it is a mapping with only ``options`` and ``dataset``.
     """
 
     name: str  # of --recipe, and in config.json
-    title: str  # what "Train" goes before in --help
+    title: str  # follows the word "Train" in --help
     gan: type[GAN]
     epoch: int  # the tutorial's defaults, from here
     batch_size: int
@@ -245,9 +247,9 @@ class Recipe:
     data: tuple[str, ...]  # names of the data sets that are the tutorial's own; another one is named in every title
     epochs: Mapping[str, int] = field(default_factory=dict)  # --dataset → epochs, where they are not ``epoch``
     oddities: tuple[Oddity, ...] = ()
-    picture: Layout = Layout()  # of the pictures that a run saves; a cell of None has the size of the run's data
-    figures: Figures | None = None  # published
-    published: tuple[BatchLosses | EpochMeans | LossCurve, ...] = ()  # of a run on ``data`` with no oddity mended
+    picture: Layout = Layout()  # of the pictures that a run saves; with cell=None cells have the size of the run's data
+    figures: Figures | None = None  # the published figures
+    published: tuple[BatchLosses | EpochMeans | LossCurve, ...] = ()  # losses of a run on ``data`` without any fix
 
     @property
     def description(self):
@@ -256,15 +258,15 @@ class Recipe:
 
     @property
     def fixes(self):
-        """Name → what it mends, of all oddities."""
+        """All oddities: name → what is different after the fix."""
         return {oddity.name: oddity.what for oddity in self.oddities}
 
     def drawing(self, fix, measured=False):
-        """Which of the oddities that concern drawing alone are to be mended.
+        """The names of the oddities to mend when a trained run draws.
 
         Args:
-            fix: their names; "all" for all of them.
-            measured: only those count that change what tools/evaluate.py measures.
+            fix: names of oddities that show only in drawing; "all" for all of them.
+            measured: whether to allow only oddities that change the metrics of tools/evaluate.py.
 
         Raises:
             UserError: the tutorial has no such oddity.
@@ -279,14 +281,14 @@ class Recipe:
     # Options
 
     def add_options(self, parser):
-        """Add the tutorial's own options to a `common.training.options.Parser`, those of its data among them."""
+        """Add the tutorial's own options, including the options of its data, to a `common.training.options.Parser`."""
 
     def defaults(self, options):
-        """Defaults that depend on other options, by name; what was typed, or kept with the run, wins over them."""
+        """Defaults that depend on other options, by name. A value that was typed or kept with the run goes first."""
         return {"epoch": self.epochs.get(options.get("dataset"), self.epoch)}
 
     def fault(self, options):
-        """What is wrong with the options together, in words; None where they fit."""
+        """Why the options do not fit together, in words; None if they do."""
         return None
 
     # Data
@@ -295,9 +297,10 @@ class Recipe:
         """The data set to train on.
 
         Returns:
-            (data, description): data has ``len()``, batches in an epoch, ``batch_size``, and ``epoch(number, first)``,
-            which yields an epoch's batches from number ``first`` on. The description goes into ``config.json``: name,
-            source, pictures (how many), checksum, fallback (whether they stand in for others), note (for titles).
+            (data, description). ``len(data)`` is the number of batches in an epoch; ``data.batch_size`` the pictures in
+            a batch; ``data.epoch(number, first)`` yields an epoch's batches from number ``first`` on. The description
+            goes into ``config.json``: name, source, pictures (how many), checksum, fallback (whether they replace the
+            wanted data), note (for titles).
 
         Raises:
             UserError: there are no such pictures, or they cannot be used.
@@ -305,7 +308,7 @@ class Recipe:
         raise NotImplementedError
 
     def data_kind(self, config):
-        """What a run has learnt from: mnist, fashion, emnist, digits, celeba, or folder for one's own pictures."""
+        """The kind of a run's data: mnist, fashion, emnist, digits, celeba, or folder for a user's own pictures."""
         return "folder"
 
     def real(self, config, split, data_dir=None):
@@ -313,14 +316,14 @@ class Recipe:
 
         Args:
             config: of the run.
-            split: "train", what the run was trained on; or "test".
-            data_dir: where the data lie now, if no longer where they were.
+            split: "train", the pictures that the run was trained on; or "test".
+            data_dir: where the data lie now, if they were moved; else None.
 
         Returns:
             (pictures, labels): uint8 [N, H, W] or [N, H, W, 3], and whole numbers [N] or None.
 
         Raises:
-            UserError: the data are gone, or others than the run's.
+            UserError: the data are gone, or are not the run's data.
             common.data.datasets.NotThere: there is no such split.
         """
         raise NotImplementedError
@@ -332,8 +335,8 @@ class Recipe:
 
         Args:
             config: of the run.
-            place: Paddle's, see `common.backend.runtime.place`.
-            fix: oddities to mend beside those that the run was trained with.
+            place: Paddle's place, see `common.backend.runtime.place`.
+            fix: oddities to mend, besides the fixes that the run was trained with.
         """
         raise NotImplementedError
 
@@ -345,7 +348,7 @@ class Recipe:
 
 
 def names(package=None):
-    """The names of the tutorials: all, or those of a package."""
+    """The names of all tutorials, or of a package's tutorials."""
     return tuple(name for name in TUTORIALS if package in (None, package_of(name)))
 
 
@@ -355,7 +358,7 @@ def package_of(name):
 
 
 def current(name):
-    """The name of a recipe today, from the records of a run."""
+    """The present name of a recipe; ``name``, from an old run's records, may be a former one."""
     return FORMERLY.get(name, name)
 
 
@@ -373,12 +376,12 @@ def load(name):
 
 
 def other_command(name, command):
-    """What a command says of a run that is not for it, after a comma: which one is."""
+    """The end of a message about a run of another package: which command to use. It follows a comma."""
     package = package_of(name)
     return f"which is for {package}/{command}" if package else f"which is none of {', '.join(TUTORIALS)}"
 
 
 def other_pictures(source):
-    """The error of `Recipe.real` where the data are others than the run's."""
+    """The error of `Recipe.real` if the data are not the run's data."""
     return UserError(f"the pictures in {source} are not those that the run was trained on; "
                      "name their folder with --data_dir")

@@ -1,7 +1,7 @@
 """Checkpoints: one safetensors file each, self-describing, checked when read, never half written.
 
-The arrays are the network's and the optimisers'; the file's own header carries a JSON record with the
-position, the options, the random numbers' state and a digest of it all. Nothing is ever unpickled.
+The arrays belong to the networks and the optimisers. The file's header carries a JSON record with epoch and batch, the
+options, the state of the random numbers, and a digest of everything. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -17,25 +17,25 @@ from common import recipe as recipes
 from common.errors import UserError
 from common.files import numbered, replacing
 
-KEEP_LAST = 3  # newest checkpoints
-KEEP_EPOCHS = 5  # each so many epochs, for good
+KEEP_LAST = 3  # this many of the newest checkpoints are kept
+KEEP_EPOCHS = 5  # the checkpoint after each fifth epoch is never deleted
 
 
 def save(folder, epoch, batch, arrays, record):
-    """Write ``{epoch:04d}_{batch:04d}.safetensors`` and delete what need not be kept.
+    """Write ``{epoch:04d}_{batch:04d}.safetensors`` and delete the older checkpoints that need not be kept.
 
     Args:
         folder: of the checkpoints.
-        epoch: the epoch that goes on from here.
+        epoch: the epoch that a resumed run continues.
         batch: how many of its batches are done; 0 means that ``epoch`` epochs are complete.
         arrays: name → numpy array.
-        record: what JSON can hold.
+        record: a dictionary that JSON can hold.
 
     Returns:
-        The path.
+        The checkpoint's path.
 
     Raises:
-        UserError: it cannot be written, or the disk is full.
+        UserError: the file cannot be written, or the disk is full.
     """
     path = Path(folder) / f"{epoch:04d}_{batch:04d}.safetensors"
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
@@ -43,7 +43,7 @@ def save(folder, epoch, batch, arrays, record):
     with replacing(path) as temporary:
         try:
             save_file(arrays, temporary, {"record": text, "digest": _digest(arrays, text)})
-        except SafetensorError as error:  # what it makes of a full disk
+        except SafetensorError as error:  # safetensors raises it when the disk is full
             raise OSError(_line(error)) from error
     for old in listing(folder)[:-KEEP_LAST]:
         epochs, batches = position(old)
@@ -58,18 +58,18 @@ def listing(folder):
 
 
 def position(path):
-    """(epoch, batch) where a checkpoint stands, see `save`; (0, 0) for None, before the first step."""
+    """(epoch, batch) of a checkpoint, see `save`; (0, 0) for None, which means the state before the first step."""
     return tuple(map(int, path.stem.split("_"))) if path else (0, 0)
 
 
 def load(path):
-    """Read a checkpoint whole.
+    """Read a whole checkpoint and check its digest.
 
     Returns:
         (arrays, record): name → numpy array, and the JSON record.
 
     Raises:
-        UserError: it cannot be read, is cut short, or is not what was written.
+        UserError: the file cannot be read, is cut short, or was changed after it was written.
     """
     path = Path(path)
     with _whole(path), safe_open(path, "numpy") as file:
@@ -81,10 +81,10 @@ def load(path):
 
 
 def read_record(path):
-    """A checkpoint's JSON record alone, without reading the arrays.
+    """Read only a checkpoint's JSON record, without the arrays.
 
     Raises:
-        UserError: it cannot be read or is cut short.
+        UserError: the file cannot be read or is cut short.
     """
     path = Path(path)
     with _whole(path), safe_open(path, "numpy") as file:
@@ -92,7 +92,7 @@ def read_record(path):
 
 
 def _record(header):
-    """The record, with the name that its recipe has today."""
+    """The record in a file's header, with the present name of its recipe."""
     record = json.loads(header["record"])
     if "config" in record:
         record["config"]["recipe"] = recipes.current(record["config"]["recipe"])
@@ -101,7 +101,7 @@ def _record(header):
 
 @contextmanager
 def _whole(path):
-    """What goes wrong in reading a checkpoint, as the user's one line."""
+    """Turn any error in reading a checkpoint into a `UserError` of one line."""
     try:
         yield
     except (SafetensorError, KeyError, ValueError, OSError) as error:
@@ -110,7 +110,7 @@ def _whole(path):
 
 
 def another(path):
-    """What to do about a bad checkpoint: the newest one beside it, if any."""
+    """Advice for a bad checkpoint, in words: use the newest other checkpoint in its folder, if there is one."""
     others = [other for other in listing(path.parent) if other != path]
     return f"move it away to go on from {others[-1].name}" if others else "no other is left in its folder"
 
@@ -129,10 +129,10 @@ def _digest(arrays, text):
 
 
 def taken(arrays, name, shape):
-    """``arrays[name]``, for a network that wants this shape.
+    """``arrays[name]``, after a check of its shape.
 
     Raises:
-        UserError: it is missing or has another shape.
+        UserError: the array is missing or has another shape than ``shape``.
     """
     if name not in arrays:
         raise UserError(f"the checkpoint has no {name!r}: it belongs to another recipe or another --fix")

@@ -23,10 +23,10 @@ STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if
 
 
 class Signals:
-    """SIGINT, SIGTERM and SIGHUP, noted for the end of the batch; a second one ends the process at once.
+    """SIGINT, SIGTERM and SIGHUP end the run after the current batch; a second signal ends the process at once.
 
-    A SIGHUP that is ignored, as nohup starts a program, stays ignored. A closed terminal may send it twice, from the
-    shell and from the system: once more counts for no second signal.
+    Under nohup, SIGHUP is ignored, and stays ignored. A closed terminal may send SIGHUP twice, from the shell and from
+    the system, so a repeated SIGHUP does not count as a second signal.
     """
 
     def __init__(self):
@@ -48,21 +48,21 @@ class Signals:
                 sys.exit(128 + number)
             return
         self.received = number
-        say("")  # below the bar
+        say("")  # begins a new line below the bar
         say(f"{signal.Signals(number).name}: saving after this batch; once more to stop at once")
 
 
 class Loop:
-    """One run.
+    """The training of one run.
 
     Args:
         gan: `common.recipe.GAN`.
-        data: has ``len()``, batches in an epoch, ``batch_size``, and ``epoch(number, first)``.
+        data: the data set, as `common.recipe.Recipe.open_data` returns it.
         folder: `common.training.run_folder.RunFolder`.
         random: ``numpy.random.RandomState`` of the noise.
         epochs: how many.
-        max_steps: stop after so many iterations, counted over resumed runs.
-        note: added to every title, such as a data set that is not the tutorial's.
+        max_steps: stop after this many iterations, including those before a resume.
+        note: added to every title, such as the name of a data set that is not the tutorial's.
         writer: VisualDL's ``LogWriter`` or None.
         report: called with the run's folder after the last picture.
     """
@@ -73,14 +73,14 @@ class Loop:
         self.note, self.writer = note, writer
         self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
         self.step = 0
-        # Before all other noise, as the book draws it.
+        # Drawn before all other noise, as in the book.
         self.constant_noise = gan.noise(math.prod(gan.preview) if gan.preview else data.batch_size, random)
 
     def resume(self):
-        """Take up the run where its newest checkpoint stands; return that checkpoint's path.
+        """Restore the run from its newest checkpoint; return that checkpoint's path.
 
         Raises:
-            UserError: there is none, it is damaged, or it belongs to another recipe or network.
+            UserError: there is no checkpoint, it is damaged, or it belongs to another recipe or network.
         """
         path = self.folder.latest()
         arrays, record = checkpoint.load(path)
@@ -104,7 +104,7 @@ class Loop:
             RunStopped: a signal came, or a loss is not a number.
         """
         self.folder.open_metrics(self.step)
-        self.write_timing()  # so that what comes before the first picture is counted, too
+        self.write_timing()  # so that the time before the first picture is counted, too
         progress = Progress(self.steps, self.step, self.data.batch_size)
         try:
             with Signals() as self.signals:
@@ -115,13 +115,13 @@ class Loop:
         self.finish()
 
     def epoch(self, epoch, first, progress):
-        """The batches of one epoch from number ``first`` on, until the run's last step."""
-        # Closed at once however the epoch ends: there may be worker processes behind it.
+        """Train on the batches of one epoch from number ``first`` on, until the run's last step."""
+        # Closed at once, however the epoch ends, because it may have worker processes.
         with closing(self.data.epoch(epoch, first)) as batches:
             self.train_on(batches, epoch, first, progress)
 
     def train_on(self, batches, epoch, first, progress):
-        """`epoch`, with its batches at hand."""
+        """Train on the batches of an iterator, see `epoch`."""
         saved = time.monotonic()
         for number in range(first, min(len(self.data), first + self.steps - self.step)):
             with self.timed("reader"):
@@ -158,25 +158,25 @@ class Loop:
                                  "go on with --resume", exit_code=code)
 
     def stopped_by(self, progress):
-        """(why, exit code) when the run is to end after this batch, else None."""
+        """(reason, exit code) if the run has to end after this batch, else None."""
         if self.signals.received:
             return signal.Signals(self.signals.received).name, 128 + self.signals.received
-        return ("its reader's end", 141) if progress.unread else None  # as in `… | head`; the shell's code for it
+        return ("its reader's end", 141) if progress.unread else None  # `… | head`; the shell's code
 
     def write_timing(self):
-        """Note how long the parts of the work have taken in this process so far."""
+        """Write how long each part of the work has taken in this process so far."""
         self.folder.write_timing(step=self.step,
                                  seconds={name: round(value, 4) for name, value in self.seconds.items()})
 
     @contextmanager
     def timed(self, part):
-        """Add the time of the block to one part of the run's time."""
+        """Add the time that the block takes to one part of the run's time."""
         start = time.perf_counter()
         yield
         self.seconds[part] += time.perf_counter() - start
 
     def record(self, epoch, batch, real, losses, progress):
-        """The tutorial's message and picture, and the constant noise's pictures alone."""
+        """Print the tutorial's message, save its picture, and save the constant noise's pictures separately."""
         name = f"{epoch:04d}_{batch:04d}.png"
         gan = self.gan
         message = gan.message(epoch, batch, losses)
@@ -187,7 +187,7 @@ class Loop:
         progress.line(" ".join(message.split()))
 
     def refuse_nan(self, numbers):
-        """Raise `RunStopped` when a number is not finite; the last checkpoint is from before."""
+        """Raise `RunStopped` if a loss is not finite. The newest checkpoint is older than this step."""
         bad = [name for name, value in numbers.items() if not math.isfinite(value)]
         if bad:
             found = checkpoint.listing(self.folder.checkpoints)
@@ -195,7 +195,7 @@ class Loop:
             raise RunStopped(f"{bad[0]} is {numbers[bad[0]]} after {self.step} steps; {good}")
 
     def save(self):
-        """Write a checkpoint of everything that `resume` needs; return its path."""
+        """Write a checkpoint with everything that `resume` needs; return its path."""
         self.folder.sync_metrics()
         key, position = checkpoint.pack_random(self.random)
         arrays = {**self.gan.state(), "random": key, "constant_noise": self.constant_noise}
@@ -205,7 +205,7 @@ class Loop:
         return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record)
 
     def finish(self):
-        """Loss curves, animation, report, and a line that says where everything is."""
+        """Write loss curves, animation and report, and print a line that says where everything is."""
         metrics = self.folder.metrics()
         curves, recipe = self.gan.curves, self.folder.read_config()["recipe"]
         if curves.by_epoch:

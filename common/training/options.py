@@ -1,4 +1,4 @@
-"""The options of a training: the recipe's defaults, over them what the run kept, over them what was typed."""
+"""The options of a training. A typed value goes before one that the run has kept, and that before a default."""
 
 import argparse
 import sys
@@ -10,8 +10,8 @@ from common.errors import UserError
 from common.files import expanded
 from common.training.records import Records
 
-# What a resumed run may change; everything else decides its numbers and stays as it was.
-KEPT = ("epoch", "data_dir", "no_download")  # for the next time that it is resumed
+# Options that a resumed run may change. All other options decide its numbers and stay as they were.
+KEPT = ("epoch", "data_dir", "no_download")  # a changed value is kept for the next resume
 FREE = {*KEPT, "max_steps", "output", "resume", "overwrite", "dry_run", "visualdl"}
 
 
@@ -23,7 +23,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, **kwargs)
 
     def add_argument(self, *names, default=None, help=None, **kwargs):
-        """As argparse's. The default is kept apart, so that what was typed can be told from it."""
+        """As in argparse. Defaults are kept separately, so that typed options can be told from defaults."""
         if default is argparse.SUPPRESS:  # --help itself
             return super().add_argument(*names, default=default, help=help, **kwargs)
         if kwargs.get("action") == "store_true":
@@ -35,12 +35,12 @@ class Parser(argparse.ArgumentParser):
         return action
 
     def parse_known_args(self, args=None, namespace=None):
-        """As argparse's, which `parse_args` calls: what was typed, and defaults for all else."""
+        """As in argparse, whose `parse_args` calls it: the typed options, and defaults for all others."""
         typed, rest = super().parse_known_args(args, namespace)
         return argparse.Namespace(**{**self.defaults, **vars(typed)}), rest
 
     def typed(self, argv):
-        """What was typed alone: name → value."""
+        """Only the options that were typed: name → value."""
         typed, rest = super().parse_known_args(argv)
         if rest:
             self.error(f"unrecognized arguments: {' '.join(rest)}")
@@ -76,8 +76,8 @@ def add_training_options(parser, names, recipe=None):
 
     Args:
         parser: `Parser`.
-        names: of the tutorials to choose from; no choice with one.
-        recipe: whose defaults and oddities there are; None for a help that is good for all of ``names``.
+        names: of the tutorials to choose from; with a single name there is no ``--recipe``.
+        recipe: the recipe that gives defaults and oddities; None for a help text that is true of all ``names``.
     """
     add = parser.add_argument
     if len(names) > 1:
@@ -106,14 +106,14 @@ def add_training_options(parser, names, recipe=None):
 
 
 def read(package, argv=None):
-    """What was typed after a package's train.py, completed.
+    """Read the command line of a package's train.py and complete it by kept values and defaults.
 
-    This imports Paddle, because the file with a tutorial's defaults has its networks, too. Only ``--help`` of a package
-    with several tutorials does without, as long as none of them is named: it lists what all have.
+    This imports Paddle, because the file with a tutorial's defaults has its networks, too. There is one exception:
+    ``--help`` without a tutorial's name, in a package with several tutorials, lists the options that all of them have.
 
     Args:
-        package: whose tutorials there are to choose from, see `common.recipe.TUTORIALS`.
-        argv: what was typed; ``sys.argv`` when None.
+        package: of the tutorials to choose from, see `common.recipe.TUTORIALS`.
+        argv: the typed arguments; None: those of ``sys.argv``.
 
     Returns:
         (`common.recipe.Recipe`, the options as a namespace).
@@ -129,7 +129,7 @@ def read(package, argv=None):
 
 
 def complete(recipe, argv):
-    """`read` for a recipe that is known: the options as a namespace."""
+    """The options as a namespace, as in `read`, for a given recipe."""
     parser = Parser(prog="train.py", description=recipe.description)
     add_training_options(parser, recipes.names(recipes.package_of(recipe.name)), recipe)
     recipe.add_options(parser)
@@ -149,10 +149,10 @@ def complete(recipe, argv):
 
 
 def chosen(names, argv):
-    """The name of the tutorial that was typed, else of the run to resume, else the first.
+    """The name of the tutorial: the one that was typed, else that of the run to resume, else the first one.
 
     Raises:
-        UserError: there is no such tutorial, or the run is another package's.
+        UserError: there is no such tutorial, or the run belongs to another package.
         SystemExit: ``--help`` without a tutorial's name has been printed.
     """
     parser = Parser(prog="train.py", add_help=False)
@@ -178,12 +178,12 @@ def chosen(names, argv):
 
 
 def kept_options(recipe, typed, output):
-    """The options that the run in ``output`` was started with, those for one call only left out.
+    """The options that the run in ``output`` was started with, without those that are for one call only.
 
-    Where `run_options` adds a fix, it is added to what was typed, too, so that the same command goes on with the run.
+    If `run_options` adds a fix, it is added to the typed options, too, so that an old run's command resumes it.
 
     Raises:
-        UserError: one that was typed differs, and is not free to change; or the run is of another recipe.
+        UserError: a typed option differs and may not change, see `KEPT`; or the run is of another recipe.
     """
     if not Records(output).exists():
         return {}
@@ -202,9 +202,9 @@ def kept_options(recipe, typed, output):
 
 
 def run_options(recipe, config):
-    """The options in a run's ``config.json``, completed.
+    """The options in a run's ``config.json``, completed for old runs.
 
-    Runs from before it listed the oddities that were known had those mended that are ``mended_before``.
+    In an old run ``config.json`` has no list of known oddities. Oddities with ``mended_before`` were mended in it.
     """
     before = () if "oddities" in config else [oddity.name for oddity in recipe.oddities if oddity.mended_before]
     return {**config["options"], "fix": sorted({*config["options"]["fix"], *before})}
@@ -216,5 +216,5 @@ def _refuse(output, name, kept, typed):
 
 
 def jsonable(value):
-    """An option as JSON holds it."""
+    """An option's value as a type that JSON has."""
     return str(value) if isinstance(value, Path) else value

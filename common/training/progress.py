@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, plain lines everywhere else."""
+"""The progress of a training: a bar on a terminal, plain lines everywhere else."""
 
 import errno
 import os
@@ -11,15 +11,15 @@ from tqdm import tqdm
 from common.errors import nowhere, terminal
 
 EVERY = 50  # batches between two plain lines
-BAR = "|bar|"  # stands for the bar itself
-LEAST = 8  # columns of a bar, edges and all
+BAR = "|bar|"  # a placeholder for the bar itself
+LEAST = 8  # columns of the shortest bar, with its edges
 
 
 class Progress:
     """Progress of a run over all its epochs.
 
-    On a terminal one bar with epoch, batch, losses, pictures a second, the reader's share and the time
-    left; elsewhere a plain line with the same each 50 batches.
+    A terminal shows one bar with epoch, batch, losses, pictures a second, the reader's share and the time left.
+    Elsewhere a plain line says the same every 50 batches.
 
     Args:
         total: batches of the whole run.
@@ -27,7 +27,7 @@ class Progress:
         batch_size: pictures in a batch.
 
     Attributes:
-        unread: a line has found nobody to read it.
+        unread: whether a line could not be printed because the reader of the output has ended.
     """
 
     def __init__(self, total, done, batch_size):
@@ -36,16 +36,18 @@ class Progress:
         self.terminal = terminal()
         self.bar = tqdm(total=total, initial=done, disable=not self.terminal, file=sys.stderr, leave=False,
                         dynamic_ncols=True, bar_format="{percentage:.0f}% |{bar}|")
-        self.seconds = None  # that a batch takes, smoothed
+        self.seconds = None  # for a batch, smoothed
         self.last = time.perf_counter()
 
     def update(self, epoch, batch, batches, losses, reader):
         """Show one finished batch.
 
         Args:
-            epoch, batch, batches: where the run is, from 0, the latter of how many in an epoch.
+            epoch: its number, from 0.
+            batch: its number in the epoch, from 0.
+            batches: how many batches an epoch has.
             losses: name → number.
-            reader: the share of the time that went into waiting for data, 0 … 1.
+            reader: the share of the time that was spent waiting for data, 0 … 1.
         """
         now = time.perf_counter()
         took, self.last = now - self.last, now
@@ -63,7 +65,7 @@ class Progress:
             self.line(f"epoch {place}: {', '.join((*rates, left))}")
 
     def line(self, text):
-        """Print a line, above the bar where there is one; see ``unread`` for a reader that has gone."""
+        """Print a line, above the bar if there is one. If nobody reads the output any more, set ``unread``."""
         try:
             if self.terminal:
                 self.bar.write(text, file=sys.stdout)
@@ -76,18 +78,18 @@ class Progress:
         except OSError as error:
             if error.errno != errno.EIO:
                 raise
-            nowhere(sys.stdout)  # the terminal is closed: a signal tells, unless the run is to go on without
+            nowhere(sys.stdout)  # the terminal is closed: SIGHUP ends the run, unless it is ignored
 
     def close(self):
-        """Take the bar away."""
+        """Remove the bar."""
         self.bar.close()
 
 
 def fitting(head, losses, rates, columns):
-    """A line of at most so many columns, the head always in it.
+    """A line of at most ``columns`` columns that always contains the head.
 
-    Where there is less room, the reader's share goes first, then pictures a second, what the losses' names have in
-    common at their end, and decimals.
+    If there is too little room, parts are left out in this order: the reader's share, pictures a second, the word at
+    the end of all losses' names, decimals.
 
     Args:
         head: where the run is, and the time left.
@@ -96,7 +98,7 @@ def fitting(head, losses, rates, columns):
         columns: of the terminal.
 
     Returns:
-        The line, with `BAR` where there is room for a bar.
+        The line, with `BAR` in it if there is room for a bar.
     """
     common = os.path.commonprefix([name[::-1] for name in losses])[::-1] if len(losses) > 1 else ""
     ending = common.lstrip(string.ascii_letters)  # whole words: " Loss", "-Loss"
@@ -114,7 +116,7 @@ def fitting(head, losses, rates, columns):
 
 
 def width(stream):
-    """Columns of a terminal; 120 where it does not say."""
+    """The columns of a terminal; 120 if they are unknown."""
     try:
         return os.get_terminal_size(stream.fileno()).columns or 120
     except OSError:

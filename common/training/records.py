@@ -1,13 +1,13 @@
-"""What a run's folder tells: the one reader for the training, generate.py, the evaluation and the report.
+"""Read the records in a run's folder, for the training, generate.py, the evaluation and the report:
 
     config.json         every option, versions, seeds, data set, machine, the oddities that could be mended
-    metrics.jsonl       one line a batch: step, epoch, batch, losses; nothing that a clock decides.
-                        Among them lines that begin with "evaluation": what `tools/evaluate.py` measured of the
+    metrics.jsonl       one line for each batch: step, epoch, batch, losses; no times, so equal runs have equal files.
+                        Lines that begin with "evaluation" have the results of `tools/evaluate.py` for the
                         checkpoint after ``step`` steps
     timing.jsonl        how long the parts of the work took, about every ten batches
     checkpoints/        see `common.training.checkpoint`
     best.json           the checkpoint that `tools/evaluate.py` found to have the lowest FID
-    constant_noise/     what the generator makes of one constant noise over time
+    constant_noise/     the generator's pictures of one constant noise, over time
 """
 
 import json
@@ -23,11 +23,11 @@ from common.errors import UserError
 from common.files import write_json
 from common.training import checkpoint
 
-EVALUATION = b'{"evaluation": true, '  # how a line of metrics.jsonl begins that is no step
+EVALUATION = b'{"evaluation": true, '  # the beginning of an evaluation's line in metrics.jsonl
 
 
 class Records:
-    """The run in a folder, which need not be there.
+    """The records of the run in a folder; the folder need not exist.
 
     Args:
         path: the folder.
@@ -42,14 +42,14 @@ class Records:
         self.timing_path = self.path / "timing.jsonl"
 
     def exists(self):
-        """Whether there is a run, whole or not."""
+        """Whether there is a run, complete or damaged."""
         return self.config_path.is_file()
 
     def read_config(self):
         """``config.json`` as it is now, a `Config`.
 
         Raises:
-            UserError: there is none, or it is not whole; also later, when a key is asked for that it lacks.
+            UserError: the file is missing or damaged. The `Config` raises it too, when it is asked for a missing key.
         """
         file = self.config_path
         try:
@@ -87,7 +87,7 @@ class Records:
         return found[-1]
 
     def chosen(self, wanted=None):
-        """The path of the checkpoint that a user names: the newest when None, the best for ``best``, or a path.
+        """The path of the checkpoint that a user wants: None means the newest, ``best`` the best; else it is a path.
 
         Raises:
             UserError: there is no such checkpoint.
@@ -100,7 +100,7 @@ class Records:
         """The path of the checkpoint that is marked as the best.
 
         Raises:
-            UserError: none is marked, or it is not there any more.
+            UserError: no checkpoint is marked, or the marked one is not there any more.
         """
         file = self.path / "best.json"
         command = f"python tools/evaluate.py --run {self.path} marks it"
@@ -119,12 +119,12 @@ class Records:
 
         Args:
             chosen: the checkpoint's path.
-            known: what makes it the best, by name.
+            known: the metrics that make it the best, name → value.
         """
         write_json(self.path / "best.json", {"checkpoint": Path(chosen).name, **known})
 
     def evaluations(self):
-        """What was measured: a dictionary for each checkpoint, in order of steps.
+        """The results of evaluations: a dictionary for each checkpoint, in order of steps.
 
         Raises:
             UserError: ``metrics.jsonl`` cannot be read.
@@ -146,30 +146,30 @@ class Records:
         """Add a line to ``metrics.jsonl``, while the run may be training.
 
         Args:
-            step, epoch, batch: of the checkpoint; all 0 before the first step.
-            values: name → number, or what JSON can hold.
+            step, epoch, batch: of the checkpoint; all 0 for the untrained generator.
+            values: name → number, or another value that JSON can hold.
 
         Raises:
-            UserError: it cannot be written.
+            UserError: the line cannot be written.
         """
         written = line({"evaluation": True, "step": step, "epoch": epoch, "batch": batch, **values})
         try:
             with open(self.metrics_path, "ab+") as file:
                 if file.tell() and file.seek(-1, os.SEEK_END) and file.read(1) != b"\n":
-                    written = "\n" + written  # behind a line that a crash has torn
+                    written = "\n" + written  # after a line that a crash has cut short
                 file.write(written.encode())
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; free some space, or copy the run to a "
                             "place that can be written") from error
 
     def time_spent(self):
-        """Where the time went, by ``timing.jsonl``.
+        """How long each part of the work took, from ``timing.jsonl``.
 
         Returns:
-            (seconds, iterations, seconds by part), or None: too short to tell.
+            (seconds, iterations, part → seconds), or None if the run was too short.
 
         Raises:
-            UserError: the file is not as a run writes it.
+            UserError: the file is damaged.
         """
         path = self.timing_path
         lines = read_lines(path)
@@ -178,7 +178,7 @@ class Records:
             for before, after in zip(lines, lines[1:], strict=False):
                 if (after["step"] <= before["step"] or after["seconds"]["step"] < before["seconds"]["step"]
                         or not any(after["seconds"].values())):
-                    continue  # the run was resumed between the two: its clock began anew
+                    continue  # the run was resumed between these two lines, and its clock started anew
                 elapsed += after["time"] - before["time"]
                 steps += after["step"] - before["step"]
                 parts.update({name: value - before["seconds"].get(name, 0) for name, value in after["seconds"].items()})
@@ -190,7 +190,7 @@ class Records:
 
 @contextmanager
 def understood(path):
-    """Raises UserError where the block finds something else in the file than a run writes."""
+    """Raise `UserError` if the block finds a file's contents to be not those that a run writes."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
@@ -199,12 +199,12 @@ def understood(path):
 
 
 def read_lines(path):
-    """The dictionaries in a file of JSON lines, without `evaluations`; none if it is missing.
+    """The dictionaries in a file of JSON lines, without `evaluations`; an empty list if the file is missing.
 
-    Lines that are not whole are left out: the last one while it is being written, others where the power failed.
+    Incomplete lines are left out: the last line while it is being written, and lines that a power failure has cut.
 
     Raises:
-        UserError: there is something else in it.
+        UserError: the file has other contents than JSON lines.
     """
     try:
         lines = path.read_bytes().splitlines(keepends=True)
@@ -221,7 +221,7 @@ def read_lines(path):
 
 
 def evaluation(written):
-    """The values of such a line; none of a damaged one, which can be measured anew."""
+    """The values of an evaluation's line; {} for a damaged line, because it can be measured anew."""
     try:
         values = json.loads(written)
     except ValueError:
@@ -242,7 +242,7 @@ def number(value):
 
 
 class Config(dict):
-    """``config.json`` or a part of it: a key that is not there is missing in the file, which somebody has changed."""
+    """``config.json`` or a part of it. A missing key raises `UserError`: somebody has changed the file."""
 
     def __init__(self, values, file):
         super().__init__(values)

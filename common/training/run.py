@@ -1,4 +1,4 @@
-"""A run, from the options to the last picture."""
+"""Train: the whole run, from the options to the last picture."""
 
 import json
 import sys
@@ -19,11 +19,11 @@ def train(recipe, args, report=None):
 
     Args:
         recipe: `common.recipe.Recipe`.
-        args: its options, see `common.training.options.read`.
-        report: called with the run's folder after the last picture.
+        args: the recipe's options, see `common.training.options.read`.
+        report: function that is called with the run's folder after the last picture.
 
     Raises:
-        UserError: the data cannot be had, the folder cannot be used; or the run was stopped.
+        UserError: the data are missing or the folder cannot be used; `RunStopped`: the run ended early.
     """
     place = runtime.place(args.use_gpu)
     data, dataset = recipe.open_data(vars(args))
@@ -47,10 +47,10 @@ def train(recipe, args, report=None):
 
 
 def multiply_in_bf16(args, dataset):
-    """Do so if ``--amp`` asks for it and the processor can; the data's note, which titles show, tells of it.
+    """Multiply in bfloat16 if ``--amp`` asks for it and the processor can. The note on the data, in titles, says so.
 
     Raises:
-        UserError: on a GPU.
+        UserError: the run is on a GPU.
     """
     from common.backend import fast
 
@@ -64,7 +64,7 @@ def multiply_in_bf16(args, dataset):
 
 
 def described():
-    """`runtime.describe`, with the arithmetic of convolutions and dense layers."""
+    """`runtime.describe`, and the arithmetic of convolutions and dense layers: float32 or bfloat16."""
     from common.backend import fast
 
     about = runtime.describe()
@@ -73,10 +73,10 @@ def described():
 
 
 def prepare(recipe, args, data, dataset, folder, place):
-    """The loop of a new run whose folder is ready, or of the one that goes on in it.
+    """The `Loop` of a new run, or of the run in the folder if it is to be resumed.
 
     Raises:
-        UserError: the run's data are others, or its checkpoint cannot be used.
+        UserError: the data are not the resumed run's, or its checkpoint cannot be used.
     """
     if args.resume:
         check_data(folder, dataset)
@@ -99,10 +99,10 @@ def prepare(recipe, args, data, dataset, folder, place):
 
 
 def check_data(folder, dataset):
-    """Refuse to go on with other pictures, and warn where the sums would come out otherwise.
+    """Refuse to resume with another data set; warn if this machine will compute slightly different numbers.
 
     Raises:
-        UserError: the data set is another.
+        UserError: the data set is not the run's.
     """
     config = folder.read_config()
     if config["dataset"]["checksum"] != dataset["checksum"]:
@@ -123,7 +123,7 @@ def visualdl():
     """VisualDL's ``LogWriter``.
 
     Raises:
-        UserError: it is not installed.
+        UserError: VisualDL is not installed.
     """
     try:
         from visualdl import LogWriter
@@ -150,6 +150,6 @@ def dry_run(args, data, gan):
 
 
 def product_rate():
-    """FLOP a second of NumPy's float32 product of 2048×2048 matrices on all cores: the best of three."""
+    """FLOP a second of NumPy's float32 product of 2048×2048 matrices on all cores: the fastest of three products."""
     a = np.ones([2048, 2048], "float32")
     return 2 * 2048 ** 3 / min(timeit.repeat(lambda: a @ a, number=1, repeat=3))

@@ -1,4 +1,4 @@
-"""The folder of a run while it trains: who may write there, and how its records stay complete."""
+"""The folder of a run while it trains: a lock for one process at a time, and records that a crash cannot spoil."""
 
 import math
 import os
@@ -11,7 +11,7 @@ from common.errors import UserError
 from common.files import UNFINISHED, numbered, replacing, write_json
 from common.training.records import EVALUATION, Records, evaluation, line
 
-# Files of every run: of its training and of what the tools make of it
+# Files of every run: those that the training writes, and those that the tools add
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
        "comparison.json", "report.html", "best.json", "config.json")
 
@@ -20,13 +20,13 @@ class RunFolder(Records):
     """A locked output folder: one run at a time.
 
     Args:
-        path: the folder, made when missing.
-        resume: go on with the run in it.
-        overwrite: delete the run in it first.
+        path: the folder; it is made if it is missing.
+        resume: go on with the run in the folder.
+        overwrite: delete the run in the folder first.
 
     Raises:
-        UserError: a run is in it and neither flag is given; nothing is there to resume; another process
-            is at work in it; it cannot be written.
+        UserError: the folder has a run and neither flag is given; there is no run to resume; another process trains in
+            the folder; or the folder cannot be written.
     """
 
     def __init__(self, path, resume=False, overwrite=False):
@@ -48,7 +48,7 @@ class RunFolder(Records):
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "choose another --output") from error
-        for folder in (self.path, self.checkpoints, self.frames):  # what was being written when a run was killed
+        for folder in (self.path, self.checkpoints, self.frames):  # unfinished files of a killed run
             for half in folder.glob(UNFINISHED):
                 half.unlink(missing_ok=True)
         if not resume and any(path.exists() for path in (self.config_path, *records)):
@@ -63,7 +63,7 @@ class RunFolder(Records):
         try:
             files = [name for name in self.read_config().get("files", ())
                      if (self.path / name).resolve().is_relative_to(self.path.resolve())]
-        except UserError:  # not whole: its own files stay
+        except UserError:  # a damaged config.json does not name the recipe's files, so they stay
             files = []
         pictures = [path for folder in (self.path, self.frames) for path, *_ in numbered(folder, ".png")]
         owned = [*self.saved(), *pictures, *(self.path / name for name in (*files, *OWN))]
@@ -72,23 +72,23 @@ class RunFolder(Records):
                 path.unlink(missing_ok=True)
 
     def close(self):
-        """Let go of the folder."""
+        """Close the records and unlock the folder."""
         if self._metrics:
-            with suppress(OSError):  # a full disk, which `write_metrics` has told of
+            with suppress(OSError):  # the disk is full; `write_metrics` has said so
                 self._metrics.close()
         self._lock.release()
 
     def write_config(self, config):
-        """Keep ``config`` as ``config.json``."""
+        """Write ``config`` to ``config.json``."""
         write_json(self.config_path, config)
 
     def open_metrics(self, steps):
-        """Go on with ``metrics.jsonl`` after ``steps`` lines; what an interrupted run wrote beyond is dropped.
+        """Open ``metrics.jsonl`` to go on after ``steps`` steps; the lines of later steps are dropped.
 
-        Evaluations are no steps; those of later checkpoints are dropped too.
+        An evaluation's line is not counted as a step; it is dropped if its checkpoint is later.
 
         Raises:
-            UserError: fewer lines are there than the checkpoint has steps.
+            UserError: the file has fewer lines than the checkpoint has steps.
         """
         lines = self.metrics_path.read_bytes().splitlines(keepends=True) if self.metrics_path.exists() else []
         kept, count = [], 0
@@ -109,7 +109,7 @@ class RunFolder(Records):
         self._metrics = open(self.metrics_path, "a", encoding="utf-8")  # noqa: SIM115  closed in `close`
 
     def write_metrics(self, **values):
-        """Add one line, at once: complete after a crash."""
+        """Add one line to ``metrics.jsonl`` and flush it, so that the line is complete after a crash."""
         with self._writing():
             self._metrics.write(line(values))
             self._metrics.flush()
@@ -120,7 +120,7 @@ class RunFolder(Records):
             file.write(line({"time": round(time.time(), 3), **values}))
 
     def sync_metrics(self):
-        """Bring ``metrics.jsonl`` onto the disk, before a checkpoint that counts on its lines."""
+        """Force ``metrics.jsonl`` onto the disk, because a checkpoint is useless without the lines of its steps."""
         with self._writing():
             os.fsync(self._metrics.fileno())
 

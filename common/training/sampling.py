@@ -1,4 +1,4 @@
-"""Pictures from a trained generator: what the packages' ``generate.py`` share."""
+"""Draw pictures from a trained generator: the shared part of the packages' ``generate.py``."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from common.training import checkpoint
 from common.training.options import Parser, positive, seed
 from common.training.records import Records
 
-STEPS = 10  # pictures of an interpolation, both ends among them
+STEPS = 10  # pictures in an interpolation, with both ends
 
 
 def parser(run, output, count=64):
@@ -40,17 +40,18 @@ def load(package, run, path=None, fix=(), use_gpu=False):
     """The GAN of a trained run, ready to draw.
 
     Args:
-        package: whose generate.py it is for.
+        package: the package of the generate.py that asks.
         run: its folder.
-        path: of one of the run's checkpoints; the newest when None.
-        fix: oddities of drawing to mend beside those that the run was trained with; "all" of them.
+        path: of one of the run's checkpoints; None: the newest.
+        fix: oddities of drawing to mend, besides the fixes that the run was trained with; "all": all of them.
         use_gpu: draw on CUDAPlace(0).
 
     Returns:
         `common.recipe.GAN`.
 
     Raises:
-        UserError: there is no run, no checkpoint, or a damaged one; it is another package's; or it has no such oddity.
+        UserError: there is no run, or no checkpoint; the checkpoint is damaged; the run belongs to another package; or
+            its tutorial has no such oddity.
     """
     config, arrays = read_run(run, path)
     if config["recipe"] not in recipes.names(package):
@@ -64,17 +65,17 @@ def load(package, run, path=None, fix=(), use_gpu=False):
 
 
 def read_run(run, path=None):
-    """The options and the arrays of a run.
+    """Read the options and the arrays of a run.
 
     Args:
         run: its folder.
-        path: of a checkpoint; the newest when None.
+        path: of a checkpoint; None: the newest.
 
     Returns:
-        (config, arrays), the config being the checkpoint's own.
+        (config, arrays); the config is the one in the checkpoint.
 
     Raises:
-        UserError: there is no run, no checkpoint, or a damaged one.
+        UserError: there is no run, or no checkpoint; or the checkpoint is damaged.
     """
     records = Records(run)
     records.read_config()
@@ -83,41 +84,41 @@ def read_run(run, path=None):
 
 
 def draw(gan, count, random, interpolate=False):
-    """New pictures of a GAN without classes: ``count``, or so many rows of `STEPS` from one noise to another."""
+    """New pictures of a GAN without classes: ``count`` pictures, or ``count`` interpolations of `STEPS` pictures."""
     if interpolate:
         return in_batches(gan.sample, interpolation(gan.noise(2 * count, random)))
     return gan.new_pictures(count, random)[0]
 
 
 def interpolation(ends):
-    """Straight lines of `STEPS` points through the noise, each from one row to the next: [2·n, …] to [n·STEPS, …]."""
+    """`STEPS` points on the straight line between each pair of rows of noise: from [2·n, …] to [n·STEPS, …]."""
     ends = ends.reshape([-1, 2, *ends.shape[1:]])
     weights = np.linspace(0, 1, STEPS, dtype="float32").reshape([1, STEPS] + [1] * (ends.ndim - 2))
     return ((1 - weights) * ends[:, :1] + weights * ends[:, 1:]).reshape([-1, *ends.shape[2:]])
 
 
 def in_batches(sample, noise, size=128):
-    """``sample`` called on at most ``size`` rows of noise at a time, joined again."""
+    """Call ``sample`` on at most ``size`` rows of noise at a time and join the results."""
     return np.concatenate([sample(noise[start:start + size]) for start in range(0, len(noise), size)])
 
 
 def write(output, pictures, columns=None, labels=()):
-    """Write a grid, single pictures and the raw array, and say where they are.
+    """Write a grid, single pictures and the raw array, and print where they are.
 
     Args:
-        output: a folder, made when missing.
+        output: a folder; it is made if it is missing.
         pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3], float32 in [-1, 1].
-        columns: of the grid; see `common.plotting.layout` when None.
+        columns: of the grid; None: see `common.plotting.layout`.
         labels: above the grid's columns.
 
     Raises:
         UserError: the folder holds pictures already, or cannot be written.
     """
-    from common import plotting  # here, because matplotlib would hold up --help
+    from common import plotting  # imported here, because matplotlib would delay --help
 
     output = Path(output)
     grid, raw = output / "grid.png", output / "generated.npy"
-    if grid.exists():  # it comes last: without it, what is there is of a command that was broken off
+    if grid.exists():  # it is written last: a folder without it comes from an interrupted command
         raise UserError(f"{output} holds generated pictures already; choose another --output")
     drawn = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
     for number, picture in enumerate(drawn, 1):
