@@ -1,4 +1,4 @@
-"""The faces: where they come from, the Datasets of section 3.1, and the DataLoader of section 3.2."""
+"""The faces: finding the pictures, the Datasets of section 3.1, and the DataLoader of section 3.2."""
 
 import os
 import re
@@ -23,19 +23,19 @@ from common.files import cache_folder, expanded
 
 img_dim = 64
 PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
-CELEBA = 202_599  # pictures of the whole data set
+CELEBA = 202_599  # pictures in the whole data set
 WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum
 EMBEDDED = "paddle/dataset/lfw_subset"  # in the cache folder
 CELEBAS_NAME = re.compile(r"\d{6}\.(jpg|png)")
-VARIANTS = 16  # pictures made of each embedded face: 1600, twelve batches of 128
+VARIANTS = 16  # pictures made of each of the 100 embedded faces: together 1600, twelve batches of 128
 
 
 class DataGenerater(Dataset):
-    """The tutorial's Dataset: each picture read and scaled by scikit-image, when it is asked for.
+    """The tutorial's Dataset: scikit-image reads and scales each picture when it is asked for.
 
-    Items are float32 [3, 64, 64] in [0, 1], (C, W, H); NaN where a file is no picture, because an exception in a
-    worker process would come out as one without a cause.
+    Items are float32 [3, 64, 64] in [0, 1], (C, W, H). If a file is no picture, its item is NaN: an exception in a
+    worker process would lose its cause on the way to the main process.
 
     Args:
         path: folder of 64×64 pictures.
@@ -43,7 +43,7 @@ class DataGenerater(Dataset):
 
     def __init__(self, path):
         super().__init__()
-        from skimage import io, transform  # here: once, for the worker processes of all epochs
+        from skimage import io, transform  # imported once here, for the worker processes of all epochs
 
         self.imread, self.resize = io.imread, transform.resize
         self.dir = Path(path)
@@ -63,7 +63,7 @@ class DataGenerater(Dataset):
         """A picture.
 
         Raises:
-            UserError: it cannot be read.
+            UserError: the picture cannot be read.
         """
         path = self.dir / self.datalist[idx]
         try:
@@ -73,14 +73,14 @@ class DataGenerater(Dataset):
             img = img.astype("float32")
             if img.shape != (3, img_dim, img_dim):
                 raise ValueError("not red, green and blue")
-        except Exception as error:  # scikit-image's readers raise nearly everything
+        except Exception as error:  # scikit-image's readers raise nearly any exception
             raise UserError(f"{path} cannot be used: {' '.join(str(error).split())}; remove it, "
                             "or leave --reader skimage out, which leaves such pictures out") from error
         return img
 
 
 class PackedDataset(Dataset):
-    """The same items from the packed array, without decoding anything.
+    """The items of `DataGenerater` from the packed array; no picture is decoded.
 
     Args:
         packed: `common.data.packed.PackedPictures`.
@@ -104,13 +104,13 @@ class PackedDataset(Dataset):
 class Faces(Batches):
     """Batches [B, 3, 64, 64] of a Dataset: shuffled, the short last one dropped.
 
-    Seed and epoch alone decide the order, so that an epoch can begin at any of its batches.
+    The order depends only on the seed and the epoch, so that an epoch can begin at any of its batches.
 
     Args:
         dataset: `DataGenerater` or `PackedDataset`.
         batch_size: pictures in a batch.
         seed: of the order.
-        workers: processes of the DataLoader; 0, for `PackedDataset`: none, and no DataLoader.
+        workers: processes of the DataLoader. 0, for a `PackedDataset`, means that there is no DataLoader at all.
     """
 
     def __init__(self, dataset, batch_size, seed=0, workers=0):
@@ -118,7 +118,7 @@ class Faces(Batches):
         self.workers = workers
 
     def epoch(self, epoch, first=0):
-        """Yield the batches of an epoch from number ``first`` on; closed, it leaves no process behind.
+        """Yield the batches of an epoch from number ``first`` on. Closing the generator ends its worker processes.
 
         Raises:
             UserError: a picture cannot be read.
@@ -129,7 +129,7 @@ class Faces(Batches):
         if self.workers:
             yield from self.load([numbers.tolist() for numbers in chosen])
         else:
-            # Three to five times as fast as through a DataLoader, whose threads, one an epoch, each keep memory.
+            # Three to five times as fast as a DataLoader, which also starts a thread for each epoch that keeps memory.
             yield from map(self.images.batch, chosen)
 
     def load(self, chosen):
@@ -143,24 +143,24 @@ class Faces(Batches):
                 [batch] = next(batches)  # the listing's data[0]
                 bad = np.flatnonzero(np.isnan(batch[:, 0, 0, 0].numpy()))
                 if bad.size:
-                    self.images.load(numbers[bad[0]])  # raises, here where the reason can be told
+                    self.images.load(numbers[bad[0]])  # reads it again, which raises the error here in the main process
                 yield batch
         finally:
-            # An unfinished one would never end by itself: its thread keeps it alive, and it its workers.
+            # An unfinished iterator never ends by itself: its thread keeps it alive, and it keeps its workers alive.
             batches._try_shutdown_all(timeout=5)
 
 
 def as_data(pictures):
     """A batch as a list of one array.
 
-    A bare array would stay in memory: in Paddle 2.6 and 3.3 the function that restores a batch's structure is
-    part of a reference cycle with the batch, and takes it out of there only when it lies in a list.
+    A bare array would stay in memory. In Paddle 2.6 and 3.3 the function that restores a batch's structure forms a
+    reference cycle with the batch, and it removes the batch from the cycle only if the batch is in a list.
     """
     return [np.stack(pictures)]
 
 
 def settle_worker(_number):
-    """In a worker process: leave Ctrl-C to the main process, and end when that one is gone, even if killed."""
+    """Set up a worker process: it leaves Ctrl-C to the main process, and ends when the main process has ended."""
     for name in {"SIGINT", "SIGHUP"} & {*dir(signal)}:  # Windows has no SIGHUP
         signal.signal(getattr(signal, name), signal.SIG_IGN)
     parent = os.getppid()
@@ -177,14 +177,14 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
     """The faces to train on.
 
     Args:
-        dataset: ``auto``: ``data_dir``, else what lies where the tutorial has it (`PLACES`), else the embedded
-            faces, with a notice; ``celeba``: never those; ``faces``: those.
-        data_dir: folder of pictures, cropped or not, with its sub-folders; zip or tar archive of them; or a packed
+        dataset: ``auto`` takes ``data_dir``, else pictures at the tutorial's own paths (`PLACES`), else the embedded
+            faces, with a notice. ``celeba`` never takes the embedded faces. ``faces`` takes the embedded faces.
+        data_dir: folder of pictures, cropped or not, with its sub-folders; zip or tar archive of pictures; or a packed
             ``.npy``.
-        reader: ``packed``, or ``skimage`` for the tutorial's own way, which wants cropped pictures.
+        reader: ``packed``; or ``skimage``, the tutorial's own reader, which needs cropped pictures.
 
     Returns:
-        (dataset, description): the Dataset, and what `common.recipe.Recipe.open_data` tells.
+        (dataset, description): the Dataset, and the description as in `common.recipe.Recipe.open_data`.
 
     Raises:
         UserError: there are no pictures, or they cannot be used.
@@ -222,15 +222,15 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
 
 
 def filled(path):
-    """Whether there is a file, or a folder with something in it."""
+    """Whether there is a file, or a folder that is not empty, at a path."""
     return path.is_file() or path.is_dir() and any(path.iterdir())
 
 
 def skimage_dataset(source):
-    """`DataGenerater` over a folder that was cropped before.
+    """`DataGenerater` over a folder of cropped pictures.
 
     Raises:
-        UserError: it is no folder, or its pictures are of another size.
+        UserError: ``source`` is no folder, or its pictures are not 64×64.
     """
     size = PictureFiles(source).first_size() if source.is_dir() else None
     if source.suffix == ".npy" or source.is_file() or size not in (None, (img_dim, img_dim)):
@@ -241,7 +241,7 @@ def skimage_dataset(source):
 
 
 def checksum(names, bytes_of):
-    """A number for these pictures wherever they lie: of all names, and the contents of up to 1024 of them."""
+    """A checksum that does not depend on the folder: of all names, and of the contents of up to 1024 pictures."""
     result = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))  # names need not be UTF-8
     for number in np.unique(np.linspace(0, len(names) - 1, SAMPLED).astype(int)):
         result = zlib.crc32(bytes_of(int(number)), result)
@@ -286,8 +286,8 @@ def embedded_faces():
             for number, picture in enumerate(celeba_like(), 1):
                 Image.fromarray(picture).save(whole / f"{number:06d}.jpg", quality=95)
             if crop_folder(PictureFiles(whole), Path(temporary) / "imgs", Box(), progress=False).left:
-                raise KeyboardInterrupt  # which the crop tool answers by a shorter summary
-            with suppress(OSError):  # another process was faster: its folder is not empty
+                raise KeyboardInterrupt  # the crop tool has caught Ctrl-C and returned early
+            with suppress(OSError):  # another process was faster: its folder is there and not empty
                 (Path(temporary) / "imgs").rename(ready)
     except OSError as error:
         raise UserError(f"cannot write the embedded faces to {folder}: {error.strerror}; "
@@ -298,8 +298,8 @@ def embedded_faces():
 def celeba_like():
     """Yield 178×218 pictures made of scikit-image's 100 faces, uint8 [218, 178, 3].
 
-    The face fills the square that the crop keeps. Half of the pictures are flipped; each is tinted, lit and
-    shifted a little in its own way, always the same.
+    The face fills the square that the crop keeps. Half of the pictures are flipped. Each is tinted, lit and shifted a
+    little, with a fixed seed.
     """
     from skimage import data, transform
 

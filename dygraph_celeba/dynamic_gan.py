@@ -1,4 +1,4 @@
-"""What a GAN in dynamic mode has that is no part of the tutorial: its state in arrays, and its cost."""
+"""The parts of a GAN in dynamic mode that are not in the tutorial: its state as arrays, and its cost."""
 
 import contextlib
 
@@ -12,10 +12,10 @@ from common.training.checkpoint import taken
 
 
 class DynamicGAN(GAN):
-    """Two networks with an optimiser each, under the names D and G.
+    """Two networks, D and G, with an optimiser each.
 
     Attributes:
-        betas: Adam's, which its products of betas begin with.
+        betas: Adam's betas; a new optimiser's accumulated powers of beta begin with them.
     """
 
     betas = (0.9, 0.999)
@@ -25,7 +25,7 @@ class DynamicGAN(GAN):
         raise NotImplementedError
 
     def state(self):
-        """Every array that training changes, by name: a copy.
+        """A copy of every array that training changes, by name.
 
         ``G.bn_1._mean`` is an array of the network, ``G.conv_1.weight.moment1`` one of its optimiser.
         """
@@ -40,7 +40,7 @@ class DynamicGAN(GAN):
         return arrays
 
     def load_state(self, arrays):
-        """Put arrays back where `state` took them from. Before a network's first step there are no moments among them.
+        """Restore the arrays that `state` returned. A network without a step has no moments among them.
 
         Raises:
             UserError: an array is missing or has another shape.
@@ -65,7 +65,7 @@ class DynamicGAN(GAN):
                 load_network(layer, network, arrays)
 
     def sizes(self):
-        """Trained parameters of each network."""
+        """Network → how many trained parameters it has."""
         return {network: sum(int(np.prod(p.shape)) for p in trained(layer))
                 for network, layer, _ in self.networks()}
 
@@ -82,7 +82,7 @@ def load_network(layer, name, arrays):
 
 @contextlib.contextmanager
 def frozen(layer):
-    """No gradients for the parameters of ``layer`` within this context; they still flow through it."""
+    """A context in which the parameters of ``layer`` get no gradients; gradients still flow through to its input."""
     parameters = trained(layer)
     for parameter in parameters:
         parameter.stop_gradient = True
@@ -100,7 +100,7 @@ def trained(layer):
 
 def passes(layer, shape):
     """`common.backend.cost.Passes` of a network, by the shape of one picture's input."""
-    layer.eval()  # to count must not move statistics
+    layer.eval()  # counting must not change moving statistics
     try:
         with paddle.no_grad():
             return cost.passes(layer, paddle.zeros([1, *shape]))

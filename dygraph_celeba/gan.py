@@ -129,7 +129,7 @@ class FaceGAN(DynamicGAN):
     def as_pictures(self, generated):
         """The generator's output as upright pictures [n, 64, 64, 3] in [-1, 1].
 
-        Where it learnt pictures in [0, 1], negative numbers are no colours: they become 0, as in the listing.
+        If it was trained on pictures in [0, 1], a negative number is no colour and becomes 0, as in the listing.
         """
         axes = (0, 2, 3, 1) if "orientation" in self.fix else (0, 3, 2, 1)
         pictures = generated.numpy().transpose(axes)
@@ -146,9 +146,9 @@ class FaceGAN(DynamicGAN):
                 self.netG.train()
 
     def sample_in_training(self, noise):
-        """`sample` with the statistics of this very batch in batch norm, which **moves its moving averages**.
+        """`sample` with the batch's own statistics in batch norm; this call **updates the moving averages**.
 
-        The listing draws its pictures so, while training and at the end.
+        The listing draws its pictures this way, during training and at the end.
         """
         with LOCK, paddle.no_grad():
             return self.as_pictures(self.netG(paddle.to_tensor(noise)))
@@ -173,16 +173,16 @@ class FaceGAN(DynamicGAN):
     # Section 6: prediction
 
     def new_pictures(self, count, random, labels=None):
-        """``count`` pictures, normalised as in the listing by the statistics of the hundred that each is one of.
+        """``count`` pictures, drawn in hundreds as in the listing: batch norm uses the statistics of each hundred.
 
-        With the fix ``fixed_noise`` by moving averages, so that a picture depends on its own noise alone.
+        With the fix ``fixed_noise`` it uses moving averages, so that a picture depends only on its own noise.
         """
         if "fixed_noise" in self.fix:
             return in_batches(self.sample, self.noise(count, random), GRID), None
         whole = -(-count // GRID) * GRID
         return in_batches(self.sample_in_training, self.noise(whole, random), GRID)[:count], None
 
-    # No part of the tutorial
+    # Not in the tutorial
 
     def networks(self):
         return ("D", self.netD, self.optimizerD), ("G", self.netG, self.optimizerG)
@@ -242,7 +242,7 @@ class CelebA(Recipe):
         dataset = config["dataset"]
         embedded = dataset["name"] == "embedded faces"
         packed = open_packed(data_dir or (embedded_faces() if embedded else dataset["source"]))
-        if config["options"]["reader"] == "packed":  # the other reader's checksum is of files
+        if config["options"]["reader"] == "packed":  # skimage's checksum is one of files
             found = checksum(packed.names, lambda number: packed[number].tobytes())
             if found != dataset["checksum"]:
                 raise other_pictures(packed.source)
@@ -284,7 +284,7 @@ RECIPE = CelebA(
         data=("celeba",),
         layouts={"face_image1.jpeg": Layout(10, 10, real=1.0), "face_image2.jpeg": Layout(10, 10)},
     ),
-    # Read off loss.png: for 300 batches D wins outright, then within any ten batches G goes through about 3.6 … 6.9
-    # and D through 0.3 … 1.1, spikes apart.
+    # Read off loss.png. For 300 batches D wins outright. Later, apart from spikes, G's loss goes through about
+    # 3.6 … 6.9 within any ten batches, and D's loss through about 0.3 … 1.1.
     published=(LossCurve("G-Loss", highest=39.0, first=15.0, settled=300, losses={"G-Loss": 5.0, "D-Loss": 0.5}),),
 )

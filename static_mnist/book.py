@@ -106,7 +106,7 @@ class D(nn.Layer):
         return F.sigmoid(x) if self.sigmoid else x
 
     def pool(self, x, negative_slope=1.0):
-        """Leaky ReLU and 2×2 maximum; without pooling the convolution has halved the picture already."""
+        """Leaky ReLU and 2×2 maximum. With the fix ``max_pool`` only leaky ReLU: the convolution halves the picture."""
         if self.pooling:
             return fast.leaky_relu_max_pool(x, negative_slope)
         return fast.leaky_relu(x, negative_slope)
@@ -187,7 +187,7 @@ class BookGAN(StaticGAN):
             g_img = G()(noise)
 
             # Judge the probability that the generated image is a real sample
-            dg_logit = frozen(D(self.fix))(g_img)  # a fifth of the work less
+            dg_logit = frozen(D(self.fix))(g_img)  # D's weights get no gradients here: saves a fifth of the work
 
             # Calculate the loss of the generated image as the real sample
             self.dg_loss = loss(dg_logit, paddle.ones_like(dg_logit))
@@ -198,7 +198,7 @@ class BookGAN(StaticGAN):
         self.minimize(self.dg_loss, self.dg_program, parameters)
 
     def generator(self, for_test=False):
-        """(program, its pictures): G alone, with the batch's statistics or with moving averages."""
+        """(program, its pictures): only G. ``for_test`` makes batch norm use its moving averages."""
         program = Program()
         with program_guard(program, self.startup):
             noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
@@ -251,7 +251,7 @@ class BookGAN(StaticGAN):
         return self.drawn(self.g_program_test, {"noise": noise}, self.g_img_test).reshape(-1, img_dim, img_dim)
 
     def message(self, epoch, batch, losses):
-        """The tutorial's line about a batch, which is its picture's title too."""
+        """The tutorial's message about a batch; the batch's picture has it as its title."""
         return f"Epoch ID={epoch} Batch ID={batch} D-Loss={losses['D-Loss']} DG-Loss={losses['DG-Loss']}\n "
 
     def draw(self, path, title, real, generated):
@@ -268,7 +268,7 @@ def display_image(epoch_no, batch_id, output="./output_dcgan"):
     """The picture that was saved at a batch of an epoch, as ``PIL.Image``: ``display_image(10, 460)``.
 
     Raises:
-        UserError: there is none: pictures are saved every ten batches.
+        UserError: there is no such picture; pictures are saved every ten batches.
     """
     path = Path(output) / f"{epoch_no:04d}_{batch_id:04d}.png"
     if not path.is_file():
@@ -281,13 +281,13 @@ def display_image(epoch_no, batch_id, output="./output_dcgan"):
 SHUFFLE = 60000  # the reader's buffer, all of MNIST
 CE_SEED, CE_STARTUP_SEED = 10, 90  # of NumPy and of startup, with --enable_ce
 
-# Its continuous evaluation: what it prints as → its baseline, and what that is a mean of
+# The tutorial's continuous evaluation: name that is printed → (loss, its published mean, the losses of that mean)
 KPIS = {"dcgan_d_train_cost": ("D-Loss", 1.161403, ("D-Loss",)),
         "dcgan_g_train_cost": ("DG-Loss", 0.665533, ("DG-Loss first", "DG-Loss"))}
 
 
 class Book(StaticRecipe):
-    """The tutorial's switches, and its reader."""
+    """The tutorial's options, and its reader."""
 
     def add_options(self, parser):
         add = parser.add_argument
@@ -316,7 +316,7 @@ class Book(StaticRecipe):
                        use_cudnn=options["use_cudnn"])
 
     def end(self, options, metrics):
-        """With --enable_ce the book's two lines: means over all D and all G steps."""
+        """With --enable_ce, print the book's two lines: the mean loss over all D steps, and over all G steps."""
         if options["enable_ce"]:
             for kpi, (_, _, names) in KPIS.items():
                 mean = np.mean([sum(line[name] for name in names) / len(names) for line in metrics])
@@ -343,7 +343,7 @@ RECIPE = Book(
         "PaddlePaddle/book", "09.gan/image/", ("af3b2f13d57eaa2d22321f24ae3f3bf3ed57950d",),
         {"dcgan_demo.png": "22bc85f0f92b88cee13445d10027db92"},
         data=("mnist", "digits"),
-        # The second name: of the book's older relative, 121 pictures of each kind
+        # The second name is of an older, related tutorial's figure, which shows 121 pictures of each kind
         layouts=dict.fromkeys(("dcgan_demo.png", "DCGAN_demo.png"), Layout(16, 16, (28, 28), gap=1, real=0.5)),
     ),
     published=(

@@ -34,9 +34,9 @@ smooth = 0.1  # D's target for real pictures is 1 - smooth
 learning_rate, beta1 = 0.0002, 0.35
 KEEP_PROB = 0.5  # of dropout
 MOMENTUM, EPSILON = 0.99, 0.001  # TensorFlow's own, of batch normalisation
-PREVIEW = 5  # rows of a preview, and classes at the most
-SHOWN = 10  # classes at the most in the constant noise's pictures
-MOST = 256  # pictures in one run of the generator; of more, all runs are about alike
+PREVIEW = 5  # rows of a preview, and its most classes
+SHOWN = 10  # the most classes in the constant noise's pictures
+MOST = 256  # largest batch of the generator; a bigger request is split into nearly equal ones
 
 # padding='same' as TensorFlow has it for 5×5 kernels: [top, bottom, left, right]
 SAME = {1: [2, 2, 2, 2], 2: [1, 2, 1, 2]}
@@ -45,12 +45,12 @@ SAME = {1: [2, 2, 2, 2], 2: [1, 2, 1, 2]}
 class Dropout:
     """``tf.nn.dropout``, with masks that are drawn outside of the program and fed to it.
 
-    Paddle's own random numbers cannot be kept in a checkpoint, these can.
+    The masks come from NumPy, whose random state a checkpoint can keep; Paddle's own random state cannot be kept.
     """
 
     def __init__(self, on=True):
         self.on = on
-        self.shapes = {}  # of one picture's masks in the current program, by the name that they are fed under
+        self.shapes = {}  # name that a mask is fed under → its shape for one picture, in the current program
 
     def __call__(self, x):
         if not self.on:
@@ -60,12 +60,12 @@ class Dropout:
         return fast.masked(x, paddle.static.data(name, x.shape, "uint8"))
 
     def masks(self, count, random):
-        """Masks to feed for ``count`` pictures: 1 / KEEP_PROB where a value is kept, else 0; even chances."""
+        """Masks to feed for ``count`` pictures: 1 / KEEP_PROB keeps a value, 0 drops it; both are equally likely."""
         return {name: self.mask([count, *shape], random) for name, shape in self.shapes.items()}
 
     @staticmethod
     def mask(shape, random):
-        """uint8 of this shape."""
+        """One mask, uint8 of this shape."""
         size = int(np.prod(shape))
         bits = np.unpackbits(np.frombuffer(random.bytes(-(-size // 8)), np.uint8), count=size)
         bits *= int(1 / KEEP_PROB)
@@ -153,7 +153,7 @@ class Generator(nn.Layer):
         return F.tanh(self.conv_3(x))                                                # [B, C, 28, 28]
 
     def regularised(self, x, i):
-        """What g_reshaping and g_conv_transpose have in common."""
+        """The shared end of g_reshaping and g_conv_transpose."""
         return self.dropout(fast.bn_leaky_relu(self.norm[i], x, alpha))
 
 
@@ -163,12 +163,12 @@ def loss(logits, target):
 
 
 def drawable(images):
-    """Pictures [n, H, W, C] as they are drawn: without the channel's axis where there is one channel."""
+    """Pictures [n, H, W, C] in the shape for drawing: a single channel loses its axis."""
     return images[..., 0] if images.shape[-1] == 1 else images
 
 
 def show_original_images(path, images, labels, names):
-    """Write a grid of real pictures: five rows, a class a column.
+    """Write a grid of real pictures: five rows, one column for each class.
 
     Args:
         path: of the PNG.
@@ -195,7 +195,7 @@ class CGAN(StaticGAN):
             ``minus_one_layout``, ``batch_norm_updates``, ``adam_epsilon`` (and ``one_shuffle``, which
             concerns the data).
         seed: of Paddle's random numbers, which the initial values come from.
-        epochs, batches: of the run and in an epoch, for messages only.
+        epochs, batches: epochs of the run and batches of an epoch; only messages use them.
     """
 
     losses = ("Discriminator Loss", "Generator Loss")
@@ -216,7 +216,7 @@ class CGAN(StaticGAN):
         """Create the programs: D's training, G's training, previews, generation."""
         height, width, channels = self.shape
         network = self.shape, len(self.classes)
-        updates = 1.0 if "batch_norm_updates" in self.fix else MOMENTUM  # of the network that is not trained
+        updates = 1.0 if "batch_norm_updates" in self.fix else MOMENTUM  # momentum of the network that is not trained
 
         def inputs():
             """The chapter's placeholders: input_real, input_z, labels."""
@@ -245,7 +245,7 @@ class CGAN(StaticGAN):
             g_output = Generator(*network, self.g_dropout)(input_z)
             discriminator = frozen(Discriminator(*network, self.g_dropout, updates))
             if "batch_norm_updates" not in self.fix:
-                discriminator(input_real, labels)  # nobody wants the result, but its moving averages move
+                discriminator(input_real, labels)  # run only to update D's moving averages
             self.g_loss = loss(discriminator(g_output, labels), 1.0)
             g_vars = [var for var in compat.trained_parameters(self.train_g) if var.startswith("generator")]
             compat.minimize(optimizer(), self.g_loss, self.train_g, g_vars)
@@ -254,7 +254,7 @@ class CGAN(StaticGAN):
         self.drawing = {moving: self.build_drawing(network, moving) for moving in (True, False)}
 
     def build_drawing(self, network, moving):
-        """(program, its pictures, its dropout): G alone, with moving averages or the batch's own statistics."""
+        """(program, its pictures, its dropout): only G. Batch norm uses moving averages or the batch's statistics."""
         program = Program()
         with program_guard(program, self.startup):
             input_z = paddle.static.data("input_z", [None, z_dim + len(self.classes)], "float32")
@@ -266,16 +266,16 @@ class CGAN(StaticGAN):
 
     @classmethod
     def original(cls, place, batch_size):
-        """For MNIST."""
+        """A GAN for MNIST, see `common.recipe.GAN.original`."""
         return cls(place, (28, 28, 1), "0123456789")
 
     def random_batch(self, count, random):
-        """Pictures [count, H·W·C] in [-1, 1), float32, and labels [count]: class after class, over and over."""
+        """Random pictures [count, H·W·C] in [-1, 1), float32, and labels [count] that repeat all classes in order."""
         images = random.uniform(-1, 1, [count, int(np.prod(self.shape))]).astype("float32")
         return images, np.arange(count) % len(self.classes)
 
     def noise(self, count, random):
-        """Noise and one-hot labels [count, 96 + classes] for previews: row by row, a class a column."""
+        """Noise and one-hot labels [count, 96 + classes] for previews: row by row, one column for each class."""
         columns = np.arange(count) % self.preview[1]
         return self.joined(np.eye(len(self.classes))[columns], random)
 
@@ -305,36 +305,37 @@ class CGAN(StaticGAN):
         return {"Discriminator Loss": d_loss, "Generator Loss": scalar(g_loss)}
 
     def sample(self, noise):
-        """Pictures [n, H, W] or [n, H, W, 3] in [-1, 1] for `noise`: with moving averages, dropout always the same."""
+        """Pictures [n, H, W] or [n, H, W, 3] in [-1, 1] for `noise`: moving averages, dropout with a fixed seed."""
         return drawable(self.images(noise, np.random.RandomState(0), moving=True))
 
     def images(self, input_z, random, moving):
-        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, a part at a time."""
+        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, in batches of at most `MOST`."""
         program, output, dropout = self.drawing[moving]
         parts = []
-        for part in np.array_split(input_z, -(-len(input_z) // MOST)):  # alike: a few left over have odd statistics
+        for part in np.array_split(input_z, -(-len(input_z) // MOST)):  # equal: a small last part has odd statistics
             images = self.drawn(program, {"input_z": part, **dropout.masks(len(part), random)}, output)
             parts.append(images.transpose(0, 2, 3, 1))
         return np.concatenate(parts)
 
     def due(self, batch, step, last):
-        """A message each hundred steps and after each epoch, and a preview each time."""
+        """A message and a preview are due every hundred steps and after each epoch."""
         return step % 100 == 0 or last
 
     def message(self, epoch, batch, losses):
-        """The chapter's line."""
+        """The chapter's message about a batch."""
         return "Epoch %i/%i step %i... Discriminator Loss: %0.3f... Generator Loss: %0.3f" % (
             epoch + 1, self.epochs, epoch * self.batches + batch + 1, *(losses[name] for name in self.losses))
 
     def draw(self, path, title, real, generated):
-        """The chapter's preview: five rows, a class a column."""
+        """The chapter's preview: five rows, one column for each class."""
         picture = plotting.tile(generated, *self.preview)
         plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
 
     def save_frame(self, path, noise, generated):
-        """The constant noise's pictures, a class a column: beyond the preview's classes from the same noise again.
+        """Save the constant noise's pictures, one column for each class, at most `SHOWN` classes.
 
-        More noise would be taken from the numbers that the training draws next.
+        Columns after the preview's classes reuse the preview's noise: drawing more noise would change the random
+        numbers that the training draws next.
         """
         rows, columns = self.preview
         shown = min(SHOWN, len(self.classes))
@@ -350,9 +351,9 @@ class CGAN(StaticGAN):
         """Draw new pictures of chosen classes.
 
         Args:
-            target_class: a class's number or name; several of them, or "all", one a column, over and over;
-                -1 for the chapter's own layout of all, see `labels`.
-            rows, cols: of the grid; 1 at the least.
+            target_class: a class's number or name. Several classes, or "all": one column for each, repeated to fill the
+                grid. -1: the chapter's own layout of all classes, see `labels`.
+            rows, cols: of the grid; at least 1.
             seed: of noise and dropout.
             plot: path of a PNG of the grid, or None.
 
@@ -371,9 +372,10 @@ class CGAN(StaticGAN):
         return samples
 
     def new_pictures(self, count, random, labels=None):
-        """As `common.recipe.GAN.new_pictures`.
+        """See `common.recipe.GAN.new_pictures`.
 
-        Without labels as many are drawn as batch norm takes its statistics from, so that a few are no worse than many.
+        Without labels, whole batches of `MOST` pictures are drawn, and the first ``count`` are returned. So batch norm
+        has as good statistics for a few pictures as for many.
         """
         drawn = np.arange(-(-count // MOST) * MOST) % len(self.classes) if labels is None else np.asarray(labels)
         pictures = self.generate(self.joined(np.eye(len(self.classes))[drawn], random), random)
@@ -392,11 +394,11 @@ class CGAN(StaticGAN):
         Args:
             target_class: see `generate_new`.
             rows, cols: of the grid.
-            by_row: a class a row, not a column.
+            by_row: one row for each class, not one column.
 
         Raises:
-            UserError: there is no such class, or -1 was asked for and has no place for a class: the chapter's layout
-                needs at least as many rows as columns, and is right where they are equal; a class is a row there.
+            UserError: there is no such class, or the chapter's layout (-1) does not fit into the grid. It has one row
+                for each class, needs at least as many rows as columns, and is right only if both are equal.
         """
         wanted = [str(name) for name in np.ravel(target_class)]
         if wanted == ["-1"] and "minus_one_layout" not in self.fix and not by_row:
@@ -469,7 +471,7 @@ RECIPE = Chapter4(
         Oddity("adam_epsilon", "Adam's epsilon is corrected for the bias, as in Paddle today",
                "TensorFlow 1's own Adam", mended_before=True),
     ),
-    figures=Figures(  # the chapter's own are in print only; this one is of another conditional GAN on MNIST, by Paddle
+    figures=Figures(  # the chapter's figures are only in print; this one is from Paddle's own conditional GAN on MNIST
         "PaddlePaddle/models", "PaddleCV/gan/c_gan/images/", ("df1d8f80e26c42607ce72335e7056d2604adabf3",),
         {"conditionalGAN_demo.png": "97d123a06af6ae96cf4b53ed32d95675"},
         data=("mnist", "digits"),

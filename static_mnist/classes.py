@@ -1,20 +1,20 @@
-"""The classes of a conditional GAN: which there are, and which a user means."""
+"""The classes of a conditional GAN: numbering them, and finding the one that a user names."""
 
 import numpy as np
 
 from common.errors import UserError
 
-COLUMNS = 5  # of a grid of one class
+COLUMNS = 5  # columns of a grid that shows one class
 
 
 def present(pictures):
-    """The numbering of a data set's classes: those that have pictures, in order.
+    """Number the classes of a data set that have pictures, in order.
 
     Returns:
         (labels [N] from 0, the names of the classes).
 
     Raises:
-        UserError: the pictures have no labels, one class only, or a height or width that is no multiple of 4.
+        UserError: the pictures have no labels, or only one class, or a height or width that is no multiple of 4.
     """
     height, width = pictures.images.shape[1:3]
     if height % 4 or width % 4:
@@ -34,10 +34,10 @@ def one_hot(classes, wanted, rows, columns, by_row=False):
     """Labels [rows·columns, classes] for a grid, row by row.
 
     Args:
-        classes: the names of all.
-        wanted: the names or numbers, as text, of one or several, a column each, over and over; ``["all"]``.
+        classes: the names of all classes.
+        wanted: names or numbers of classes, as text, or ``["all"]``; one column for each, repeated to fill the grid.
         rows, columns: of the grid.
-        by_row: a class a row, not a column.
+        by_row: one row for each class, not one column.
 
     Raises:
         UserError: there is no such class.
@@ -49,10 +49,10 @@ def one_hot(classes, wanted, rows, columns, by_row=False):
 
 
 def above(classes, labels, columns):
-    """The name of each column's class, to stand above it; none where a column is mixed, or all are of one class.
+    """The name of the class above each column; no names if a column has several classes, or all columns the same one.
 
     Args:
-        classes: the names of all.
+        classes: the names of all classes.
         labels: one-hot, [rows·columns, classes].
         columns: of the grid.
     """
@@ -62,7 +62,7 @@ def above(classes, labels, columns):
 
 
 def columns(classes, wanted):
-    """How many columns suit some classes: five for one, else one each."""
+    """How many columns a grid of the wanted classes has: five for a single class, else one for each class."""
     if wanted == ["all"]:
         return len(classes)
     return len(wanted) if len(wanted) > 1 else COLUMNS

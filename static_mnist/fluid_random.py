@@ -1,8 +1,8 @@
 """The random numbers with which fluid filled weights on a GPU, recomputed with NumPy.
 
 Its kernels ran ``thrust::minstd_rand`` from the initialiser's seed, once for each weight: element n of every
-weight came from the n-th number of the same sequence. A program's ``random_seed`` was handed to all its
-initialisers, so equal places of all weights held the same number, scaled to each layer.
+weight came from the n-th number of the same sequence. All initialisers of a program got its ``random_seed``. So
+element n of every weight came from the same random number, scaled to the layer's own range.
 (`uniform_random_op.cu`, `gaussian_random_op.cu` of Paddle 1.x.)
 """
 
@@ -19,7 +19,7 @@ def minstd(seed, count):
     numbers = np.empty(count, "uint64")
     numbers[0] = seed % MODULUS * MULTIPLIER % MODULUS
     done = 1
-    while done < count:  # what is there, `done` steps further on: the sequence doubles
+    while done < count:  # the numbers so far, moved on by `done` steps, double the sequence
         more = min(done, count - done)
         numbers[done:done + more] = numbers[:more] * np.uint64(pow(MULTIPLIER, done, MODULUS)) % np.uint64(MODULUS)
         done += more
@@ -35,7 +35,7 @@ def uniform(shape, low, high, seed):
 def normal(shape, mean, std, seed):
     """float32 array of a normal distribution, as ``thrust::normal_distribution`` on a GPU.
 
-    That is the inverse of the distribution function at one number of the sequence.
+    Each value is the inverse of the distribution function at one number of the sequence.
     """
     top = MODULUS - 3  # the largest number less the smallest
     numbers = minstd(seed, int(np.prod(shape))) - np.uint64(1)

@@ -67,7 +67,7 @@ def draw_classes(gan, args, typed, random):
     """(pictures, columns of their grid, labels above them) of a conditional GAN.
 
     Raises:
-        UserError: an option does not suit it.
+        UserError: an option does not suit a conditional GAN.
     """
     from common.training import sampling
     from static_mnist.classes import above, columns

@@ -112,7 +112,7 @@ class Discriminator(nn.Layer):
 
 # 从Program获取prefix开头的参数名字
 def get_params(program, prefix):
-    """The names of a program's parameters that begin with ``prefix``, but for moving statistics and `frozen` ones."""
+    """The names of a program's parameters that begin with ``prefix``, without moving statistics and `frozen` ones."""
     return [name for name in compat.trained_parameters(program) if name.startswith(prefix)]
 
 
@@ -129,9 +129,9 @@ class Note6GAN(StaticGAN):
         fix: names of the oddities to mend: ``bn_activation``, ``double_sigmoid``, ``shared_moments``,
             ``colour_map``, ``own_range``, ``adam_epsilon``.
         seed: of Paddle's random numbers, which the initial values come from.
-        batch_size: noise vectors a step, also beside a short last batch of real pictures.
-        follow: ``note``, or ``repository`` for its script's own noise (uniform, and the same at every step)
-            and grey pictures.
+        batch_size: noise vectors in a step, even if the last batch of real pictures is shorter.
+        follow: ``note``; or ``repository`` for the noise of the repository's script (uniform, and the same at every
+            step) and grey pictures.
     """
 
     losses = ("fake_avg_cost", "real_avg_cost", "g_avg_cost")
@@ -149,7 +149,7 @@ class Note6GAN(StaticGAN):
         self.initialise(self.train_d_fake, self.train_g)
 
     def build(self):
-        """Create the programs: D on reals, D on fakes, G, and G alone with moving averages."""
+        """Create the programs: D on reals, D on fakes, G's training, and drawing by G with moving averages."""
         self.train_d_fake, self.train_d_real = Program(), Program()
         self.train_g, self.infer_program = Program(), Program()
 
@@ -162,7 +162,8 @@ class Note6GAN(StaticGAN):
             compat.minimize(self.adam(LEARNING_RATE), self.real_avg_cost, self.train_d_real, d_params)
 
         # 训练判别器D识别生成器G生成的图片为假图片
-        # Adam names its moments by counting: a second set for the same weights, unless the count starts anew.
+        # Adam numbers the names of its moments. So it makes a second set of moments for the same weights here, unless
+        # the fix ``shared_moments`` starts the numbers anew.
         with (unique_name.guard() if "shared_moments" in self.fix else nullcontext(),
               program_guard(self.train_d_fake, self.startup)):
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")
@@ -191,14 +192,14 @@ class Note6GAN(StaticGAN):
 
     @classmethod
     def original(cls, place, batch_size):
-        """Its noise has a batch's size whatever the size of the batch."""
+        """See `common.recipe.GAN.original`; the noise always has ``batch_size`` vectors, even for a shorter batch."""
         return cls(place, batch_size=batch_size)
 
     # 噪声生成
     def noise(self, count, random):
         """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or U(-1, 1).
 
-        The first ever drawn is kept as the note's ``test_z``.
+        The first noise that is drawn is kept as the note's ``test_z``.
         """
         shape = [count, z_dim, 1, 1]
         z = random.uniform(-1.0, 1.0, shape) if self.repository else random.normal(0.0, 1.0, shape)
@@ -212,7 +213,7 @@ class Note6GAN(StaticGAN):
     def show_image_grid(images, folder, fix=()):
         """Save the first 64 of pictures [n, 28, 28] in [-1, 1] as ``test_{i}.png`` of 28×28 pixels.
 
-        As ``plt.imsave`` does unless told otherwise: in its default colours, each picture stretched over all of them.
+        As in ``plt.imsave`` with its defaults, each picture is stretched over the whole default colour map.
         """
         cmap = "Greys_r" if "colour_map" in fix else None
         limits = {"vmin": -1, "vmax": 1} if "own_range" in fix else {}
@@ -293,7 +294,7 @@ class Note6(StaticRecipe):
         return Note6GAN(place, [*options["fix"], *fix], options["seed"], options["batch_size"], options["follow"])
 
 
-# Of the published pictures, in order
+# The md5 of each published picture, in order
 MD5 = """
     0ef271524bf950b19607921bb668daa1 b46367c0940f00a699d3d81488528c2c 88eb47b084a68727bc6193a40247d322
     39e12bfedfcedda5d1cc16ae4c5ab863 8bf65091844f3eebe23c685ea51c8f02 255c25b1261a9e0a37682c2a5182c9ca
@@ -342,7 +343,7 @@ RECIPE = Note6(
     ),
     picture=Layout(cell=(28, 28)),
     figures=Figures(
-        "yeyupiaoling/LearnPaddle2", "note6/image/", (  # they were replaced four times
+        "yeyupiaoling/LearnPaddle2", "note6/image/", (  # the pictures were replaced four times
             "9927cb3ac9a5fd909c9fd561c072bb4d6a4cb4fa", "6eb337dfabf1622f497937d0afad81f7f8ccd5d6",
             "07beaea55855b632e97c658613a041c958158a0c", "263d615a092371bbde704581d92be0018ab46a30",
             "3f12117a05079230074c26b70f2667ca62b09b88"),

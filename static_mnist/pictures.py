@@ -1,4 +1,4 @@
-"""The pictures of the static-graph tutorials: which there are, how they are chosen, and how a run's are found again."""
+"""The data of the static-graph tutorials: the options that choose them, and finding a run's data again."""
 
 import numpy as np
 
@@ -10,10 +10,10 @@ from common.training.options import positive
 
 
 class StaticRecipe(Recipe):
-    """A tutorial on MNIST, or whatever stands in for it.
+    """A tutorial on MNIST or another data set of its kind.
 
     Attributes:
-        shape: of a picture that the networks are made for, or None: any.
+        shape: of the pictures that the networks are made for; None: any shape.
     """
 
     shape = (28, 28)
@@ -65,7 +65,7 @@ class StaticRecipe(Recipe):
             "checksum": pictures.checksum, "fallback": pictures.fallback, "note": note, **self.describe(pictures)}
 
     def _pictures(self, dataset, data_dir, options, split="train"):
-        """`common.data.datasets.Pictures`, in the networks' shape where they have one."""
+        """`common.data.datasets.Pictures`, brought to ``shape`` if that is set."""
         if dataset in datasets.CHOICES:
             return datasets.load(dataset, data_dir, split, download=not options["no_download"])
         if split == "test":
@@ -75,10 +75,10 @@ class StaticRecipe(Recipe):
         return folders.load(data_dir or options["data_dir"] or dataset, (size, size) if size else None, fit)
 
     def describe(self, pictures):
-        """More of the pictures for ``config.json``."""
+        """Further facts about the pictures for ``config.json``."""
         return {}
 
-    # What tools see of a run
+    # For the tools
 
     def data_kind(self, config):
         wanted = config["options"]["dataset"]
@@ -97,7 +97,7 @@ class StaticRecipe(Recipe):
         same = pictures.checksum == dataset["checksum"]
         if split == "train" and not same:
             raise other_pictures(pictures.source)
-        if split == "test" and same:  # of EMNIST any part serves where the right one is missing
+        if split == "test" and same:  # for EMNIST, `load` may return another part
             raise datasets.NotThere(f"{pictures.name} in {pictures.source} is what the run was trained on, "
                                     "no test part")
         labels = pictures.labels
@@ -108,5 +108,5 @@ class StaticRecipe(Recipe):
 
 
 def known_or_folder(text):
-    """argparse type: a known data set, or the whole path of a folder, so that a run can be resumed from anywhere."""
+    """argparse type: a known data set, or a folder, as an absolute path, so that a run can be resumed from anywhere."""
     return text if text in datasets.CHOICES else str(expanded(text).absolute())

@@ -1,4 +1,4 @@
-"""What the static-graph recipes share: one executor, one scope, one startup, and the state in arrays."""
+"""The shared part of the static-graph recipes: one executor, one scope, one startup, and the state as arrays."""
 
 import numpy as np
 import paddle
@@ -14,8 +14,8 @@ from common.training.checkpoint import taken
 class StaticGAN(GAN):
     """Programs over one scope. A recipe builds its programs with ``self.startup``, then calls `initialise`.
 
-    Its ``trained`` holds each network's name → the names of its trained parameters, its ``fix`` the names of the
-    oddities to mend.
+    A recipe sets ``trained``, network → the names of its trained parameters, and ``fix``, the names of the oddities to
+    mend.
     """
 
     def __init__(self, place):
@@ -30,7 +30,7 @@ class StaticGAN(GAN):
         with scope_guard(self.scope):
             self.executor.run(self.startup)
         parameters = {name: None for program in programs for name in compat.parameters(program)}
-        # A weight that two optimisers move has two sets of moments: _0 and _1.
+        # A weight that two optimisers update has two sets of moments: _0 and _1.
         candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in compat.ADAM for k in range(2)]
         self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
 
@@ -40,17 +40,17 @@ class StaticGAN(GAN):
         return optimizer(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
 
     def __del__(self):
-        """Give the arrays' memory back: Paddle's cache of programs holds the scope for longer than anybody uses it."""
+        """Free the arrays' memory. Paddle's cache of programs keeps the scope alive after its last use."""
         if hasattr(self, "names"):
             self.scope.drop_kids()
-            # Paddle 3 lists a scope's variables, what its programs have put there among them; 2.6 does not.
+            # Paddle 3 can list all variables of a scope, including those of its programs; Paddle 2.6 cannot.
             self.scope.erase(list(getattr(self.scope, "local_var_names", lambda: self.names)()))
 
     def run(self, program, feed, fetch):
         """One run of a program. The fetched tensors stay on the device, to be fed to the next program.
 
-        They are live: the next run of the same program may overwrite them (Paddle 3 does), so read a loss
-        with `common.backend.compat.scalar` at once.
+        The next run of the same program may overwrite them, and does in Paddle 3. So read a loss with
+        `common.backend.compat.scalar` at once.
         """
         with LOCK, scope_guard(self.scope):
             fetched = self.executor.run(program, feed=feed, fetch_list=fetch, return_numpy=False)
@@ -58,7 +58,7 @@ class StaticGAN(GAN):
         return fetched
 
     def drawn(self, program, feed, output):
-        """A run of a program that draws: a copy of its pictures. Right from several threads."""
+        """Run a program that draws; return a copy of its pictures. Several threads may call this at the same time."""
         with LOCK:
             return np.array(self.run(program, feed, [output])[0])
 
@@ -70,35 +70,35 @@ class StaticGAN(GAN):
         return self.scope.find_var(name).get_tensor()
 
     def state(self):
-        """Every array that training changes, by name: a copy."""
+        """A copy of every array that training changes, by name."""
         return {name: np.array(self._tensor(name)) for name in self.names}
 
     def sizes(self):
-        """Trained parameters of each network."""
+        """Network → how many trained parameters it has."""
         state = self.state()
         return {network: sum(state[name].size for name in names) for network, names in self.trained.items()}
 
     def load_state(self, state):
-        """Put arrays back where `state` took them from; what lies outside the recipe's names is ignored.
+        """Restore the arrays that `state` returned; arrays with names that the recipe does not have are ignored.
 
         Raises:
             UserError: an array is missing or has another shape.
         """
-        # All are looked at before any is set
+        # All arrays are checked before the first one is set
         fitting = {name: taken(state, name, self._tensor(name).shape()) for name in self.names}
         for name, array in fitting.items():
             self._tensor(name).set(array, self.place)
 
 
 def frozen(network):
-    """The network, without gradients of its parameters: nobody uses them where another network is trained."""
+    """The network, set to compute no gradients of its parameters, for a program that trains another network."""
     for parameter in network.parameters():
         parameter.stop_gradient = True
     return network
 
 
 def passes(network, *shapes):
-    """`common.backend.cost.Passes` of a network that a function makes, by the shapes of one picture's inputs."""
+    """`common.backend.cost.Passes` of the network that a function makes, from the shapes of one picture's inputs."""
     with unique_name.guard(), program_guard(Program(), Program()):
         inputs = [paddle.static.data(f"input_{i}", [None, *shape], "float32") for i, shape in enumerate(shapes)]
         return cost.passes(network(), *inputs)
