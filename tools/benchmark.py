@@ -1,8 +1,8 @@
 """How fast it is: the originals, the tutorials' loops on today's Paddle, this project's, and PyTorch's, in turn.
 
-Each way runs in a process of its own. The processes take turns, one iteration each, so that all of them see the
-same moods of the machine; medians and ratios are of these. ``docs/performance.md`` explains the figures; the parts
-are in ``tools/bench``.
+Each way runs in a process of its own. The processes take turns, one iteration each, so that changes in the machine's
+speed affect all of them alike. Medians and ratios are over these turns. ``docs/performance.md`` explains the figures;
+the parts of this command are in ``tools/bench``.
 """
 
 import importlib.util
@@ -59,7 +59,7 @@ def find_torch(python):
     """The interpreter that has PyTorch, or None.
 
     Raises:
-        UserError: the one that was named has not.
+        UserError: the interpreter that was named does not have it.
     """
     if python is None:
         if importlib.util.find_spec("torch"):
@@ -74,10 +74,10 @@ def find_torch(python):
 
 
 def find_fluid(python):
-    """The interpreter that has Paddle 1.8, or None if none was named.
+    """The interpreter that has Paddle 1.8, or None if no interpreter was named.
 
     Raises:
-        UserError: the one that was named has not.
+        UserError: the interpreter that was named does not have it.
     """
     if python is None:
         return None
@@ -89,7 +89,7 @@ def find_fluid(python):
 
 
 def asked(python, program):
-    """The last line that an interpreter prints for a program, None if it fails or is none."""
+    """The last line that an interpreter prints for a program; None if ``python`` fails or is no interpreter."""
     try:
         said = subprocess.run([python, "-c", program], check=True, capture_output=True, text=True).stdout
     except (OSError, subprocess.SubprocessError):
@@ -98,7 +98,7 @@ def asked(python, program):
 
 
 def measure(options, report):
-    """Put all that the options ask for into a report, each result when it is there."""
+    """Measure everything that the options ask for; each result goes into the report at once."""
     from tools.bench import pictures, rows
 
     if options.operators:
@@ -119,7 +119,7 @@ def measure(options, report):
 
 
 def finish(options, report):
-    """Print a report, and write and draw what the options ask for."""
+    """Print a report; write it and draw its picture if the options ask for that."""
     from tools.bench.tables import show
 
     for result in (*report["rows"], *report["operators"], *report["growth"].get("batch", ())):
@@ -137,10 +137,10 @@ def finish(options, report):
 
 
 def read(paths):
-    """Reports that `--json` wrote, joined: of a row in several files, the last file's.
+    """Read and join reports that `--json` wrote; if several files have the same row, the last file counts.
 
     Raises:
-        UserError: a file is none of them, or they are of different machines.
+        UserError: a file is no report, or the reports are from different machines.
     """
     joined = None
     for path in paths:
@@ -184,7 +184,7 @@ def main(argv=None):
         try:
             measure(options, report)
         except (KeyboardInterrupt, UserError):
-            if report["rows"] or report["operators"]:  # hours, perhaps
+            if report["rows"] or report["operators"]:  # keep them: they may have taken hours
                 finish(options, report)
             raise
     finish(options, report)

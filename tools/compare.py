@@ -92,11 +92,11 @@ def main(argv=None):
 
 
 def open_run(run, data_dir):
-    """`common.evaluation.trained.Trained`, with Paddle at hand."""
+    """The run as `common.evaluation.trained.Trained`; imports Paddle."""
     from common.backend import runtime
     from common.training.records import Records
 
-    Records(run).read_config()  # before Paddle is imported, which takes a while
+    Records(run).read_config()  # a missing run is noticed before the slow import of Paddle
     Records(run).latest()
     runtime.prepare()
 

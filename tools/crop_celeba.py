@@ -37,7 +37,7 @@ def main(argv=None):
         help="decode at half size: 1.5 to 1.8 times as fast, pixels differ by 1 of 255 on average")
     args = parser.parse_args(argv)
 
-    from common.crop import Box, crop_folder  # after --help: NumPy and Pillow take a moment
+    from common.crop import Box, crop_folder  # not before --help, because NumPy and Pillow load slowly
     from common.data.picture_files import PictureFiles
 
     if args.fast:
@@ -56,7 +56,7 @@ def main(argv=None):
 
 
 def check_opencv():
-    """Raises UserError: it is not installed."""
+    """Raise `UserError` if OpenCV is not installed."""
     from importlib.util import find_spec
 
     if find_spec("cv2") is None:
@@ -64,7 +64,7 @@ def check_opencv():
 
 
 def pack(args):
-    """Straight into the packed array that training reads, with no JPEG in between."""
+    """Crop straight into the packed array that training reads, with no JPEG in between."""
     from common.data.packed import open_packed
 
     if (args.x, args.size) != (0, 64):
@@ -78,7 +78,7 @@ def pack(args):
 
 
 def warn(pictures, box):
-    """Say so when the box reaches beyond the pictures."""
+    """Print a warning if the box reaches beyond the pictures."""
     from common.data.picture import BadPicture
 
     try:
@@ -93,7 +93,7 @@ def warn(pictures, box):
 
 
 def report(summary, output):
-    """Print what came of it. Returns the exit code."""
+    """Print the `Summary`. Returns the exit code."""
     rate = summary.done / summary.seconds if summary.seconds else 0
     print(f"{output}: {summary.done} done, {summary.skipped} skipped (there already), "
           f"{len(summary.failed)} failed; {summary.seconds:.1f} s, {rate:.0f} pictures/s")

@@ -1,6 +1,6 @@
 """Draw the pictures of docs/metrics.md, and measure its numbers: ``python tools/explain_metrics.py``.
 
-All of it comes from the embedded digits, from points on a plane, and from a GAN of 2-D points that trains for seconds.
+The data are the embedded digits, points on a plane, and a GAN of 2-D points that trains for seconds.
 """
 
 import sys
@@ -16,7 +16,7 @@ from common.training import options as command
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "metrics"
 SEED = 0
-K = 3  # neighbours of the balls that are drawn; density and coverage have 5
+K = 3  # balls reach to this neighbour in the pictures; density and coverage take the fifth
 
 
 def options(argv=None):
@@ -44,7 +44,7 @@ def main(argv=None):
 
 
 def told(digits, plane):
-    """The rows of the page's table: what, and its numbers as the page writes them."""
+    """The rows of the page's table: (what was measured, its numbers as the page writes them)."""
     rows = [(title, f"{value:.3g}") for title, value, _ in digits.faults()]
     rows += [(title, f"{value:.1%}") for title, value, _ in digits.labels()]
     for name, cases in plane.items():
@@ -57,7 +57,7 @@ def told(digits, plane):
 
 
 class Digits:
-    """The embedded digits in two halves: real ones, and others that are held against them."""
+    """The embedded digits in two halves: real digits, and digits that are compared with them."""
 
     def __init__(self):
         from common.data import datasets
@@ -72,7 +72,7 @@ class Digits:
         self.half = len(order) // 2
 
     def faults(self):
-        """Two sets about as far from the real ones, with different faults: [(title, FID, 40 of the pictures)]."""
+        """Two sets of digits with different faults and about the same FID: [(title, FID, 40 of the pictures)]."""
         from common.evaluation.metrics import frechet_distance
 
         real, others = self.features[:self.half], slice(self.half, None)
@@ -98,7 +98,7 @@ class Digits:
                 ("four hundred different ones", *case("", each)[1:])]
 
     def counts(self):
-        """Real digits against other real ones, few and many: (counts, FIDs, KIDs, [their intervals])."""
+        """Real digits against other real digits, by number of digits: (counts, FIDs, KIDs, [intervals of the KIDs])."""
         from common.evaluation.metrics import frechet_distance, kernel_distance
 
         counts = [150, 200, 300, 400, 600, self.half]
@@ -111,7 +111,7 @@ class Digits:
 
 
 def points():
-    """Real and generated points that show what each measure sees: name → two of (title, real, generated)."""
+    """Real and generated points that show what each metric notices: name → two cases (title, real, generated)."""
     random = np.random.RandomState(SEED)
 
     def cloud(count, centre, spread):
@@ -211,11 +211,11 @@ def save(path, drawn):
 
 
 def draw_losses(path, trained):
-    """What D's opinion costs with one sigmoid and with two; and a training whose losses say little."""
+    """Draw the loss by D's output, with one sigmoid and with two; and the losses of a training, which say little."""
     drawn, (left, right) = figure()
     logit = np.linspace(-6, 6, 200)
 
-    def term(x):  # of a real picture: cross entropy with label 1
+    def term(x):  # the loss of a real picture: cross entropy with label 1
         return np.log1p(np.exp(-x))
 
     left.plot(logit, term(logit), label="one sigmoid")
@@ -232,7 +232,7 @@ def draw_losses(path, trained):
 
 
 def draw_grids(path, cases):
-    """Forty pictures of each of two sets."""
+    """Draw forty pictures of each of two sets."""
     drawn, axes = figure(height=1.9)
     for axis, (title, value, images) in zip(axes, cases, strict=True):
         chosen = images[np.linspace(0, len(images) - 1, 40).astype(int)]
@@ -245,7 +245,7 @@ def draw_grids(path, cases):
 
 
 def draw_counts(path, found):
-    """FID and KID of real pictures against real ones, by how many there are."""
+    """Draw FID and KID of real pictures against other real pictures, by their number."""
     counts, fids, kids = found
     drawn, (left, right) = figure()
     left.plot(counts, fids, "o-")
@@ -259,7 +259,7 @@ def draw_counts(path, found):
 
 
 def draw_points(path, cases, name):
-    """Real and generated points, and the balls that the measure asks."""
+    """Draw real and generated points, and the balls that the metric is computed from."""
     from matplotlib.collections import EllipseCollection
 
     drawn, axes = figure(height=3)

@@ -13,14 +13,14 @@ from common.training.options import FREE, Parser, complete, jsonable, positive, 
 from common.training.records import Records
 from tools import evaluate
 
-AS_IT_IS = "default"  # the tutorial, nothing mended
+AS_IT_IS = "default"  # the tutorial without any fix
 
 
 def options(argv=None):
-    """The command's options, and those that go on to the recipe's train.py.
+    """(the command's options, the options that are passed on to the recipe's train.py).
 
     Raises:
-        UserError: there is no such oddity, or an option is one that this command decides itself.
+        UserError: there is no such oddity, or this command decides an option itself.
     """
     parser = Parser(prog="oddities.py", description=(
         "Train a tutorial's recipe as it is and with single oddities mended, from several seeds; measure the runs "
@@ -52,7 +52,7 @@ def main(argv=None):
     args, more = options(argv)
     runs = {kind: [args.output / f"{args.recipe.name}_{kind}_{seed}" for seed in range(args.seeds)]
             for kind in (AS_IT_IS, *args.fix)}
-    for seed in range(args.seeds):  # all kinds from one seed, then from the next
+    for seed in range(args.seeds):  # all kinds with one seed, then with the next
         for kind, folders in runs.items():
             print(f"{folders[seed]}: seed {seed}, {'as the tutorial is' if kind == AS_IT_IS else f'--fix {kind}'}")
             train_one(folders[seed], args, kind, seed, more)
@@ -62,7 +62,7 @@ def main(argv=None):
 
 
 def train_one(run, args, kind, seed, more):
-    """Train one run to its end, from where it stands."""
+    """Train one run to its end; a run that was interrupted is resumed."""
     from common.report.page import write_report
     from common.training.checkpoint import position
     from common.training.run import train
@@ -77,10 +77,10 @@ def train_one(run, args, kind, seed, more):
 
 
 def check(run, recipe, wanted):
-    """Refuse a run that is there already, but was made with other options than are wanted now.
+    """Refuse a run that is there already but was made with other options.
 
     Raises:
-        UserError: it was.
+        UserError: an option differs from the wanted one.
     """
     for name, value in run_options(recipe, Records(run).read_config()).items():
         now = jsonable(getattr(wanted, name))
@@ -93,12 +93,12 @@ def table(runs, epoch, count):
     """A table in Markdown: real pictures, then each kind's metrics, mean ± standard deviation.
 
     Args:
-        runs: kind → folders of its runs, which are measured.
+        runs: kind → folders of its runs, which `tools/evaluate.py` has measured.
         epoch: how many epochs they were trained.
-        count: of the pictures that were drawn.
+        count: how many pictures were drawn from each.
 
     Returns:
-        Its lines.
+        The table's lines.
     """
     import numpy as np
 

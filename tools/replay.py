@@ -1,4 +1,4 @@
-"""The originals' numbers beside this project's, run by run: ``python tools/replay.py book``."""
+"""Compare the originals' numbers with this project's, run by run: ``python tools/replay.py book``."""
 
 import sys
 from pathlib import Path
@@ -54,7 +54,7 @@ def table(trace, runs):
 
 
 def main(argv=None):
-    """Run the command; 1 when a run is beyond its bound; raises `UserError`."""
+    """Run the command; returns 1 if a run is beyond its bound; raises `UserError`."""
     args = options(argv)
     runtime.prepare()
 

@@ -18,7 +18,7 @@ def main(argv=None):
         help="the HTML file (default: report.html in the run's folder, or here for several runs)")
     args = parser.parse_args(argv)
 
-    from common.report import page as report  # after --help: NumPy and Pillow take a moment
+    from common.report import page as report  # not before --help, because NumPy and Pillow load slowly
 
     output = args.output or (args.runs[0] if len(args.runs) == 1 else Path()) / "report.html"
     report.write(args.runs, output)

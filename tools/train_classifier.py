@@ -1,7 +1,7 @@
 """Train the small classifier that runs are judged by: ``python tools/train_classifier.py --dataset fashion``.
 
-MNIST and Fashion-MNIST are trained on their training pictures and tested on their test pictures. Of EMNIST any part
-with its 47 classes serves; where the folder holds no test part of its own, every tenth picture is one.
+For MNIST and Fashion-MNIST it is trained on the training pictures and tested on the test pictures. For EMNIST any part
+with its 47 classes will do; if the folder has no test part, every tenth picture is kept for the test.
 """
 
 import sys
@@ -45,7 +45,7 @@ def main(argv=None):
 
 
 def report(path, record):
-    """Print what came of it."""
+    """Print how the classifier was trained, its accuracy, and its file."""
     worst = sorted(zip(record["recall"], record["labels"], strict=True))[:5]
     print(f"{record['dataset']}: {record['protocol']}, {record['pictures']['train']} and {record['pictures']['test']}")
     print(f"accuracy {record['accuracy']:.2%}, mean recall of the classes {record['balanced_accuracy']:.2%}, "

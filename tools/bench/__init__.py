@@ -1,1 +1,1 @@
-"""What `benchmark.py` is made of: ways to run an iteration, processes that take turns, tables, reference programs."""
+"""The parts of `benchmark.py`: ways to run an iteration, processes that take turns, tables, reference programs."""

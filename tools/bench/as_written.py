@@ -1,7 +1,7 @@
-"""The tutorials' loops as written, for `worker.py` to run: only what this project does otherwise.
+"""The tutorials' loops as they are written, for `worker.py` to run: the recipes without this project's savings.
 
-Everything travels through NumPy between programs, the gradients of a frozen network's weights are left to Paddle,
-activations stand before pools, nothing is spared. Layers, losses and order of steps are the recipes' own.
+Arrays go through NumPy between programs, Paddle computes the gradients of a frozen network's weights too, and
+activations stand before pools. Layers, losses and order of steps are the recipes' own.
 """
 
 from contextlib import nullcontext
@@ -16,13 +16,13 @@ from static_mnist import book, cgan, note6
 
 
 def activation_then_pool(x, negative_slope=0.01, size=2):
-    """In the order of the listings."""
+    """Leaky ReLU, then pooling, in the order of the listings."""
     x = x if negative_slope == 1 else F.leaky_relu(x, negative_slope=negative_slope)
     return F.max_pool2d(x, size, size)
 
 
 class AsWritten:
-    """What a program gives is fetched to NumPy, and fed from there; Adam is today's Paddle's."""
+    """A program's outputs are fetched to NumPy, and the next program is fed from there; Adam is Paddle's own."""
 
     adam = staticmethod(paddle.optimizer.Adam)
 
@@ -32,26 +32,26 @@ class AsWritten:
 
 
 class Book(AsWritten, book.BookGAN):
-    """The book's."""
+    """The book's loop."""
 
 
 class Note6(AsWritten, note6.Note6GAN):
-    """Note 6."""
+    """Note 6's loop."""
 
 
 class Dropout(cgan.Dropout):
-    """Paddle's own, drawn within the program."""
+    """Paddle's own dropout, whose masks are drawn within the program."""
 
     def __call__(self, x):
         return F.dropout(x, 1 - cgan.KEEP_PROB)
 
 
 class Conditional(AsWritten, cgan.CGAN):
-    """Packt's, which was TensorFlow's: what its graph comes to in Paddle."""
+    """The loop of Packt's chapter: its TensorFlow graph, translated to Paddle."""
 
 
 class Faces(faces.FaceGAN):
-    """CelebA's: G is recorded for D's step too, and then detached."""
+    """CelebA's loop: G's computation is recorded for D's step too, and then detached."""
 
     def train_discriminator(self, real, noise):
         self.optimizerD.clear_grad()
@@ -70,13 +70,13 @@ class Faces(faces.FaceGAN):
         optimizer.clear_grad()
 
 
-LOOPS = {"book": Book, "note6": Note6, "cgan": Conditional, "faces": Faces}  # by recipe
+LOOPS = {"book": Book, "note6": Note6, "cgan": Conditional, "faces": Faces}  # recipe → loop
 
 
 def undo():
-    """Take the modules' own savings back, in this process."""
+    """Undo the savings in the modules of the recipes, in this process."""
     fast.leaky_relu_max_pool = activation_then_pool
-    book.frozen = note6.frozen = lambda network: network  # the chapter's TensorFlow computes no such gradients
+    book.frozen = note6.frozen = lambda network: network  # not cgan's: TensorFlow does not compute them either
     cgan.Dropout = Dropout
     faces.frozen = lambda network: nullcontext()
 

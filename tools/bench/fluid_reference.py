@@ -45,7 +45,7 @@ def generator(x, act):
 
 
 def loss(probability, label):
-    """Mean cross entropy of a second sigmoid."""
+    """Mean cross entropy after a second sigmoid, as in the listings."""
     return layers.mean(layers.sigmoid_cross_entropy_with_logits(probability, label))
 
 

@@ -6,17 +6,17 @@ from pathlib import Path
 from common.backend import runtime
 
 VECTORS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
-SAME = ("cpu", "vectors", "cores", "paddle")  # what reports that are shown together have in common
+SAME = ("cpu", "vectors", "cores", "paddle")  # these facts must be equal in reports that are shown together
 
 
 def describe():
-    """Processor, what of its instructions speed depends on, cores, system and Python, as reports keep them."""
+    """The facts that a report keeps: processor, its vector instructions, cores, system and Python."""
     return {"cpu": runtime.cpu_name(), "vectors": vectors(), "cores": runtime.cores(), "system": platform.platform(),
             "python": platform.python_version()}
 
 
 def vectors(cpuinfo=Path("/proc/cpuinfo")):
-    """The names of `VECTORS` that the processor has; Linux only, else none."""
+    """The names in `VECTORS` that the processor has; none unless the system is Linux."""
     try:
         flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split()
     except (OSError, StopIteration):

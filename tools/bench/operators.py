@@ -1,19 +1,19 @@
-"""What an iteration consists of, and what more threads would bring, from profiles."""
+"""From profiles: the operators of an iteration, and an estimate of the gain by more threads."""
 
 import re
 
 from tools.bench.text import median, percent, short, table
 from tools.bench.ways import GANS
 
-PARTS = {  # part of an iteration → what its operators' names contain; the first that fits
+PARTS = {  # part of an iteration → words in its operators' names; the first part with a matching word counts
     "convolutions": r"conv",
     "dense": r"matmul|addmm|linear|dense|^(mul|fc)(_|$)",
     "normalisation": r"norm",
     "optimiser": r"adam|sgd|momentum",
 }
 OUTSIDE = "outside of operators"  # feeding, fetching, Python
-LEAST = 0.005  # share of an iteration that an operator needs for a line of its own
-AHEAD = (4, 8, 16)  # threads to look ahead to
+LEAST = 0.005  # an operator with a smaller share of an iteration gets no line of its own
+AHEAD = (4, 8, 16)  # numbers of threads to estimate the time for
 
 
 def part(operator):
@@ -22,7 +22,7 @@ def part(operator):
 
 
 def shares(profile):
-    """Each part's share of a profiled iteration; what is in no operator belongs to ``rest``."""
+    """Each part's share of a profiled iteration; time outside of operators belongs to ``rest``."""
     seconds = dict.fromkeys([*PARTS, "rest"], 0.0)
     for operator, (_, took) in profile["operators"].items():
         seconds[part(operator)] += took
@@ -31,14 +31,14 @@ def shares(profile):
 
 
 def shares_table(results):
-    """Of rows that have a profile."""
+    """The table of `shares`, for the rows that have a profile."""
     return table(["share of ours", *PARTS, "rest"], [
         [GANS[result["row"]].title, *(percent(share) for share in shares(result["profile"]).values())]
         for result in results])
 
 
 def middle(profiles):
-    """Median seconds of each operator, with `OUTSIDE`, over profiles of one kind; of one that a profile lacks, 0."""
+    """Median seconds of each operator, and of `OUTSIDE`, over profiles of one kind; a missing operator counts as 0."""
     names = dict.fromkeys(name for profile in profiles for name in profile["operators"])
     took = {name: float(median([profile["operators"].get(name, (0, 0.0))[1] for profile in profiles])[0])
             for name in names}
@@ -47,15 +47,16 @@ def middle(profiles):
 
 
 def serial(one, two):
-    """Seconds that stay on one thread, by Amdahl's law, of what takes ``one`` second with one thread, ``two`` with two.
+    """The serial seconds of a piece of work, by Amdahl's law.
 
-    Two threads leave ``serial + (one - serial) / 2``; noise may not make it less than nothing or more than all.
+    The work takes ``one`` seconds with one thread, and ``two`` = serial + (one − serial) / 2 seconds with two. The
+    result is kept within 0 … ``one``, because measurements are noisy.
     """
     return min(max(2 * two - one, 0.0), one)
 
 
 def operators_tables(result):
-    """(every operator worth a line, with one thread and with two; what the sum comes to with more threads)."""
+    """Two tables: the larger operators with one thread and with two; the estimate of an iteration with more threads."""
     one, two = (middle(result["profiles"][count]) for count in ("1", "2"))
     copies = [result["copies"][count] for count in ("1", "2")]
     whole = sum(two.values())

@@ -1,4 +1,4 @@
-"""The rows beside training: pictures to crop and to load, and the ways to do it."""
+"""The two rows that are no training: pictures to crop and to load, and the ways to do both."""
 
 import tempfile
 import zipfile
@@ -8,7 +8,7 @@ from pathlib import Path
 from common.errors import UserError
 from tools.bench.ways import WRITTEN
 
-# The crop row: way → (short description, the decoding that it cannot do without)
+# The crop row: way → (short description, the way that does nothing but its decoding)
 CROP = {
     "as written": ("the tutorial's script, 8 threads", None),
     "same pixels": ("folder to folder, the same pixels", "decoding"),
@@ -26,10 +26,10 @@ def make_pictures(folder, count, source=None):
     Args:
         folder: where.
         count: how many.
-        source: archive to take them from; else they are cut out of the photographs that come with scikit-image.
+        source: archive to take pictures from; None: they are cut out of scikit-image's photographs.
 
     Raises:
-        UserError: there are not so many pictures in the archive.
+        UserError: the archive has fewer than ``count`` pictures.
     """
     import numpy as np
     from PIL import Image
@@ -79,7 +79,7 @@ def prepare_crop(way, folder):
                         deque(source.names), [], progress=False)
 
     run = {
-        # y=10, the tutorial's prose: the listing's own 20 leaves six rows black, which is another picture
+        # y=10 as in the tutorial's prose. The listing's y=20 leaves six rows black, so its pictures would differ
         "as written": lambda: crop.crop_like_the_tutorial(source.path, next(outputs), y=10),
         "same pixels": lambda: crop.crop_folder(source, next(outputs), crop.Box(), progress=False),
         "fast": lambda: crop.crop_folder(source, next(outputs), crop.Box(), fast=True, progress=False),

@@ -11,20 +11,20 @@ COLOURS = dict(zip(SERIES, ("tab:purple", "tab:blue", "tab:orange", "tab:red", "
 
 
 def rate(result, ways):
-    """Pictures a second of the fastest of some ways, None if none was measured."""
+    """Pictures a second of the fastest of the given ways; None if no way of them was measured."""
     way = rival(result, ways)
     return way and result["batch"] / median(result["seconds"][way])[0]
 
 
 def plot(report, path):
-    """Draw each row's speed in all ways, and how it grows, if measured.
+    """Draw each row's speed in all ways; and its speed by batch or threads, if that was measured.
 
     Args:
         report: as `--json` writes it.
         path: of the picture.
     """
     gans = [result for result in report["rows"] if result["row"] in GANS]
-    lines = {}  # title of a panel → (what grows, results)
+    lines = {}  # title of a panel → ("batch" or "threads", results)
     for name, results in report["growth"].items():
         for result in results:
             title = f"{GANS[result['row']].title}: pictures a second by {name}"
@@ -42,7 +42,7 @@ def plot(report, path):
 
 
 def draw_speeds(axis, gans):
-    """Bars, the listing on stock settings = 1."""
+    """Draw bars of speeds; the listing on stock settings has the speed 1."""
     shown = [name for name, ways in SERIES.items() if any(rival(result, ways) for result in gans)]
     width = 0.85 / len(shown)
     for number, name in enumerate(shown):
@@ -58,7 +58,7 @@ def draw_speeds(axis, gans):
 
 
 def draw_growth(axis, name, results):
-    """Lines of pictures a second by batch or threads, both on scales of powers of two."""
+    """Draw lines of pictures a second by batch or threads; both axes are logarithmic, with powers of two."""
     results = sorted(results, key=lambda result: result[name])
     for series in ("PyTorch", "PyTorch bf16", OURS):
         points = [(result[name], rate(result, SERIES[series])) for result in results if rival(result, SERIES[series])]

@@ -1,4 +1,4 @@
-"""Where an iteration's time goes, operator by operator, from Paddle's own profiler. For a process with Paddle."""
+"""The time of each operator in an iteration, from Paddle's own profiler. This module imports Paddle."""
 
 import json
 import re
@@ -10,7 +10,7 @@ CUSTOM = "custom_op."  # so Paddle 3 names custom operators in a static program
 
 
 def watch_custom_operators():
-    """Let the profiler see custom operators that a dynamic graph calls: by itself it records their gradients only.
+    """Let the profiler see custom operators that a dynamic graph calls; by default it records only their gradients.
 
     Call it before the operators are imported.
     """
@@ -33,7 +33,8 @@ def profile(run):
     """Run once under the profiler.
 
     Returns:
-        ``seconds`` of the whole run, and ``operators``: name → [calls, seconds], an operator's gradient by itself.
+        A dictionary: ``seconds`` of the whole run, and ``operators``, name → [calls, seconds]. An operator's gradient
+        has a name of its own.
     """
     from paddle.profiler import Profiler, ProfilerTarget
 
@@ -55,7 +56,7 @@ def profile(run):
 
 
 def plain(name):
-    """An operator's name without what Paddle's versions and graphs put around it.
+    """An operator's name without the prefixes and suffixes of Paddle's versions and graphs.
 
     ``pd_op.relu_``, ``relu dygraph`` → ``relu``; ``Global_LeakyReluGradNode`` → ``leaky_relu_grad``;
     ``RunCustomOpNode: gan_conv_grad`` → ``gan_conv_grad``.

@@ -1,4 +1,4 @@
-"""How a process of the benchmark talks to the one that started it. Python 3.8 and its library only: fluid runs it."""
+"""How a process of the benchmark talks to the one that started it. Fluid runs it: only Python 3.8 and its library."""
 
 import json
 import sys
@@ -6,14 +6,14 @@ import time
 
 
 def serve(about, units, run, profile=None):
-    """Say that all is ready, then answer each line on stdin.
+    """Report that the process is ready, then answer each line on stdin.
 
     Args:
         about: facts to report first, such as versions.
-        units: units of work in a run: an iteration, or so many pictures.
+        units: units of work in a run: 1 for an iteration, else the number of pictures or batches.
         run: a function that does the work once.
-        profile: a function that takes ``run``, calls it and returns what the line ``profile`` is answered with;
-            every other line is answered with the seconds of a unit.
+        profile: a function that takes ``run``, calls it and returns the answer to the line ``profile``. The answer to
+            every other line is the seconds of one unit.
     """
     answer(about)
     for line in sys.stdin:
@@ -26,5 +26,5 @@ def serve(about, units, run, profile=None):
 
 
 def answer(value):
-    """A line of JSON behind a mark that nothing else prints."""
+    """Print a value as a line of JSON, after a mark that tells it from all other output."""
     print("@" + json.dumps(value), flush=True)

@@ -1,4 +1,4 @@
-"""Measuring each row, how it grows, and what makes the difference."""
+"""Measure the rows of the benchmark: as they are, by batch and threads, and without one setting at a time."""
 
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,7 @@ from tools.bench.pictures import CROP
 from tools.bench.turns import Worker, measure
 from tools.bench.ways import FLUIDS, GANS, LOOP, MEMORY, OF_FLUID, OURS, PRODUCT, TORCH, TORCHES, WRITTEN
 
-# `--settings`: the book's iteration without one thing, way → environment
+# `--settings`: the book's iteration without one setting; way → environment
 SETTINGS = {
     "Paddle's own operators": {"GAN_FAST_OPS": "0"},
     "MKL's own choice of path": {"MKL_DEBUG_CPU_TYPE": "0"},
@@ -23,13 +23,13 @@ SETTINGS = {
 
 
 def measure_gan(row, options, batch=None, threads=None, stock=True):
-    """One recipe's iteration.
+    """Measure one recipe's iteration.
 
     Args:
         row: of `GANS`.
-        options: the command's.
-        batch: None: the option's, or the tutorial's.
-        threads: None: all.
+        options: the command's options.
+        batch: pictures in a batch; None: as the options say, else the tutorial's number.
+        threads: how many; None: all.
         stock: whether to measure fluid and the listing too, and the operators' shares.
     """
     batch = batch or options.batch or GANS[row].batch
@@ -48,11 +48,11 @@ def measure_gan(row, options, batch=None, threads=None, stock=True):
 
 
 def measure_growth(options):
-    """Iterations by threads, of each recipe among the rows; the book's by batch; each in order of size."""
+    """Measure iterations of each chosen recipe by threads, and the book's by batch; both in ascending order."""
     base = options.batch or GANS["book"].batch
     batches = [base, 2 * base] if options.quick else sorted({32, 64, 128, 256, 512, base})
     by_batch = [measure_gan("book", options, batch, stock=False) for batch in batches]
-    whole = {"book": next(result for result in by_batch if result["batch"] == base)}  # with all threads
+    whole = {"book": next(result for result in by_batch if result["batch"] == base)}  # measured with all threads
     by_threads = []
     for row in [row for row in GANS if row in options.rows] or ["book"]:
         by_threads += [measure_gan(row, options, threads=2 ** k, stock=False)
@@ -62,7 +62,7 @@ def measure_growth(options):
 
 
 def measure_operators(row, options):
-    """The operators of a recipe's iteration, with one thread and with two, and what memory gives as many."""
+    """Measure the operators of a recipe's iteration and the memory's copy rate, with one thread and with two."""
     batch, counts = options.batch or GANS[row].batch, (1, 2)
     workers = {str(count): Worker(row, OURS, batch, threads=count) for count in counts}
     about, measured = measure(f"{row}, batch {batch}, operators by threads", workers, options, word="profile")
@@ -71,7 +71,7 @@ def measure_operators(row, options):
 
 
 def copy_rate(threads, size=1 << 26, turns=7):
-    """Bytes a second, read ones and written ones, that threads copy at in their best turn, each ``size`` bytes."""
+    """Bytes a second, read plus written, that threads copy in the fastest turn; each thread copies ``size`` bytes."""
     pairs = [(np.ones(size, "uint8"), np.ones(size, "uint8")) for _ in range(threads)]
     took = []
     with ThreadPoolExecutor(threads) as pool:
@@ -83,24 +83,24 @@ def copy_rate(threads, size=1 << 26, turns=7):
 
 
 def measure_settings(options):
-    """The book's iteration without one thing at a time."""
+    """Measure the book's iteration without one setting at a time."""
     batch = options.batch or GANS["book"].batch
     ways = {OURS: {}, **SETTINGS}
-    if "MKL_DEBUG_CPU_TYPE" not in runtime.fast_settings():  # not an AMD
+    if "MKL_DEBUG_CPU_TYPE" not in runtime.fast_settings():  # the setting exists only on AMD
         del ways["MKL's own choice of path"]
     workers = {way: Worker("book", way, batch, settings=settings) for way, settings in ways.items()}
     return {"batch": batch, "threads": runtime.cores(), **measure("settings", workers, options)[1]}
 
 
 def measure_crop(options, folder):
-    """The crop tool."""
+    """Measure the crop tool."""
     workers = {way: Worker("crop", way, folder=folder) for way in CROP}
     return {"row": "crop", "pictures": options.count, "threads": runtime.cores(),
             **measure("crop", workers, options)[1]}
 
 
 def measure_loader(options, folder):
-    """CelebA's loader."""
+    """Measure CelebA's loader."""
     from common.crop import Box, crop_folder
     from common.data.picture_files import PictureFiles
 

@@ -1,4 +1,4 @@
-"""Where a training run's time went."""
+"""Show how long each part of a training run took."""
 
 from common.errors import UserError
 from common.training.records import Records
@@ -6,10 +6,10 @@ from tools.bench.text import table
 
 
 def show_run(folder):
-    """Print where the time of a training run went, from its ``timing.jsonl``.
+    """Print how long each part of a training run took, from its ``timing.jsonl``.
 
     Raises:
-        UserError: there is none, or too little in it.
+        UserError: the file is missing, or the run was too short.
     """
     if not (spent := Records(folder).time_spent()):
         raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "

@@ -20,20 +20,20 @@ from tools.bench.ways import (
     title,
 )
 
-# In the order of the tables: what a reader comes from, what he may come from today, another library, this project
+# The order in the tables: fluid, the listing on Paddle's own settings, another library, this project
 ORDER = (FLUID, FLUID_BEST, WRITTEN, TORCH, TORCH_KEPT, TORCH_LAST, TORCH_BF16, OURS)
 RIVALS = {"original": (FLUID, FLUID_BEST), "listing": (WRITTEN,), "PyTorch": (TORCH, TORCH_KEPT, TORCH_LAST),
           "PyTorch bf16": (TORCH_BF16,)}
 
 
 def rival(result, ways):
-    """The fastest of some ways by its median, or None if none was measured."""
+    """The way with the smallest median time among the given ways; None if no way of them was measured."""
     seconds = result["seconds"]
     return min((way for way in ways if way in seconds), key=lambda way: median(seconds[way])[0], default=None)
 
 
 def summary_table(results):
-    """How many times as fast ours is as each rival at its best."""
+    """The table of how many times as fast ours is as the fastest way of each rival."""
     lines = []
     for result in results:
         best = [rival(result, ways) for ways in RIVALS.values()]
@@ -44,7 +44,7 @@ def summary_table(results):
 
 
 def gan_table(result):
-    """One iteration in all ways: seconds, and how many times as long as ours."""
+    """The table of one iteration in all ways: seconds, and the ratio to our seconds."""
     seconds = result["seconds"]
     return table([f"{GANS[result['row']].title}, batch {result['batch']}", "an iteration", "× ours"], [
         [title(way, result), short(median(seconds[way])),
@@ -52,15 +52,15 @@ def gan_table(result):
 
 
 def share_of_product(result):
-    """(GFLOP a second of the product, the share of it that our iteration reaches: median and quartiles)."""
+    """(GFLOP a second of a matrix product; our iteration's share of that rate, its median and quartiles)."""
     product = result["seconds"][PRODUCT]
     rate = 2 * SIDE ** 3 / 1e9 / median(product)[0]
-    needed = result["gflop"] / (2 * SIDE ** 3 / 1e9)  # products that are as much work as an iteration
+    needed = result["gflop"] / (2 * SIDE ** 3 / 1e9)  # so many products are as much work as an iteration
     return rate, median([needed * a / b for a, b in zip(product, result["seconds"][OURS], strict=True)])
 
 
 def work_table(results):
-    """An iteration's work, and the share of a matrix product's rate that ours reaches."""
+    """The table of an iteration's work, and of our share of a matrix product's rate."""
     lines = []
     for result in results:
         rate, share = share_of_product(result)
@@ -69,7 +69,7 @@ def work_table(results):
 
 
 def growth_table(results):
-    """Iterations with other batches and threads."""
+    """The table of iterations with other batches and numbers of threads."""
     lines = []
     for result in results:
         seconds = result["seconds"]
@@ -82,7 +82,7 @@ def growth_table(results):
 
 
 def settings_table(result):
-    """The book's iteration without one thing."""
+    """The table of the book's iteration without one setting at a time."""
     seconds = result["seconds"]
     return table(["book's iteration", "seconds", "× ours"], [
         [way if way == OURS else f"with {way}", short(median(values)),
@@ -90,7 +90,7 @@ def settings_table(result):
 
 
 def crop_table(result):
-    """Cropping: time a picture, ratio to the tutorial's script, share of decoding's own time."""
+    """The table of cropping: time for a picture, ratio to the tutorial's script, decoding's share of the time."""
     seconds = result["seconds"]
     lines = []
     for way, (name, needs) in CROP.items():
@@ -101,7 +101,7 @@ def crop_table(result):
 
 
 def loader_table(result, celeba):
-    """Loading: time a batch, and what it is to a training iteration."""
+    """The table of loading: time for a batch, and its ratio to the time of a training iteration."""
     seconds = result["seconds"]
     lines = []
     for way, name in ((WRITTEN, "the tutorial's: scikit-image, two workers"), (OURS, "packed cache, no worker")):
@@ -112,7 +112,7 @@ def loader_table(result, celeba):
 
 
 def grown(report):
-    """The results of `--growth`, threads first, without what is held twice."""
+    """The results of `--growth`, by threads first, without the result that both series contain."""
     results = [*report["growth"].get("threads", []), *report["growth"].get("batch", [])]
     return [result for number, result in enumerate(results) if result not in results[:number]]
 

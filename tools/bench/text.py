@@ -14,19 +14,19 @@ def ratio(other, ours):
 
 
 def short(seconds):
-    """A time, or a median with its quartiles, to three digits in a unit that suits it."""
+    """A time, or a median with its quartiles, to three digits, in a suitable unit."""
     first = seconds if isinstance(seconds, float) else seconds[0]
     unit, factor = (" s", 1) if first >= 0.1 else (" ms", 1e3) if first >= 1e-3 else (" µs", 1e6)
     return figures(seconds, unit, factor, max(0, 3 - len(str(int(first * factor)))))
 
 
 def times(values):
-    """Ratios."""
+    """A ratio, or a median with its quartiles, as text."""
     return figures(values, "×")
 
 
 def percent(values):
-    """Shares."""
+    """A share, or a median with its quartiles, in percent."""
     return figures(values, " %", 100, 0)
 
 

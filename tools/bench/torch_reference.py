@@ -1,8 +1,8 @@
 """The four GANs in PyTorch: the same layers, losses, optimisers and order of steps, as PyTorch's users write them.
 
-`worker.py` times them beside Paddle, test_benchmark.py compares the book's losses. Nothing else uses them, and the
-project runs without PyTorch. Two things are PyTorch's own way: nothing is recorded that no gradient is wanted of,
-and initial values are its own, because they cost nothing and change no time.
+`worker.py` times them beside Paddle, and test_benchmark.py compares the book's losses. Nothing else uses them, and the
+project runs without PyTorch. Two things are done in PyTorch's own way. Where no gradient is needed, nothing is
+recorded. Initial values are PyTorch's defaults, because they do not change the time of an iteration.
 """
 
 import contextlib
@@ -32,13 +32,13 @@ class GAN:
 
     @contextlib.contextmanager
     def frozen_d(self):
-        """No gradients for D's weights within this context."""
+        """A context in which D's weights get no gradients."""
         self.d.requires_grad_(False)
         yield
         self.d.requires_grad_(True)
 
     def fakes(self, noise):
-        """Pictures that D alone is to learn from."""
+        """Generated pictures for a step of D, without a recorded gradient."""
         with torch.no_grad():
             return self.g(noise)
 
@@ -103,7 +103,7 @@ class Book(GAN):
 
 
 class Note6(GAN):
-    """D on fakes, D on real pictures, with an optimiser each; G once."""
+    """D on fakes, D on real pictures, each with its own optimiser; G once."""
 
     def __init__(self, batch):
         self.noise = lambda: torch.randn(batch, 100)
@@ -182,8 +182,8 @@ class Faces(GAN):
 class ConditionalD(nn.Module):
     """Pictures [B, 1, 28, 28] and one-hot labels [B, 10] to logits [B, 1].
 
-    TensorFlow pads a picture by 1 before and 2 after where the stride is 2; here it is 2 and 1, the mirror image,
-    which PyTorch does without copying the picture first.
+    With stride 2, TensorFlow pads a picture by 1 before and 2 after. This network pads by 2 and 1, the mirror image,
+    because PyTorch can do that without copying the picture first.
     """
 
     def __init__(self):
@@ -233,7 +233,7 @@ class Conditional(GAN):
         d_loss = self.update(self.adam_d, against(self.d(real, labels), 0.9) + against(self.d(fakes, labels), 0.0))
         with self.frozen_d():
             with torch.no_grad():
-                self.d(real, labels)  # nobody wants the result, but its moving averages move
+                self.d(real, labels)  # run only to update D's moving averages
             return [d_loss, self.update(self.adam_g, against(self.d(self.g(z), labels), 1.0))]
 
 
@@ -241,9 +241,10 @@ def prepare(row, batch, way):
     """A function that runs one iteration of a row of the benchmark on a batch of random pictures.
 
     Args:
-        row, batch: of the benchmark.
-        way: `ways.TORCH` as PyTorch comes; `ways.TORCH_LAST` with pictures and weights laid out channels-last, as its
-            convolutions are fastest; `ways.TORCH_BF16` also with both networks under bfloat16 autocast.
+        row: its name in the benchmark.
+        batch: pictures in a batch.
+        way: `ways.TORCH`: PyTorch's defaults. `ways.TORCH_LAST`: pictures and weights are laid out channels-last, which
+            makes its convolutions fastest. `ways.TORCH_BF16`: also both networks under bfloat16 autocast.
     """
     if row == "celeba":
         gan, real = Faces(batch), [torch.rand(batch, 3, 64, 64)]

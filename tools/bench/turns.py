@@ -1,4 +1,4 @@
-"""Processes that take turns, one iteration each, so that all of them see the same moods of the machine."""
+"""Processes that take turns, one iteration each, so that changes in the machine's speed affect all of them alike."""
 
 import contextlib
 import json
@@ -13,18 +13,18 @@ from common.errors import UserError
 from tools.bench import ways
 from tools.bench.text import short
 
-REST = 0.3  # seconds after a turn, in which the threads of its process cease to wait actively
-DISTURBED = 0.1  # cores that other processes take at most in a good turn
+REST = 0.3  # seconds to wait after a turn, until the threads of its process stop waiting actively
+DISTURBED = 0.1  # in a quiet turn, other processes use at most this many cores
 
 
 class Worker:
     """A process that runs one way of a row when it is told to.
 
     Args:
-        row, way, batch, folder: of the work.
-        threads: of the arithmetic; None: all. Fluid and the listing on stock settings take what their Paddle takes.
-        python: the interpreter; None: this one.
-        settings: further environment.
+        row, way, batch, folder: see `worker.py`.
+        threads: how many do the arithmetic; None: all. Fluid and the listing on stock settings use their own default.
+        python: the interpreter; None: this process's.
+        settings: further environment variables.
     """
 
     def __init__(self, row, way, batch=1, folder=".", threads=None, python=None, settings=None):
@@ -48,16 +48,16 @@ class Worker:
         raise UserError(f"the benchmark of {self.name} has failed: {last[0]}; leave its row out with --rows")
 
     def turn(self, word="go"):
-        """Run once: (seconds of a unit of work, or its profile; cores that other processes took meanwhile)."""
+        """Run once: (seconds of a unit of work, or its profile; cores that other processes used meanwhile)."""
         start, before = time.perf_counter(), self.others()
-        with contextlib.suppress(BrokenPipeError):  # it has ended: `answer` says so
+        with contextlib.suppress(BrokenPipeError):  # the process has ended: `answer` says so
             self.process.stdin.write(word + "\n")
             self.process.stdin.flush()
         seconds = self.answer()
         return seconds, (self.others() - before) / (time.perf_counter() - start)
 
     def others(self):
-        """Processor seconds that all other processes have had, and those that a host took away; Linux only."""
+        """Processor seconds that all other processes have used, plus those that a host has taken away; Linux only."""
         try:
             whole = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
             own = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
@@ -78,24 +78,25 @@ class Worker:
 
 
 def measure(title, workers, options, word="go", last=None):
-    """Let workers take turns: one each that does not count, then as many as there are rounds.
+    """Let workers take turns: one turn each that does not count, then one turn each in every round.
 
     Args:
         title: for progress lines.
         workers: way → `Worker`.
-        options: ``rounds``, and ``patience``, the seconds to spend at most on waiting until other processes are quiet
-            and on taking turns again that they disturbed.
-        word: what they are told: ``go``, or ``profile``.
-        last: the way that is told ``profile`` once more at the end, or None.
+        options: ``rounds``; and ``patience``, the most seconds to spend on waiting for other processes to become quiet
+            and on repeating turns that they have disturbed.
+        word: the line that workers are sent: ``go``, or ``profile``.
+        last: the way whose worker is sent ``profile`` once more at the end, or None.
 
     Returns:
-        (way → facts that its worker reported, the measured: ``seconds``, way → those of each turn, ``disturbed``,
-        the number of turns among them that others disturbed all the same, and with ``last`` its ``profile``).
+        (about, measured). ``about`` is way → the facts that its worker reported. ``measured`` has ``seconds``, way →
+        the seconds of each turn; ``disturbed``, how many of these turns were disturbed nevertheless; and with ``last``
+        its ``profile``.
     """
     left = options.patience
 
     def turn(worker, word):
-        """(seconds of a unit of work or its profile, whether others disturbed it): a quiet one if patience lasts."""
+        """(seconds of a unit of work or its profile, whether it was disturbed); it is repeated while patience lasts."""
         nonlocal left
         while True:
             start = time.perf_counter()
@@ -131,5 +132,5 @@ def measure(title, workers, options, word="go", last=None):
 
 
 def note(text):
-    """A line of progress."""
+    """Print a line of progress."""
     print(text, file=sys.stderr, flush=True)

@@ -9,14 +9,14 @@ from common.backend import runtime
 
 HERE = Path(__file__).parent
 
-# Names of the ways in the JSON files
+# The ways' names in the JSON files
 FLUID, FLUID_BEST = "fluid", "fluid, all threads"
 WRITTEN, OURS, PRODUCT = "as written", "ours", "product"
 TORCH, TORCH_LAST, TORCH_BF16 = "PyTorch", "PyTorch, channels-last", "PyTorch, bf16"
-TORCH_KEPT = "PyTorch, memory kept"  # of older files: the first one's layout with the second one's memory
+TORCH_KEPT = "PyTorch, memory kept"  # only in older files: TORCH's layout with TORCH_LAST's memory
 
 FLUIDS, TORCHES = (FLUID, FLUID_BEST), (TORCH, TORCH_LAST, TORCH_BF16)
-MEMORY, LOOP = "freed memory given back", "the loop as written"  # of `--settings`, but not the environment's
+MEMORY, LOOP = "freed memory given back", "the loop as written"  # of `--settings`, but no environment variables
 PRODUCTS = 4  # of 2048×2048 matrices in one turn
 SIDE = 2048
 
@@ -32,15 +32,15 @@ class Row(NamedTuple):
 GANS = {"book": Row("book 09.gan", 128, "book"), "note6": Row("note 6", 128, "note6"),
         "cgan": Row("conditional", 32, "cgan"), "celeba": Row("CelebA", 128, "faces")}
 ROWS = (*GANS, "crop", "loader")
-OF_FLUID = ("book", "note6")  # the tutorials that were written for it
+OF_FLUID = ("book", "note6")  # the tutorials that were written for fluid
 
 
 def title(way, result):
-    """What the tables call a way.
+    """A way's name in the tables.
 
     Args:
         way: its name in the JSON files.
-        result: of a row: versions and number of threads.
+        result: a row's result, with versions and number of threads.
     """
     paddle, torch, fluid = (result.get(name) or "" for name in ("paddle", "torch", "fluid"))
     threads = f"{result['threads']} thread" + "s" * (result["threads"] > 1)
@@ -66,10 +66,10 @@ def environment(way, threads=None, settings=None):
     """The environment of a way's process.
 
     Args:
-        way: fluid's first way and the listing take what their Paddle takes, which is one thread; fluid at its best
-            takes all threads, and on AMD the same help for MKL as ours.
-        threads: of the arithmetic; None: all.
-        settings: further environment.
+        way: its name. `FLUID` and the listing keep their Paddle's default, which is one thread. `FLUID_BEST` gets all
+            threads, and on AMD the same setting for MKL as ours.
+        threads: how many do the arithmetic; None: all.
+        settings: further environment variables.
     """
     fast = runtime.fast_settings()
     env = {name: value for name, value in os.environ.items()

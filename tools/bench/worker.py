@@ -12,7 +12,7 @@ from tools.bench.ways import GANS, LOOP, MEMORY, OURS, PRODUCT, PRODUCTS, SIDE, 
 
 
 def prepare(row, way, batch, folder):
-    """(facts to report, units of work in a run, the run, what profiles it or None).
+    """(facts to report, units of work in a run, the function that runs, the function that profiles it or None).
 
     Args:
         row, way: their names, see `ways`.
