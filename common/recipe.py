@@ -245,7 +245,7 @@ class Recipe:
     batch_size: int
     output: str
     data: tuple[str, ...]  # names of the data sets that are the tutorial's own; another one is named in every title
-    epochs: Mapping[str, int] = field(default_factory=dict)  # --dataset → epochs, where they are not ``epoch``
+    epochs: Mapping[str, int] = field(default_factory=dict)  # --dataset → epochs, if they differ from ``epoch``
     oddities: tuple[Oddity, ...] = ()
     picture: Layout = Layout()  # of the pictures that a run saves; with cell=None cells have the size of the run's data
     figures: Figures | None = None  # the published figures

@@ -177,7 +177,7 @@ def masked(x, mask):
 
 
 def adam(weight, gradient, rate, moments, powers, beta1, beta2, epsilon, corrected):
-    """One step of Adam, in place, if the weight is `usable`.
+    """Do one step of Adam in place. The weight must be `usable`.
 
     Args:
         weight, gradient: of one shape.

@@ -29,7 +29,7 @@ class Shown:
     """The pictures of a figure, or of a folder.
 
     Attributes:
-        real, generated: float32 [n, H, W, C] in [-1, 1], C 1 or 3; None where there are none.
+        real, generated: float32 [n, H, W, C] in [-1, 1], C 1 or 3; None if there are no such pictures.
         note: how their pixels were changed when they were read, in a few words; may be empty.
     """
 

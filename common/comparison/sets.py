@@ -21,7 +21,7 @@ class Row:
         real, tutorial_real: the value of real pictures: of the run's data, and of those that the tutorial shows.
         interval: (low, high) of ours − tutorial's; None: unknown.
         verdict: the result of the comparison, in words.
-        note: what a reader of the row has to know besides.
+        note: further facts that a reader of the row has to know.
         better: `LOWER`, `HIGHER` or `LIKE_REAL`; empty if no value is better than another.
     """
 
@@ -59,7 +59,7 @@ def as_json(rows):
 
 @dataclass
 class Sets:
-    """The pictures that are compared, float32 [n, H, W, C] in [-1, 1], all of one shape; None where there are none.
+    """The pictures that are compared, float32 [n, H, W, C] in [-1, 1], all of one shape. A missing kind is None.
 
     Attributes:
         tutorial, ours: generated pictures.

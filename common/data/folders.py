@@ -152,7 +152,7 @@ def _head(file):
 
 
 def _read_all(files, size, fit):
-    """All pictures as arrays, uint8 [H, W, 3], or [fit, fit]; raises `UserError` where one cannot be read."""
+    """All pictures as arrays, uint8 [H, W, 3], or [fit, fit]; raises `UserError` if a picture cannot be read."""
     images, deep, sizes, several = [], {}, set(), []
     for number, file in enumerate(tqdm(files, unit=" pictures", leave=False, disable=not terminal(), delay=1)):
         picture = _decoded(file)

@@ -14,20 +14,20 @@ GRADIENTS = 3.4  # weight of the gradients: with it they vary about as much as t
 
 
 class HogColour:
-    """Where edges run, and coarse colours.
+    """Features of edges and coarse colours.
 
-    128 numbers from a histogram of oriented gradients (Dalal and Triggs 2005), 8 directions in each of 4×4 cells, and
-    48 mean colours of the same cells. They see the build of a face and its
-    light, not its skin: a distance by them is for comparing runs of this project, not with published ones.
+    There are 176: a histogram of oriented gradients (Dalal and Triggs 2005) with 8 directions in each of 4×4 cells, and
+    the 48 mean colours of the same cells. They depend on the build and the light of a face, not on its skin. A distance
+    by them can be compared between runs of this project, but not with published distances.
     """
 
     name = "hog-colour-176"
 
     def features(self, pictures):
-        """[n, 176], float32.
+        """The features, float32 [n, 176].
 
         Args:
-            pictures: [n, H, W, 3] or [n, H, W, 1], float32 in [-1, 1]; other sizes than 64×64 are brought to it.
+            pictures: [n, H, W, 3] or [n, H, W, 1], float32 in [-1, 1]; they are resized to 64×64.
         """
         return np.stack([self._one(picture) for picture in _coloured(pictures, SIDE)])
 
@@ -98,7 +98,7 @@ def _coloured(pictures, side):
 
 
 def resized(pictures, size):
-    """Pictures [n, H, W, C] brought to (height, width): by areas where they shrink, linearly where they grow."""
+    """Resize pictures [n, H, W, C] to (height, width): by the mean of areas if they shrink, linearly if they grow."""
     import cv2
 
     if pictures.shape[1:3] == tuple(size):
