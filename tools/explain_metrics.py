@@ -6,12 +6,16 @@ The data are the embedded digits, points on a plane, and a GAN of 2-D points tha
 import sys
 from pathlib import Path
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.backend import runtime
 from common.errors import run_command
+
+# isort: split
+# NumPy comes later, because Ctrl-C may strike its import
+import numpy as np
+
+from common.backend import runtime
+from common.files import expanded
 from common.training import options as command
 
 PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "metrics"
@@ -23,7 +27,7 @@ def options(argv=None):
     """The command's options."""
     parser = command.Parser(prog="explain_metrics.py", description=(
         "Draw the pictures of docs/metrics.md anew, and print the numbers that the page tells."))
-    parser.add_argument("--output", type=Path, default=PICTURES, metavar="DIR", help="folder of the pictures")
+    parser.add_argument("--output", type=expanded, default=PICTURES, metavar="DIR", help="folder of the pictures")
     return parser.parse_args(argv)
 
 
