@@ -201,8 +201,12 @@ class GAN:
     def end_epoch(self, folder):
         """Called with the run's folder after the last batch of each epoch and of the run."""
 
+    def generator_names(self):
+        """The names of the arrays of `state` that `load_generator` needs; old checkpoints keep only these arrays."""
+        return list(self.state())
+
     def load_generator(self, arrays):
-        """`load_state`, only for the arrays that drawing needs."""
+        """`load_state`, only for the arrays that drawing needs, see `generator_names`."""
         self.load_state(arrays)
 
     def new_pictures(self, count, random, labels=None):

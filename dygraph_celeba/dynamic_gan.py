@@ -59,6 +59,9 @@ class DynamicGAN(GAN):
                         else taken(arrays, f"{network}.{name}.{kind}", shape))
             optimizer.set_state_dict(moments)
 
+    def generator_names(self):
+        return [f"{name}.{key}" for name, layer, _ in self.networks() if name == "G" for key in layer.state_dict()]
+
     def load_generator(self, arrays):
         for network, layer, _ in self.networks():
             if network == "G":

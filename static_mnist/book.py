@@ -160,7 +160,7 @@ class BookGAN(StaticGAN):
         paddle.seed(seed)
         with paddle.utils.unique_name.guard():
             self.build()
-        self.initialise(self.d_program, self.dg_program)
+        self.initialise(self.d_program, self.dg_program, drawing=self.g_program_test)
         if one_seed:
             state = self.state()
             shapes = {name: state[name].shape for name in self.trained["D"] + self.trained["G"]}

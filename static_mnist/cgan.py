@@ -210,7 +210,7 @@ class CGAN(StaticGAN):
         paddle.seed(seed)
         with unique_name.guard():
             self.build()
-        self.initialise(self.train_d, self.train_g)
+        self.initialise(self.train_d, self.train_g, drawing=self.drawing[True][0])
 
     def build(self):
         """Create the programs: D's training, G's training, previews, generation."""

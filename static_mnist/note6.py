@@ -146,7 +146,7 @@ class Note6GAN(StaticGAN):
         paddle.seed(seed)
         with unique_name.guard():
             self.build()
-        self.initialise(self.train_d_fake, self.train_g)
+        self.initialise(self.train_d_fake, self.train_g, drawing=self.infer_program)
 
     def build(self):
         """Create the programs: D on reals, D on fakes, G's training, and drawing by G with moving averages."""

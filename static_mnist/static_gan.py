@@ -25,14 +25,20 @@ class StaticGAN(GAN):
         self.executor = Executor(place)
         self.startup = Program()
 
-    def initialise(self, *programs):
-        """Run the startup and note the names of the state: parameters, moving statistics, Adam's moments."""
+    def initialise(self, *programs, drawing):
+        """Run the startup and note the names of the state: parameters, moving statistics, Adam's moments.
+
+        Args:
+            programs: together they train all parameters.
+            drawing: the program of the generator alone.
+        """
         with scope_guard(self.scope):
             self.executor.run(self.startup)
         parameters = {name: None for program in programs for name in compat.parameters(program)}
         # A weight that two optimisers update has two sets of moments: _0 and _1.
         candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in compat.ADAM for k in range(2)]
         self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
+        self.drawing_names = list(compat.parameters(drawing))
 
     def adam(self, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
         """The originals' Adam, see `common.backend.adam.fluid_adam`; with the fix ``adam_epsilon`` Paddle's own."""
@@ -84,8 +90,17 @@ class StaticGAN(GAN):
         Raises:
             UserError: an array is missing or has another shape.
         """
+        self._load(state, self.names)
+
+    def generator_names(self):
+        return self.drawing_names
+
+    def load_generator(self, arrays):
+        self._load(arrays, self.drawing_names)
+
+    def _load(self, state, names):
         # All arrays are checked before the first one is set
-        fitting = {name: taken(state, name, self._tensor(name).shape()) for name in self.names}
+        fitting = {name: taken(state, name, self._tensor(name).shape()) for name in names}
         for name, array in fitting.items():
             self._tensor(name).set(array, self.place)
 

@@ -2,6 +2,8 @@
 
 The arrays belong to the networks and the optimisers. The file's header carries a JSON record with epoch and batch, the
 options, the state of the random numbers, and a digest of everything. Nothing is ever unpickled.
+
+The newest checkpoints are whole: a run can be resumed from them. An older checkpoint keeps only the generator.
 """
 
 import hashlib
@@ -14,15 +16,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from common import recipe as recipes
-from common.errors import UserError
+from common.errors import UserError, say
 from common.files import numbered, replacing
 
-KEEP_LAST = 3  # this many of the newest checkpoints are kept
-KEEP_EPOCHS = 5  # the checkpoint after each fifth epoch is never deleted
+KEEP_LAST = 3  # this many of the newest checkpoints are kept whole
+KEEP_EPOCHS = 5  # of the checkpoint after each fifth epoch the generator is never deleted
+UNREADABLE = (SafetensorError, KeyError, ValueError, OSError)
+GENERATOR = "generator_only"  # in the record of a checkpoint that keeps only the generator
 
 
-def save(folder, epoch, batch, arrays, record):
-    """Write ``{epoch:04d}_{batch:04d}.safetensors`` and delete the older checkpoints that need not be kept.
+def save(folder, epoch, batch, arrays, record, generator=None, best=None):
+    """Write ``{epoch:04d}_{batch:04d}.safetensors``; delete older checkpoints, or reduce them to the generator.
 
     Args:
         folder: of the checkpoints.
@@ -30,6 +34,8 @@ def save(folder, epoch, batch, arrays, record):
         batch: how many of its batches are done; 0 means that ``epoch`` epochs are complete.
         arrays: name → numpy array.
         record: a dictionary that JSON can hold.
+        generator: names of the arrays that older checkpoints keep; None: all.
+        best: file name of a checkpoint whose generator is not deleted; or None.
 
     Returns:
         The checkpoint's path.
@@ -38,6 +44,18 @@ def save(folder, epoch, batch, arrays, record):
         UserError: the file cannot be written, or the disk is full.
     """
     path = Path(folder) / f"{epoch:04d}_{batch:04d}.safetensors"
+    _write(path, arrays, record)
+    for old in listing(folder)[:-KEEP_LAST]:
+        epochs, batches = position(old)
+        if (batches or epochs % KEEP_EPOCHS) and old.name != best:
+            old.unlink(missing_ok=True)
+        elif generator is not None:
+            _reduce(old, generator)
+    return path
+
+
+def _write(path, arrays, record):
+    """Write a checkpoint with its digest."""
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(record)
     with replacing(path) as temporary:
@@ -45,11 +63,19 @@ def save(folder, epoch, batch, arrays, record):
             save_file(arrays, temporary, {"record": text, "digest": _digest(arrays, text)})
         except SafetensorError as error:  # safetensors raises it when the disk is full
             raise OSError(_line(error)) from error
-    for old in listing(folder)[:-KEEP_LAST]:
-        epochs, batches = position(old)
-        if batches or epochs % KEEP_EPOCHS:
-            old.unlink(missing_ok=True)
-    return path
+
+
+def _reduce(path, generator):
+    """Write a checkpoint anew with only the generator's arrays; a damaged or foreign checkpoint stays as it is."""
+    try:
+        if not whole(path):
+            return
+        arrays, record = load(path)
+        _write(path, {name: arrays[name] for name in generator}, {**record, GENERATOR: True})
+    except UserError as error:  # the training itself has saved its checkpoint and can go on
+        say(f"note: {error}")
+    except KeyError as error:
+        say(f"note: {path} has no {error}: it belongs to another recipe, and stays as it is")
 
 
 def listing(folder):
@@ -104,15 +130,24 @@ def _whole(path):
     """Turn any error in reading a checkpoint into a `UserError` of one line."""
     try:
         yield
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
+    except UNREADABLE as error:
         raise UserError(f"{path} is no whole checkpoint of this project ({_line(error)}); "
                         f"{another(path)}") from error
 
 
 def another(path):
-    """Advice for a bad checkpoint, in words: use the newest other checkpoint in its folder, if there is one."""
-    others = [other for other in listing(path.parent) if other != path]
-    return f"move it away to go on from {others[-1].name}" if others else "no other is left in its folder"
+    """Advice for a bad checkpoint, in words: use the newest other whole checkpoint in its folder, if there is one."""
+    others = [other for other in listing(path.parent) if other != path and whole(other)]
+    return f"move it away to go on from {others[-1].name}" if others else "no other is left in its folder to go on from"
+
+
+def whole(path):
+    """Whether a run can be resumed from a checkpoint, as far as its header tells."""
+    try:
+        with safe_open(path, "numpy") as file:
+            return not json.loads(file.metadata()["record"]).get(GENERATOR)
+    except (*UNREADABLE, TypeError):
+        return False
 
 
 def _line(error):

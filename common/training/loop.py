@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from common import plotting
 from common.errors import RunStopped, UserError, say
@@ -84,6 +84,9 @@ class Loop:
         """
         path = self.folder.latest()
         arrays, record = checkpoint.load(path)
+        if record.get(checkpoint.GENERATOR):
+            raise UserError(f"{path} keeps only the generator: pictures can be drawn from it, but a training cannot go "
+                            f"on from it; {checkpoint.another(path)}")
         recipe, own = record["config"]["recipe"], self.folder.read_config()["recipe"]
         if recipe != own:
             raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {own}; "
@@ -202,7 +205,10 @@ class Loop:
         self.refuse_nan({name: array.sum(dtype="float64") for name, array in arrays.items()})
         epoch, batch = divmod(self.step, len(self.data))
         record = {"step": self.step, "random": position, "config": self.folder.read_config()}
-        return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record)
+        best = None
+        with suppress(UserError):  # a best.json that cannot be read is no reason to stop a training
+            best = self.folder.marked()
+        return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record, self.gan.generator_names(), best)
 
     def finish(self):
         """Write loss curves, animation and report, and print a line that says where everything is."""

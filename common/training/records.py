@@ -102,17 +102,29 @@ class Records:
         Raises:
             UserError: no checkpoint is marked, or the marked one is not there any more.
         """
-        file = self.path / "best.json"
         command = f"python tools/evaluate.py --run {self.path} marks it"
-        try:
-            with understood(file):
-                name = json.loads(file.read_text(encoding="utf-8"))["checkpoint"]
-        except FileNotFoundError:
-            raise UserError(f"the best checkpoint of {self.path} is not known yet; {command}") from None
+        name = self.marked()
+        if name is None:
+            raise UserError(f"the best checkpoint of {self.path} is not known yet; {command}")
         for known in self.saved():
             if known.name == name:
                 return known
         raise UserError(f"the best checkpoint of {self.path}, {name}, is not there any more; {command} anew")
+
+    def marked(self):
+        """The file name of the checkpoint that is marked as the best; None if no checkpoint is marked.
+
+        Raises:
+            UserError: ``best.json`` cannot be read.
+        """
+        file = self.path / "best.json"
+        try:
+            with understood(file):
+                return str(json.loads(file.read_text(encoding="utf-8"))["checkpoint"])
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise UserError(f"cannot read {file}: {error.strerror}; check its permissions") from error
 
     def mark_best(self, chosen, known):
         """Mark a checkpoint as the best, for `best`.

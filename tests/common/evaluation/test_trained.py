@@ -14,7 +14,7 @@ from common.errors import UserError
 from common.evaluation.trained import Trained
 from common.training import checkpoint
 from dygraph_celeba import generate as faces_generate
-from static_mnist import generate
+from static_mnist import generate, train
 
 
 @pytest.fixture
@@ -90,6 +90,30 @@ def test_faces_are_those_of_generate(faces_run, tmp_path):
     np.testing.assert_array_equal(pictures, np.load(tmp_path / "drawn" / "generated.npy"))
     untrained = Trained(faces_run).untrained(3, seed=2)[0]
     assert not np.array_equal(untrained, pictures)
+
+
+@pytest.fixture(scope="module")
+def note6_run(tmp_path_factory):
+    """Note 6 on the embedded digits, one step old."""
+    run = tmp_path_factory.mktemp("note6") / "run"
+    train.main(["--recipe", "note6", "--dataset", "digits", "--batch_size", "8", "--max_steps", "1",
+                "--output", str(run)])
+    return run
+
+
+@pytest.mark.parametrize("name", ["book_run", "note6_run", "folder_run", "faces_run"])
+def test_a_generator_alone_draws_as_the_whole_checkpoint_does(request, tmp_path, name):
+    run = shutil.copytree(request.getfixturevalue(name), tmp_path / "run")
+    trained = Trained(run)
+    before = trained.sample(5, seed=3)[0]
+    path = trained.checkpoints[-1]
+    arrays, _ = checkpoint.load(path)
+    generator = trained.recipe.make_gan(trained.config, paddle.CPUPlace()).generator_names()
+    paddle.disable_static()
+    assert len(generator) < len(arrays) / 2
+    checkpoint._reduce(path, generator)
+    assert set(checkpoint.load(path)[0]) == {*generator} and not checkpoint.whole(path)
+    np.testing.assert_array_equal(trained.sample(5, seed=3)[0], before)
 
 
 # Data

@@ -76,6 +76,43 @@ def test_the_last_three_and_each_fifth_epoch_are_kept(tmp_path):
                                "0011_0003.safetensors", "0012_0000.safetensors"]
 
 
+def whole(folder):
+    return [path.name for path in checkpoint.listing(folder) if checkpoint.whole(path)]
+
+
+def test_older_checkpoints_keep_the_generator_and_the_best_one_stays(tmp_path):
+    for epoch in range(1, 14):  # an old run, whose checkpoints are all whole
+        checkpoint.save(tmp_path, epoch, 0, ARRAYS, {**RECORD, "step": epoch}, best="0002_0000.safetensors")
+    kept = [f"{epoch:04d}_0000.safetensors" for epoch in (2, 5, 10, 11, 12, 13)]
+    assert names(tmp_path) == whole(tmp_path) == kept
+    before = kept[0], (tmp_path / kept[0]).stat().st_size
+    checkpoint.save(tmp_path, 14, 0, ARRAYS, RECORD, generator=["w"], best="0002_0000.safetensors")
+    assert names(tmp_path) == [*kept[:3], *kept[4:], "0014_0000.safetensors"]
+    assert whole(tmp_path) == names(tmp_path)[-3:]
+    arrays, record = checkpoint.load(tmp_path / kept[0])
+    np.testing.assert_array_equal(arrays.pop("w"), ARRAYS["w"])
+    assert (arrays, record) == ({}, {**RECORD, "step": 2, "generator_only": True})
+    assert (tmp_path / kept[0]).stat().st_size < before[1]
+    assert checkpoint.another(tmp_path / "0014_0000.safetensors").endswith("from 0013_0000.safetensors")
+    for name in whole(tmp_path):
+        (tmp_path / name).unlink()
+    assert "no other" in checkpoint.another(tmp_path / "0010_0000.safetensors")
+
+
+def test_an_older_checkpoint_that_cannot_be_reduced_stays_and_stops_nothing(tmp_path, capsys):
+    for epoch in (5, 10, 15, 16, 17):
+        checkpoint.save(tmp_path, epoch, 0, ARRAYS, RECORD)
+    damaged, foreign = checkpoint.listing(tmp_path)[:2]
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"?")
+    checkpoint.save(tmp_path, 10, 0, {"other": np.zeros(3)}, RECORD)
+    before = damaged.read_bytes(), foreign.read_bytes()
+    checkpoint.save(tmp_path, 18, 0, ARRAYS, RECORD, generator=["w"])
+    assert (damaged.read_bytes(), foreign.read_bytes()) == before
+    told = capsys.readouterr().err.splitlines()
+    assert f"{damaged} was altered or damaged" in told[0] and f"{foreign} has no 'w'" in told[1]
+    assert whole(tmp_path)[-3:] == ["0016_0000.safetensors", "0017_0000.safetensors", "0018_0000.safetensors"]
+
+
 def test_order_is_that_of_training_and_other_files_are_left_alone(tmp_path):
     others = ["0001_0000 (copy).safetensors", "0001_0000_backup.safetensors", "best.safetensors", "notes.txt"]
     for name in others:

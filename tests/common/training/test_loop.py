@@ -461,6 +461,30 @@ def test_a_full_disk_while_saving_loses_nothing(new, monkeypatch):
     assert result(run) == result(whole)
 
 
+def test_no_training_goes_on_from_a_generator_alone(new):
+    class Split(FakeGAN):
+        def generator_names(self):
+            return ["weight"]
+
+    run = new(epochs=9, gan=Split())
+    run.folder.mark_best(Path("0003_0000.safetensors"), {"fid": 1.0})
+    run.run()
+    assert names(run) == [f"{epoch:04d}_0000.safetensors" for epoch in (3, 5, 7, 8, 9)]
+    assert set(checkpoint.load(run.folder.best())[0]) == {"weight"}
+    newest = run.folder.saved()
+    assert new(resume=True, epochs=9).step == 45
+    newest[-1].rename(run.folder.path / "away")
+    assert new(resume=True, epochs=9).step == 40
+    for path in newest[-3:-1]:
+        path.unlink()
+    with pytest.raises(UserError, match="0005_0000.safetensors keeps only the generator.*no other is left"):
+        new(resume=True, epochs=9)
+    (run.folder.path / "best.json").write_text("{")  # no reason to stop a training
+    (run.folder.path / "away").rename(newest[-1])
+    new(resume=True, epochs=10).run()
+    assert names(run)[-1] == "0010_0000.safetensors"
+
+
 def test_a_checkpoint_of_another_recipe_is_refused(new, tmp_path):
     run = new()
     run.run()
