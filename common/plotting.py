@@ -86,22 +86,32 @@ def save_png(path, pictures):
 
 
 def save_grid(path, pictures, shape=None, labels=()):
-    """Write a grid of pictures as PNG; a small one is enlarged by a whole factor.
+    """Write `grid_image` as PNG.
 
     Args:
         path: of the PNG.
+        pictures, shape, labels: see `grid_image`.
+    """
+    with replacing(path) as temporary:
+        grid_image(pictures, shape, labels).save(temporary)
+
+
+def grid_image(pictures, shape=None, labels=()):
+    """A grid of pictures as ``PIL.Image.Image``; a small one is enlarged by a whole factor.
+
+    Args:
         pictures: [n, H, W], [n, H, W, 1] or [n, H, W, 3] in [-1, 1].
         shape: (rows, columns); None: see `layout`.
         labels: text above the columns, one each.
     """
+    pictures = np.asarray(pictures)
     pictures = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
     pixels = to_uint8(tile(pictures, *(shape or layout(len(pictures)))))
     factor = max(1, round(WIDTH / max(pixels.shape[:2])))
     image = Image.fromarray(pixels.repeat(factor, axis=0).repeat(factor, axis=1))
     if labels:
         image = _labelled(image, labels, factor * GAP)
-    with replacing(path) as temporary:
-        image.save(temporary)
+    return image
 
 
 def _labelled(image, labels, gap):

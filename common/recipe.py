@@ -5,10 +5,13 @@ the tutorial; the commands and tools ask its recipe.
 """
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
 from threading import RLock
 from typing import ClassVar
+
+from numpy.random import RandomState
 
 from common.errors import UserError
 
@@ -117,6 +120,8 @@ class GAN:
     files: ClassVar[tuple[str, ...]] = ()  # names of further files and folders that it writes into a run's folder
     classes = None  # the names of a conditional GAN's classes
 
+    mode = nullcontext  # makes a context in which Paddle is in the mode, static or dynamic, that the networks need
+
     def noise(self, count, random):
         """Noise for `sample`, [count, …] float32, drawn from a ``numpy.random.RandomState``."""
         raise NotImplementedError
@@ -223,6 +228,65 @@ class GAN:
         from common.training.sampling import in_batches
 
         return in_batches(self.sample, self.noise(count, random)), None
+
+    def interpolations(self, count, random, labels=None):
+        """Rows of pictures, each from one noise to another; see `common.training.sampling.interpolation`.
+
+        Args:
+            count: how many rows.
+            random: ``numpy.random.RandomState`` of the noise.
+            labels: for a conditional GAN, whole numbers [count], one for each row; None: spread evenly.
+
+        Returns:
+            [count · 10, H, W] or [count · 10, H, W, C] in [-1, 1].
+        """
+        from common.training.sampling import in_batches, interpolation
+
+        return in_batches(self.sample, interpolation(self.noise(2 * count, random)))
+
+    # For a user's own program
+
+    def generate(self, count=64, seed=1, classes=None):
+        """New pictures, as generate.py draws them.
+
+        Args:
+            count: how many.
+            seed: of the noise, 0 … 2³² − 1.
+            classes: for a conditional GAN, the name or number of a class, or several, which are repeated in turn until
+                there are ``count``; None: all of its classes in turn.
+
+        Returns:
+            float32 [count, H, W, C] in [-1, 1], the same for the same arguments. C is 1 or 3.
+
+        Raises:
+            UserError: there is no such class, or the GAN has no classes.
+        """
+        labels = None if classes is None else self.numbers(classes, count)
+        return with_channels(self.new_pictures(count, RandomState(seed), labels)[0])
+
+    def interpolate(self, count=5, seed=1, classes=None):
+        """Rows of ten pictures, each from one noise to another; ``show(…, columns=10)`` shows them as rows.
+
+        Args:
+            count: how many rows.
+            seed, classes: see `generate`; a row has one class.
+
+        Returns:
+            float32 [count · 10, H, W, C] in [-1, 1], row by row. C is 1 or 3.
+
+        Raises:
+            UserError: as `generate`.
+        """
+        labels = None if classes is None else self.numbers(classes, count)
+        return with_channels(self.interpolations(count, RandomState(seed), labels))
+
+    def numbers(self, classes, count):
+        """The numbers [count] of classes that a user names, repeated in turn.
+
+        Raises:
+            UserError: there is no such class, or the GAN has no classes.
+        """
+        raise UserError("classes are for conditional GANs; this GAN has none, leave them out")
 
     def sizes(self):
         """Network → how many trained parameters it has."""
@@ -349,6 +413,11 @@ class Recipe:
 
     def end(self, options, metrics):
         """Called after the last step, with the lines of ``metrics.jsonl``."""
+
+
+def with_channels(pictures):
+    """Pictures [n, H, W] or [n, H, W, C] as [n, H, W, C]."""
+    return pictures if pictures.ndim == 4 else pictures[..., None]
 
 
 def names(package=None):

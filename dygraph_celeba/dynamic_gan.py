@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import paddle
 
-from common.backend import cost
+from common.backend import compat, cost
 from common.backend.compat import ADAM
 from common.recipe import GAN
 from common.training.checkpoint import taken
@@ -19,6 +19,7 @@ class DynamicGAN(GAN):
     """
 
     betas = (0.9, 0.999)
+    mode = staticmethod(compat.dynamic_mode)
 
     def networks(self):
         """(name, network, optimiser) of both."""
@@ -94,6 +95,19 @@ def frozen(layer):
     finally:
         for parameter in parameters:
             parameter.stop_gradient = False
+
+
+@contextlib.contextmanager
+def averages_kept(layer):
+    """A context in which the moving averages of a layer's batch norms stay as they are."""
+    norms = [(norm, norm._momentum) for norm in layer.sublayers() if isinstance(norm, paddle.nn.BatchNorm2D)]
+    for norm, _ in norms:
+        norm._momentum = 1.0
+    try:
+        yield
+    finally:
+        for norm, momentum in norms:
+            norm._momentum = momentum
 
 
 def trained(layer):

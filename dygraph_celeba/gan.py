@@ -23,7 +23,7 @@ from common.files import expanded, replacing
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
 from common.training.sampling import in_batches
 from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
-from dygraph_celeba.dynamic_gan import DynamicGAN, frozen, passes
+from dygraph_celeba.dynamic_gan import DynamicGAN, averages_kept, frozen, passes
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
 lr = 0.0002
@@ -55,7 +55,8 @@ class FaceGAN(DynamicGAN):
     files = (curves.file, weights)
 
     def __init__(self, place, fix=(), seed=0):
-        paddle.disable_static(place)
+        if not paddle.in_dynamic_mode():
+            paddle.disable_static(place)
         paddle.seed(seed)
         self.fix = fix
         self.loss = paddle.nn.BCELoss()
@@ -137,7 +138,7 @@ class FaceGAN(DynamicGAN):
 
     def sample(self, noise):
         """Pictures [n, 64, 64, 3] in [-1, 1] for noise [n, 100, 1, 1], with moving averages in batch norm."""
-        with LOCK:
+        with LOCK, self.mode():
             self.netG.eval()
             try:
                 with paddle.no_grad():
@@ -150,7 +151,7 @@ class FaceGAN(DynamicGAN):
 
         The listing draws its pictures this way, during training and at the end.
         """
-        with LOCK, paddle.no_grad():
+        with LOCK, self.mode(), paddle.no_grad():
             return self.as_pictures(self.netG(paddle.to_tensor(noise)))
 
     def message(self, epoch, batch, losses):
@@ -175,12 +176,14 @@ class FaceGAN(DynamicGAN):
     def new_pictures(self, count, random, labels=None):
         """``count`` pictures, drawn in hundreds as in the listing: batch norm uses the statistics of each hundred.
 
-        With the fix ``fixed_noise`` it uses moving averages, so that a picture depends only on its own noise.
+        With the fix ``fixed_noise`` it uses moving averages, so that a picture depends only on its own noise. The
+        moving averages stay as they are, so that the pictures do not depend on what was drawn before.
         """
         if "fixed_noise" in self.fix:
             return in_batches(self.sample, self.noise(count, random), GRID), None
         whole = -(-count // GRID) * GRID
-        return in_batches(self.sample_in_training, self.noise(whole, random), GRID)[:count], None
+        with LOCK, averages_kept(self.netG):
+            return in_batches(self.sample_in_training, self.noise(whole, random), GRID)[:count], None
 
     # Not in the tutorial
 

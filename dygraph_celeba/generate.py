@@ -10,10 +10,11 @@ from common.errors import run_command
 
 def main(argv=None):
     """Run the command; raises `UserError`."""
+    from common import generator
     from common.training import sampling
 
     args = sampling.parser(run="work/Output", output="work/Generate", count=100).parse_args(argv)
-    gan = sampling.load("dygraph_celeba", args.run, args.checkpoint, use_gpu=args.use_gpu)
+    gan = generator.load(args.run, args.checkpoint, use_gpu=args.use_gpu, package="dygraph_celeba")
 
     import numpy as np
 

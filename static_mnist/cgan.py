@@ -6,7 +6,7 @@ Read it beside the chapter: its blocks come in its order, under its names. What 
     class numbers and names     classes.py
     the session, the saver      static_gan.py; common/training/checkpoint.py
     epochs, the loss plot       common/training/loop.py
-    a CGan without retraining   generate.py: load("output_cgan").generate_new(8, rows=10, cols=10)
+    a CGan without retraining   common/generator.py: load("output_cgan").generate_new(8, rows=10, cols=10)
     what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
 """
 
@@ -24,7 +24,8 @@ from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
 from common.recipe import Curves, Figures, Layout, Oddity
-from static_mnist.classes import above, one_hot, present
+from common.training.sampling import interpolation
+from static_mnist.classes import above, named, one_hot, present
 from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN, frozen, passes
 
@@ -366,7 +367,7 @@ class CGAN(StaticGAN):
         rows, cols = max(1, rows), max(1, cols)
         random = np.random.RandomState(seed)
         labels = self.labels(target_class, rows, cols)
-        samples = self.generate(self.joined(labels, random), random)
+        samples = self.new_images(self.joined(labels, random), random)
         if plot:
             plotting.save_grid(plot, samples, (rows, cols), above(self.classes, labels, cols))
         return samples
@@ -378,10 +379,24 @@ class CGAN(StaticGAN):
         has as good statistics for a few pictures as for many.
         """
         drawn = np.arange(-(-count // MOST) * MOST) % len(self.classes) if labels is None else np.asarray(labels)
-        pictures = self.generate(self.joined(np.eye(len(self.classes))[drawn], random), random)
+        pictures = self.new_images(self.joined(np.eye(len(self.classes))[drawn], random), random)
         return pictures[:count], drawn[:count]
 
-    def generate(self, input_z, random):
+    def interpolations(self, count, random, labels=None):
+        """See `common.recipe.GAN.interpolations`; drawn as ``generate_new`` draws."""
+        labels = np.arange(count) % len(self.classes) if labels is None else np.asarray(labels)
+        ends = self.joined(np.eye(len(self.classes))[labels.repeat(2)], random)
+        return self.new_images(interpolation(ends), random)
+
+    def generate(self, count=64, seed=1, classes=None):
+        """See `common.recipe.GAN.generate`. Whole batches are drawn for named classes, too, see `new_pictures`."""
+        return super().generate(count if classes is None else -(-count // MOST) * MOST, seed, classes)[:count]
+
+    def numbers(self, classes, count):
+        """See `common.recipe.GAN.numbers`."""
+        return one_hot(self.classes, named(classes), 1, count).argmax(1)
+
+    def new_images(self, input_z, random):
         """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them.
 
         The statistics in batch norm are those of up to `MOST` pictures, unless ``fix`` says moving averages.
@@ -400,7 +415,7 @@ class CGAN(StaticGAN):
             UserError: there is no such class, or the chapter's layout (-1) does not fit into the grid. It has one row
                 for each class, needs at least as many rows as columns, and is right only if both are equal.
         """
-        wanted = [str(name) for name in np.ravel(target_class)]
+        wanted = named(target_class)
         if wanted == ["-1"] and "minus_one_layout" not in self.fix and not by_row:
             target = np.zeros([rows * cols, len(self.classes)])
             try:

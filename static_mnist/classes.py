@@ -48,6 +48,11 @@ def one_hot(classes, wanted, rows, columns, by_row=False):
     return np.eye(len(classes))[np.take(numbers, row if by_row else column, mode="wrap")]
 
 
+def named(wanted):
+    """A name or number of a class, or several, as a list of texts."""
+    return [str(name) for name in np.ravel(wanted)]
+
+
 def above(classes, labels, columns):
     """The name of the class above each column; no names if a column has several classes, or all columns the same one.
 

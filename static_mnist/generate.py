@@ -2,7 +2,7 @@
 
 The same from Python:
 
-    from static_mnist.generate import load
+    from common import load
     gan = load("output_cgan")
     images = gan.generate_new(8, rows=10, cols=10)  # (100, 28, 28, 1), float32 in [-1, 1]
 """
@@ -33,13 +33,10 @@ def options(argv=None):
 
 
 def load(run, checkpoint=None, fix=(), use_gpu=False):
-    """The GAN of a trained run, ready to draw; see `common.training.sampling.load`.
+    """The GAN of a trained run of this package; see `common.generator.load`."""
+    from common import generator
 
-    Paddle is in static mode afterwards.
-    """
-    from common.training import sampling
-
-    return sampling.load("static_mnist", run, checkpoint, fix, use_gpu)
+    return generator.load(run, checkpoint, fix, use_gpu, "static_mnist")
 
 
 def main(argv=None):
@@ -81,9 +78,8 @@ def draw_classes(gan, args, typed, random):
         return pictures, cols, above(gan.classes, gan.labels(wanted, args.rows, cols), cols)
     if "cols" in typed:
         raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")
-    labels = gan.labels(wanted, args.rows, 1, by_row=True)
-    ends = gan.joined(labels.repeat(2, axis=0), random)
-    return gan.generate(sampling.interpolation(ends), random), sampling.STEPS, ()
+    labels = gan.labels(wanted, args.rows, 1, by_row=True).argmax(1)
+    return gan.interpolations(args.rows, random, labels), sampling.STEPS, ()
 
 
 if __name__ == "__main__":

@@ -18,8 +18,11 @@ class StaticGAN(GAN):
     mend.
     """
 
+    mode = staticmethod(compat.static_mode)
+
     def __init__(self, place):
-        paddle.enable_static()
+        if paddle.in_dynamic_mode():
+            paddle.enable_static()
         self.place = place
         self.scope = Scope()
         self.executor = Executor(place)
@@ -65,7 +68,7 @@ class StaticGAN(GAN):
 
     def drawn(self, program, feed, output):
         """Run a program that draws; return a copy of its pictures. Several threads may call this at the same time."""
-        with LOCK:
+        with LOCK, compat.static_run():
             return np.array(self.run(program, feed, [output])[0])
 
     def random_batch(self, count, random):

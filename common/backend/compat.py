@@ -3,8 +3,12 @@
 Everything else in the project is written once for both versions.
 """
 
+import contextlib
+
 import numpy as np
 import paddle
+from paddle.base import framework
+from paddle.base.dygraph.tracer import Tracer
 
 ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")  # how Paddle's Adam calls its state
 
@@ -74,3 +78,49 @@ def use_cudnn(wanted):
     """Let convolutions use cuDNN or not; without CUDA there is nothing to choose."""
     if paddle.is_compiled_with_cuda():
         paddle.set_flags({"FLAGS_conv2d_disable_cudnn": not wanted})
+
+
+# Paddle's mode is its tracer: None means static. There are three places: Python's for this thread, Python's for threads
+# to come, and the one in C++, which all threads share. An assignment sets all three. `common.recipe.LOCK` must be held.
+
+
+@contextlib.contextmanager
+def static_mode():
+    """A context in static mode, to build programs in; afterwards Paddle is in the mode that it was found in."""
+    with _switched(None):
+        yield
+
+
+@contextlib.contextmanager
+def dynamic_mode():
+    """A context in dynamic mode; afterwards Paddle is in the mode that it was found in."""
+    if framework.global_var._dygraph_tracer_ is not None and framework._dygraph_tracer_ is not None:
+        yield
+        return
+    tracer = Tracer()
+    tracer._expected_place = framework._current_expected_place_()
+    with _switched(tracer):
+        yield
+
+
+@contextlib.contextmanager
+def static_run():
+    """A context to run a program in, if Paddle may be in dynamic mode. Other threads do not notice it."""
+    here = framework.global_var.__dict__  # of this thread
+    found = framework.global_var._dygraph_tracer_
+    here["_dygraph_tracer_"] = None
+    try:
+        yield
+    finally:
+        here["_dygraph_tracer_"] = found
+
+
+@contextlib.contextmanager
+def _switched(tracer):
+    here, all_threads = framework.global_var._dygraph_tracer_, framework._dygraph_tracer_
+    framework.global_var._dygraph_tracer_ = tracer
+    try:
+        yield
+    finally:
+        framework.global_var._dygraph_tracer_ = all_threads
+        framework.global_var.__dict__["_dygraph_tracer_"] = here

@@ -22,7 +22,7 @@ CLASSIFIERS = {"mnist": "mnist", "fashion": "fashion", "emnist": "emnist", "digi
 class Trained:
     """The run in a folder.
 
-    Paddle is in dynamic mode after each call that needed it. All pictures are float32 [n, H, W, C] in [-1, 1].
+    Paddle stays in the mode that it is in. All pictures are float32 [n, H, W, C] in [-1, 1].
 
     Args:
         run: the folder.
@@ -83,9 +83,9 @@ class Trained:
         Raises:
             UserError: the checkpoint is damaged, or belongs to another recipe.
         """
-        from common.training import sampling
+        from common.generator import read_run
 
-        config, arrays = sampling.read_run(self.path, checkpoint)
+        config, arrays = read_run(self.path, checkpoint)
         if config["recipe"] != self.recipe.name:
             raise UserError(f"{checkpoint} is a checkpoint of the recipe {config['recipe']}, the run in {self.path} "
                             f"one of {self.recipe.name}; name one of its own")
@@ -96,16 +96,10 @@ class Trained:
         return self._draw(self.config, None, count, seed, labels)
 
     def _draw(self, config, arrays, count, seed, labels):
-        import paddle
+        from common.generator import make
 
-        try:
-            gan = self.recipe.make_gan(config, runtime.place(False), self.fix)
-            if arrays is not None:
-                gan.load_generator(arrays)
-            pictures, labels = gan.new_pictures(count, np.random.RandomState(seed), labels)
-            return pictures if pictures.ndim == 4 else pictures[..., None], labels
-        finally:
-            paddle.disable_static()
+        pictures, labels = make(config, arrays, self.fix).new_pictures(count, np.random.RandomState(seed), labels)
+        return recipes.with_channels(pictures), labels
 
     # Training data
 
@@ -131,7 +125,7 @@ class Trained:
         from common.data.batches import scale
 
         pictures = scale(np.asarray(images[:]))
-        return pictures if pictures.ndim == 4 else pictures[..., None], labels
+        return recipes.with_channels(pictures), labels
 
     # Features for a comparison
 

@@ -4,13 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common import recipe as recipes
-from common.backend import runtime
 from common.errors import UserError
 from common.files import expanded, replacing
-from common.training import checkpoint
 from common.training.options import Parser, positive, seed
-from common.training.records import Records
 
 STEPS = 10  # pictures in an interpolation, with both ends
 
@@ -36,58 +32,9 @@ def parser(run, output, count=64):
     return options
 
 
-def load(package, run, path=None, fix=(), use_gpu=False):
-    """The GAN of a trained run, ready to draw.
-
-    Args:
-        package: the package of the generate.py that asks.
-        run: its folder.
-        path: of one of the run's checkpoints; None: the newest.
-        fix: oddities of drawing to mend, besides the fixes that the run was trained with; "all": all of them.
-        use_gpu: draw on CUDAPlace(0).
-
-    Returns:
-        `common.recipe.GAN`.
-
-    Raises:
-        UserError: there is no run, or no checkpoint; the checkpoint is damaged; the run belongs to another package; or
-            its tutorial has no such oddity.
-    """
-    config, arrays = read_run(run, path)
-    if config["recipe"] not in recipes.names(package):
-        raise UserError(f"{run} is a run of the recipe {config['recipe']}, "
-                        + recipes.other_command(config["recipe"], "generate.py"))
-    runtime.prepare(use_gpu)
-    recipe = recipes.load(config["recipe"])
-    gan = recipe.make_gan(config, runtime.place(use_gpu), recipe.drawing(fix))
-    gan.load_generator(arrays)
-    return gan
-
-
-def read_run(run, path=None):
-    """Read the options and the arrays of a run.
-
-    Args:
-        run: its folder.
-        path: of a checkpoint; None: the newest.
-
-    Returns:
-        (config, arrays); the config is the one in the checkpoint.
-
-    Raises:
-        UserError: there is no run, or no checkpoint; or the checkpoint is damaged.
-    """
-    records = Records(run)
-    records.read_config()
-    arrays, record = checkpoint.load(records.chosen(path))
-    return record["config"], arrays
-
-
 def draw(gan, count, random, interpolate=False):
     """New pictures of a GAN without classes: ``count`` pictures, or ``count`` interpolations of `STEPS` pictures."""
-    if interpolate:
-        return in_batches(gan.sample, interpolation(gan.noise(2 * count, random)))
-    return gan.new_pictures(count, random)[0]
+    return gan.interpolations(count, random) if interpolate else gan.new_pictures(count, random)[0]
 
 
 def interpolation(ends):

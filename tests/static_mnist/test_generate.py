@@ -105,7 +105,7 @@ def test_interpolation_keeps_a_class_in_each_row(run, tmp_path, call):
     z = np.random.RandomState(1).uniform(-1, 1, [6, 96]).reshape(3, 2, 96)
     for column, end in ((0, 0), (9, 1)):
         noise = np.concatenate([z[:, end], labels], axis=1).astype("float32")
-        np.testing.assert_allclose(images[:, column], gan.generate(noise, None)[..., 0], atol=1e-5)
+        np.testing.assert_allclose(images[:, column], gan.new_images(noise, None)[..., 0], atol=1e-5)
     assert grid_of(tmp_path / "out", 3, 10)
 
 
@@ -159,6 +159,6 @@ def test_help_does_not_import_paddle():
 
 
 def test_a_run_of_another_command(run, monkeypatch):
-    monkeypatch.setattr("common.training.sampling.read_run", lambda *_: ({"recipe": "faces"}, {}))
+    monkeypatch.setattr("common.generator.read_run", lambda *_: ({"recipe": "faces"}, {}))
     with pytest.raises(UserError, match=r"the recipe faces, which is for dygraph_celeba/generate\.py"):
         generate.load(run)

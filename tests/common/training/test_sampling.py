@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import generator
 from common.errors import UserError
 from common.training import checkpoint, sampling
 
@@ -25,21 +26,21 @@ def run(tmp_path):
 
 
 def test_a_run_is_read_at_its_newest_checkpoint_or_at_another(run):
-    config, arrays = sampling.read_run(run)
+    config, arrays = generator.read_run(run)
     assert (config["options"]["seed"], arrays["w"].tolist()) == (2, [2, 2])  # the checkpoint's own options
-    config, arrays = sampling.read_run(run, run / "checkpoints" / "0001_0000.safetensors")
+    config, arrays = generator.read_run(run, run / "checkpoints" / "0001_0000.safetensors")
     assert (config["options"]["seed"], arrays["w"].tolist()) == (1, [1, 1])
 
 
 def test_what_is_no_run(run, tmp_path):
     with pytest.raises(UserError, match="there is no run in"):
-        sampling.read_run(tmp_path / "nothing")
+        generator.read_run(tmp_path / "nothing")
     with pytest.raises(UserError, match="no whole checkpoint"):
-        sampling.read_run(run, run / "config.json")
+        generator.read_run(run, run / "config.json")
     for path in checkpoint.listing(run / "checkpoints"):
         path.unlink()
     with pytest.raises(UserError, match="no checkpoint"):
-        sampling.read_run(run)
+        generator.read_run(run)
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])

@@ -1,0 +1,97 @@
+"""Trained generators for a program of your own: load one, draw, show the pictures.
+
+    from common import load, show
+    gan = load("output_cgan")                         # a run's folder, of any tutorial
+    images = gan.generate(count=64, seed=1)           # float32 [64, H, W, C] in [-1, 1]
+    show(images)                                      # a grid, which a notebook displays
+    show(gan.interpolate(count=5), columns=10)        # each row goes from one noise to another
+
+The methods ``generate`` and ``interpolate`` are described in `common.recipe.GAN`. Threads may share a GAN. Paddle stays
+in the mode, dynamic or static, that it is in.
+"""
+
+from common import recipe as recipes
+from common.backend import runtime
+from common.errors import UserError
+from common.files import expanded, replacing
+from common.training import checkpoint
+from common.training.records import Records
+
+
+def load(source, checkpoint=None, fix=(), use_gpu=False, package=None):
+    """The GAN of a trained run, ready to draw.
+
+    Args:
+        source: the run's folder.
+        checkpoint: path of one of the run's checkpoints, or "best", as ``tools/evaluate.py`` found it; None: the
+            newest.
+        fix: oddities of drawing to mend, besides the fixes that the run was trained with; "all": all of them.
+        use_gpu: draw on CUDAPlace(0).
+        package: take only runs of this package's tutorials.
+
+    Returns:
+        `common.recipe.GAN`.
+
+    Raises:
+        UserError: there is no run, or no checkpoint; the checkpoint is damaged; the run belongs to another package; or
+            its tutorial has no such oddity.
+    """
+    config, arrays = read_run(source, checkpoint)
+    if config["recipe"] not in recipes.names(package):
+        raise UserError(f"{source} is a run of the recipe {config['recipe']}, "
+                        + recipes.other_command(config["recipe"], "generate.py"))
+    return make(config, arrays, fix, use_gpu)
+
+
+def make(config, arrays, fix=(), use_gpu=False):
+    """The GAN of a run's config, with these arrays in its generator; None: untrained. See `load`."""
+    runtime.prepare(use_gpu)
+    recipe = recipes.load(config["recipe"])
+    with recipes.LOCK, recipe.gan.mode():
+        gan = recipe.make_gan(config, runtime.place(use_gpu), recipe.drawing(fix))
+        if arrays is not None:
+            gan.load_generator(arrays)
+    return gan
+
+
+def read_run(run, path=None):
+    """Read the options and the arrays of a run.
+
+    Args:
+        run: its folder.
+        path: of a checkpoint; None: the newest; "best": the best.
+
+    Returns:
+        (config, arrays); the config is the one in the checkpoint.
+
+    Raises:
+        UserError: there is no run, or no checkpoint; or the checkpoint is damaged.
+    """
+    records = Records(run)
+    records.read_config()
+    arrays, record = checkpoint.load(records.chosen(path))
+    return record["config"], arrays
+
+
+def show(images, file=None, columns=None, labels=()):
+    """A grid of pictures, row by row, as a picture. A notebook displays it if it is the last value of a cell.
+
+    Args:
+        images: [n, H, W], [n, H, W, 1] or [n, H, W, 3] in [-1, 1].
+        file: path of a PNG to write, too; a file of this name is replaced.
+        columns: of the grid; None: see `common.plotting.layout`.
+        labels: text above the columns, one each.
+
+    Returns:
+        ``PIL.Image.Image``, enlarged by a whole factor if the grid is small.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    from common import plotting
+
+    image = plotting.grid_image(images, columns and (-(-len(images) // columns), columns), labels)
+    if file is not None:
+        with replacing(expanded(file)) as temporary:
+            image.save(temporary)
+    return image

@@ -1,0 +1,108 @@
+"""One way to load, draw and show for all tutorials; Paddle's mode is the user's own."""
+
+import subprocess
+import sys
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+
+from common import load, show
+from common.errors import ROOT, UserError
+from dygraph_celeba import generate as faces_generate
+from static_mnist import generate as static_generate
+
+KINDS = {"book_run": (static_generate, (28, 28, 1)), "folder_run": (static_generate, (4, 8, 1)),
+         "faces_run": (faces_generate, (64, 64, 3))}
+
+
+@pytest.fixture(params=[True, False], ids=["dynamic", "static"])
+def dynamic(request):
+    """Paddle is in this mode before and after the test."""
+    (paddle.disable_static if request.param else paddle.enable_static)()
+    yield request.param
+    assert paddle.in_dynamic_mode() == request.param
+    if request.param:
+        assert paddle.ones([3]).numpy().sum() == 3
+    paddle.enable_static()  # and it can still be changed
+    assert not paddle.in_dynamic_mode()
+    paddle.disable_static()
+    assert paddle.in_dynamic_mode()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_are_those_of_the_command(request, kind, tmp_path):
+    run = request.getfixturevalue(kind)
+    command, shape = KINDS[kind]
+    gan = load(run)
+    for way, draw in (([], gan.generate), (["--interpolate"], gan.interpolate)):
+        count = ["--rows" if gan.classes else "--count", "2", *(["--cols", "10"] if gan.classes and not way else [])]
+        command.main(["--run", str(run), *count, "--seed", "3", *way, "--output", str(tmp_path / f"{way}")])
+        expected = np.load(tmp_path / f"{way}" / "generated.npy")
+        found = gan.generate_new("all", 2, 10, seed=3) if gan.classes and not way else draw(count=2, seed=3)
+        assert (found.dtype, found.shape) == (np.float32, (len(expected), *shape))
+        np.testing.assert_array_equal(found.reshape(expected.shape), expected)
+        first = draw(5)
+        assert first.shape[1:] == shape and np.abs(first).max() <= 1
+        np.testing.assert_array_equal(first, draw(5, seed=1))
+        assert not np.array_equal(first, draw(5, seed=2))
+
+
+def test_all_kinds_in_one_process_by_turns(request, dynamic):
+    runs = {kind: request.getfixturevalue(kind) for kind in KINDS}
+    (paddle.disable_static if dynamic else paddle.enable_static)()  # the runs have been trained only now
+    gans = {kind: load(run) for kind, run in runs.items()}
+    first = {kind: (gan.generate(3), gan.interpolate(1)) for kind, gan in gans.items()}
+    for kind, gan in reversed(gans.items()):
+        np.testing.assert_array_equal(gan.generate(3), first[kind][0])
+        np.testing.assert_array_equal(gan.interpolate(1), first[kind][1])
+        assert paddle.in_dynamic_mode() == dynamic
+
+
+def test_a_new_thread_finds_the_users_mode(book_run, dynamic):
+    from concurrent.futures import ThreadPoolExecutor
+
+    (paddle.disable_static if dynamic else paddle.enable_static)()
+    with ThreadPoolExecutor(1) as thread:
+        gan = thread.submit(load, book_run).result()  # loads in a thread whose own mode is not the main thread's
+        np.testing.assert_array_equal(thread.submit(gan.generate, 2).result(), gan.generate(2))
+        assert thread.submit(paddle.in_dynamic_mode).result() == dynamic
+
+
+def test_classes(folder_run):
+    gan = load(folder_run)
+    assert gan.classes == ("8", "bag", "sneaker")
+    bags = gan.generate(4, classes="bag")
+    np.testing.assert_array_equal(bags, gan.generate(4, classes=1))
+    np.testing.assert_array_equal(bags[:2], gan.generate(2, classes="bag"))  # statistics are of a whole batch
+    mixed = gan.generate(5, classes=["sneaker", "8"])
+    labels = np.resize([2, 0], 256)
+    np.testing.assert_array_equal(mixed, gan.new_pictures(256, np.random.RandomState(1), labels)[0][:5])
+    np.testing.assert_array_equal(gan.generate(7), gan.generate(7, classes="all"))
+    assert not np.array_equal(gan.interpolate(2), gan.interpolate(2, classes=["8", "8"]))
+    with pytest.raises(UserError, match="there is no class 'boot'"):
+        gan.generate(classes="boot")
+
+
+def test_refusals(book_run, tmp_path):
+    with pytest.raises(UserError, match="there is no run in"):
+        load(tmp_path)
+    with pytest.raises(UserError, match="conditional GANs"):
+        load(book_run).generate(classes="8")
+
+
+def test_show(tmp_path):
+    pictures = np.random.RandomState(0).uniform(-1, 1, [6, 4, 5, 1]).astype("float32")
+    image = show(pictures, tmp_path / "grid.png", columns=2)
+    assert image.width % (2 * 6) == image.height % (3 * 5) == 0 and image.mode == "L"
+    with Image.open(tmp_path / "grid.png") as written:
+        np.testing.assert_array_equal(np.asarray(written), np.asarray(image))
+    assert show(pictures[..., 0]).size == show(np.repeat(pictures, 3, axis=3)).size
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png"]
+
+
+def test_the_package_alone_imports_nothing_slow_and_never_pyplot():
+    code = ("import sys, common; slow = {'paddle', 'matplotlib', 'numpy'}; assert not slow & set(sys.modules)\n"
+            "from common import show; show([[[0.5]]]); assert 'matplotlib.pyplot' not in sys.modules")
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
