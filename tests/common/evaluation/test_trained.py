@@ -4,6 +4,7 @@ import json
 import shutil
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
