@@ -4,6 +4,8 @@ Read it beside the chapter: its blocks come in its order, under its names. What 
 
     Dataset, get_batches        Chapter4.batches below; common/data/datasets.py, folders.py, batches.py
     class numbers and names     classes.py
+    noise, drawing by class     conditional.py
+    tf.nn.dropout               dropout.py
     the session, the saver      static_gan.py; common/training/checkpoint.py
     epochs, the loss plot       common/training/loop.py
     a CGan without retraining   common/generator.py: load("output_cgan").generate_new(8, rows=10, cols=10)
@@ -24,53 +26,21 @@ from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
 from common.recipe import Curves, Figures, Layout, Oddity
-from common.training.sampling import interpolation
 from static_mnist.classes import above, named, one_hot, present
+from static_mnist.conditional import ConditionalGAN
+from static_mnist.dropout import Dropout
 from static_mnist.pictures import StaticRecipe
-from static_mnist.static_gan import StaticGAN, frozen, passes
+from static_mnist.static_gan import frozen, passes
 
 z_dim = 96
 alpha = 0.2  # slope of leaky ReLU
 smooth = 0.1  # D's target for real pictures is 1 - smooth
 learning_rate, beta1 = 0.0002, 0.35
-KEEP_PROB = 0.5  # of dropout
 MOMENTUM, EPSILON = 0.99, 0.001  # TensorFlow's own, of batch normalisation
 PREVIEW = 5  # rows of a preview, and its most classes
-SHOWN = 10  # the most classes in the constant noise's pictures
-MOST = 256  # largest batch of the generator; a bigger request is split into nearly equal ones
 
 # padding='same' as TensorFlow has it for 5×5 kernels: [top, bottom, left, right]
 SAME = {1: [2, 2, 2, 2], 2: [1, 2, 1, 2]}
-
-
-class Dropout:
-    """``tf.nn.dropout``, with masks that are drawn outside of the program and fed to it.
-
-    The masks come from NumPy, whose random state a checkpoint can keep; Paddle's own random state cannot be kept.
-    """
-
-    def __init__(self, on=True):
-        self.on = on
-        self.shapes = {}  # name that a mask is fed under → its shape for one picture, in the current program
-
-    def __call__(self, x):
-        if not self.on:
-            return x
-        name = f"mask_{len(self.shapes)}"
-        self.shapes[name] = list(x.shape[1:])
-        return fast.masked(x, paddle.static.data(name, x.shape, "uint8"))
-
-    def masks(self, count, random):
-        """Masks to feed for ``count`` pictures: 1 / KEEP_PROB keeps a value, 0 drops it; both are equally likely."""
-        return {name: self.mask([count, *shape], random) for name, shape in self.shapes.items()}
-
-    @staticmethod
-    def mask(shape, random):
-        """One mask, uint8 of this shape."""
-        size = int(np.prod(shape))
-        bits = np.unpackbits(np.frombuffer(random.bytes(-(-size // 8)), np.uint8), count=size)
-        bits *= int(1 / KEEP_PROB)
-        return bits.reshape(shape)
 
 
 # Layers under TensorFlow's names, with its initial values; ``momentum`` 1 leaves moving averages as they are
@@ -163,11 +133,6 @@ def loss(logits, target):
     return F.binary_cross_entropy_with_logits(logits, paddle.full_like(logits, target))
 
 
-def drawable(images):
-    """Pictures [n, H, W, C] in the shape for drawing: a single channel loses its axis."""
-    return images[..., 0] if images.shape[-1] == 1 else images
-
-
 def show_original_images(path, images, labels, names):
     """Write a grid of real pictures: five rows, one column for each class.
 
@@ -185,7 +150,7 @@ def show_original_images(path, images, labels, names):
     plotting.save_grid(path, cells.reshape([-1, *images.shape[1:]]), (PREVIEW, classes), names)
 
 
-class CGAN(StaticGAN):
+class CGAN(ConditionalGAN):
     """The chapter's graph as four programs, one iteration of its training loop, and ``generate_new``.
 
     Args:
@@ -202,6 +167,7 @@ class CGAN(StaticGAN):
     losses = ("Discriminator Loss", "Generator Loss")
     curves = Curves(title="Training fitting", xlabel="Epoch", labels=("Discriminator", "Generator"), by_epoch=True)
     files = ("real_samples.png",)
+    z_dim = z_dim
 
     def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1):
         super().__init__(place)
@@ -270,20 +236,6 @@ class CGAN(StaticGAN):
         """A GAN for MNIST, see `common.recipe.GAN.original`."""
         return cls(place, (28, 28, 1), "0123456789")
 
-    def random_batch(self, count, random):
-        """Random pictures [count, H·W·C] in [-1, 1), float32, and labels [count] that repeat all classes in order."""
-        images = random.uniform(-1, 1, [count, int(np.prod(self.shape))]).astype("float32")
-        return images, np.arange(count) % len(self.classes)
-
-    def noise(self, count, random):
-        """Noise and one-hot labels [count, 96 + classes] for previews: row by row, one column for each class."""
-        columns = np.arange(count) % self.preview[1]
-        return self.joined(np.eye(len(self.classes))[columns], random)
-
-    def joined(self, labels, random):
-        """Noise in [-1, 1) joined with one-hot labels [n, classes]: [n, 96 + classes], float32."""
-        return np.concatenate([random.uniform(-1, 1, size=(len(labels), z_dim)), labels], axis=1).astype("float32")
-
     def step(self, batch, random):
         """One iteration: D on real pictures and fakes, then G on the same noise.
 
@@ -305,19 +257,6 @@ class CGAN(StaticGAN):
         [g_loss] = self.run(self.train_g, {**feed, **self.g_dropout.masks(len(labels), random)}, [self.g_loss])
         return {"Discriminator Loss": d_loss, "Generator Loss": scalar(g_loss)}
 
-    def sample(self, noise):
-        """Pictures [n, H, W] or [n, H, W, 3] in [-1, 1] for `noise`: moving averages, dropout with a fixed seed."""
-        return drawable(self.images(noise, np.random.RandomState(0), moving=True))
-
-    def images(self, input_z, random, moving):
-        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, in batches of at most `MOST`."""
-        program, output, dropout = self.drawing[moving]
-        parts = []
-        for part in np.array_split(input_z, -(-len(input_z) // MOST)):  # equal: a small last part has odd statistics
-            images = self.drawn(program, {"input_z": part, **dropout.masks(len(part), random)}, output)
-            parts.append(images.transpose(0, 2, 3, 1))
-        return np.concatenate(parts)
-
     def due(self, batch, step, last):
         """A message and a preview are due every hundred steps and after each epoch."""
         return step % 100 == 0 or last
@@ -331,22 +270,6 @@ class CGAN(StaticGAN):
         """The chapter's preview: five rows, one column for each class."""
         picture = plotting.tile(generated, *self.preview)
         plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
-
-    def save_frame(self, path, noise, generated):
-        """Save the constant noise's pictures, one column for each class, at most `SHOWN` classes.
-
-        Columns after the preview's classes reuse the preview's noise: drawing more noise would change the random
-        numbers that the training draws next.
-        """
-        rows, columns = self.preview
-        shown = min(SHOWN, len(self.classes))
-        if shown > columns:
-            z = noise.reshape(rows, columns, -1)[:, np.arange(shown) % columns, :z_dim]
-            labels = np.tile(np.eye(len(self.classes), dtype="float32")[:shown], [rows, 1])
-            generated = self.sample(np.concatenate([z.reshape(-1, z_dim), labels], axis=1))
-        plotting.save_grid(path, generated, (rows, shown), self.classes[:shown])
-
-    # Generation
 
     def generate_new(self, target_class=-1, rows=5, cols=5, seed=1, plot=None):
         """Draw new pictures of chosen classes.
@@ -371,37 +294,6 @@ class CGAN(StaticGAN):
         if plot:
             plotting.save_grid(plot, samples, (rows, cols), above(self.classes, labels, cols))
         return samples
-
-    def new_pictures(self, count, random, labels=None):
-        """See `common.recipe.GAN.new_pictures`.
-
-        Without labels, whole batches of `MOST` pictures are drawn, and the first ``count`` are returned. So batch norm
-        has as good statistics for a few pictures as for many.
-        """
-        drawn = np.arange(-(-count // MOST) * MOST) % len(self.classes) if labels is None else np.asarray(labels)
-        pictures = self.new_images(self.joined(np.eye(len(self.classes))[drawn], random), random)
-        return pictures[:count], drawn[:count]
-
-    def interpolations(self, count, random, labels=None):
-        """See `common.recipe.GAN.interpolations`; drawn as ``generate_new`` draws."""
-        labels = np.arange(count) % len(self.classes) if labels is None else np.asarray(labels)
-        ends = self.joined(np.eye(len(self.classes))[labels.repeat(2)], random)
-        return self.new_images(interpolation(ends), random)
-
-    def generate(self, count=64, seed=1, classes=None):
-        """See `common.recipe.GAN.generate`. Whole batches are drawn for named classes, too, see `new_pictures`."""
-        return super().generate(count if classes is None else -(-count // MOST) * MOST, seed, classes)[:count]
-
-    def numbers(self, classes, count):
-        """See `common.recipe.GAN.numbers`."""
-        return one_hot(self.classes, named(classes), 1, count).argmax(1)
-
-    def new_images(self, input_z, random):
-        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them.
-
-        The statistics in batch norm are those of up to `MOST` pictures, unless ``fix`` says moving averages.
-        """
-        return self.images(input_z, random, moving="generation_statistics" in self.fix)
 
     def labels(self, target_class, rows, cols, by_row=False):
         """One-hot labels [rows·cols, classes] for a grid, row by row.

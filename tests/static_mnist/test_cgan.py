@@ -14,7 +14,7 @@ from common.backend.compat import ADAM
 from common.data.datasets import Pictures
 from common.errors import UserError, run_command
 from common.training import options
-from static_mnist import cgan, static_gan, train
+from static_mnist import cgan, conditional, static_gan, train
 from static_mnist.cgan import CGAN
 from static_mnist.classes import above, present
 from tests.helpers import moved
@@ -374,7 +374,7 @@ def test_a_class_that_does_not_exist(gan, name):
 
 
 def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
-    monkeypatch.setattr(cgan, "MOST", 4)
+    monkeypatch.setattr(conditional, "MOST", 4)
     images = gan.generate_new("all", 2, 3, plot=tmp_path / "grid.png")
     assert images.shape == (6, 8, 12, 1)
     width, height = Image.open(tmp_path / "grid.png").size
@@ -386,7 +386,7 @@ def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
 def test_all_runs_of_the_generator_have_about_as_many_pictures(gan, monkeypatch):
     """A few left over would be normalised by statistics of their own."""
     seen, run = [], gan.run
-    monkeypatch.setattr(cgan, "MOST", 4)
+    monkeypatch.setattr(conditional, "MOST", 4)
     monkeypatch.setattr(gan, "run", lambda program, feed, fetch: seen.append(len(feed["input_z"]))
                         or run(program, feed, fetch))
     gan.generate_new("all", 3, 3)
@@ -489,7 +489,7 @@ def test_defaults_are_the_chapters():
 
 
 def test_fixes_are_the_ones_that_the_code_knows():
-    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgan, static_gan))
+    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgan, conditional, static_gan))
     for fix in cgan.RECIPE.fixes:
         assert f'"{fix}" in' in source or f'"{fix}" not in' in source
 

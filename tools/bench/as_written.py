@@ -13,6 +13,7 @@ from common.backend import fast
 from common.backend.compat import scalar
 from dygraph_celeba import gan as faces
 from static_mnist import book, cgan, note6
+from static_mnist.dropout import KEEP_PROB
 
 
 def activation_then_pool(x, negative_slope=0.01, size=2):
@@ -43,7 +44,7 @@ class Dropout(cgan.Dropout):
     """Paddle's own dropout, whose masks are drawn within the program."""
 
     def __call__(self, x):
-        return F.dropout(x, 1 - cgan.KEEP_PROB)
+        return F.dropout(x, 1 - KEEP_PROB)
 
 
 class Conditional(AsWritten, cgan.CGAN):

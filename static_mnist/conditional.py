@@ -1,0 +1,100 @@
+"""What a conditional GAN needs beside its training step: noise joined with labels, and drawing by class."""
+
+import numpy as np
+
+from common import plotting
+from common.training.sampling import interpolation
+from static_mnist.classes import named, one_hot
+from static_mnist.static_gan import StaticGAN
+
+SHOWN = 10  # the most classes in the constant noise's pictures
+MOST = 256  # largest batch of the generator; a bigger request is split into nearly equal ones
+
+
+class ConditionalGAN(StaticGAN):
+    """A GAN whose generator takes noise joined with a one-hot label.
+
+    A tutorial sets ``shape``, (H, W, C) of a picture; ``classes``, their names; ``preview``, rows and columns;
+    ``z_dim``, the numbers in a picture's noise; and ``drawing``, whether batch norm uses moving averages → (program,
+    its pictures, its `static_mnist.dropout.Dropout`).
+    """
+
+    def random_batch(self, count, random):
+        """Random pictures [count, H·W·C] in [-1, 1), float32, and labels [count] that repeat all classes in order."""
+        images = random.uniform(-1, 1, [count, int(np.prod(self.shape))]).astype("float32")
+        return images, np.arange(count) % len(self.classes)
+
+    def noise(self, count, random):
+        """Noise and one-hot labels [count, z_dim + classes] for previews: row by row, one column for each class."""
+        columns = np.arange(count) % self.preview[1]
+        return self.joined(np.eye(len(self.classes))[columns], random)
+
+    def joined(self, labels, random):
+        """Noise in [-1, 1) joined with one-hot labels [n, classes]: [n, z_dim + classes], float32."""
+        noise = random.uniform(-1, 1, size=(len(labels), self.z_dim))
+        return np.concatenate([noise, labels], axis=1).astype("float32")
+
+    def images(self, input_z, random, moving):
+        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, in batches of at most `MOST`.
+
+        Args:
+            input_z: see `joined`.
+            random: ``numpy.random.RandomState`` of dropout.
+            moving: whether batch norm uses moving averages, not the statistics of a batch.
+        """
+        program, output, dropout = self.drawing[moving]
+        parts = []
+        for part in np.array_split(input_z, -(-len(input_z) // MOST)):  # equal: a small last part has odd statistics
+            images = self.drawn(program, {"input_z": part, **dropout.masks(len(part), random)}, output)
+            parts.append(images.transpose(0, 2, 3, 1))
+        return np.concatenate(parts)
+
+    def sample(self, noise):
+        """Pictures [n, H, W] or [n, H, W, 3] in [-1, 1] for `noise`: moving averages, dropout with a fixed seed."""
+        images = self.images(noise, np.random.RandomState(0), moving=True)
+        return images[..., 0] if images.shape[-1] == 1 else images
+
+    def new_images(self, input_z, random):
+        """Pictures [n, H, W, C] in [-1, 1] for noise and labels, as ``generate_new`` draws them.
+
+        The statistics in batch norm are those of up to `MOST` pictures, unless ``fix`` says moving averages.
+        """
+        return self.images(input_z, random, moving="generation_statistics" in self.fix)
+
+    def new_pictures(self, count, random, labels=None):
+        """See `common.recipe.GAN.new_pictures`.
+
+        Without labels, whole batches of `MOST` pictures are drawn, and the first ``count`` are returned. So batch norm
+        has as good statistics for a few pictures as for many.
+        """
+        drawn = np.arange(-(-count // MOST) * MOST) % len(self.classes) if labels is None else np.asarray(labels)
+        pictures = self.new_images(self.joined(np.eye(len(self.classes))[drawn], random), random)
+        return pictures[:count], drawn[:count]
+
+    def interpolations(self, count, random, labels=None):
+        """See `common.recipe.GAN.interpolations`; drawn as ``generate_new`` draws."""
+        labels = np.arange(count) % len(self.classes) if labels is None else np.asarray(labels)
+        ends = self.joined(np.eye(len(self.classes))[labels.repeat(2)], random)
+        return self.new_images(interpolation(ends), random)
+
+    def generate(self, count=64, seed=1, classes=None):
+        """See `common.recipe.GAN.generate`. Whole batches are drawn for named classes, too, see `new_pictures`."""
+        return super().generate(count if classes is None else -(-count // MOST) * MOST, seed, classes)[:count]
+
+    def numbers(self, classes, count):
+        """See `common.recipe.GAN.numbers`."""
+        return one_hot(self.classes, named(classes), 1, count).argmax(1)
+
+    def save_frame(self, path, noise, generated):
+        """Save the constant noise's pictures, one column for each class, at most `SHOWN` classes.
+
+        Columns after the preview's classes reuse the preview's noise: drawing more noise would change the random
+        numbers that the training draws next.
+        """
+        rows, columns = self.preview
+        shown = min(SHOWN, len(self.classes))
+        if shown > columns:
+            z = noise.reshape(rows, columns, -1)[:, np.arange(shown) % columns, :self.z_dim]
+            labels = np.tile(np.eye(len(self.classes), dtype="float32")[:shown], [rows, 1])
+            generated = self.sample(np.concatenate([z.reshape(-1, self.z_dim), labels], axis=1))
+        plotting.save_grid(path, generated, (rows, shown), self.classes[:shown])
