@@ -13,6 +13,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
+from common.backend import cuda
 from common.errors import UserError
 
 
@@ -104,7 +105,7 @@ def place(use_gpu):
     """``CUDAPlace(0)`` or ``CPUPlace``.
 
     Raises:
-        UserError: a GPU was asked for, and there is none or this Paddle cannot use it.
+        UserError: a GPU was asked for, and there is none or this Paddle cannot use it, see `cuda.check`.
     """
     import paddle
 
@@ -117,6 +118,7 @@ def place(use_gpu):
     if paddle.device.cuda.device_count() == 0:
         raise UserError("--use_gpu: no CUDA device is visible; "
                         "check nvidia-smi and CUDA_VISIBLE_DEVICES, or leave the flag out")
+    cuda.check("gpu:0")
     paddle.set_device("gpu:0")
     return paddle.CUDAPlace(0)
 
