@@ -76,6 +76,26 @@ class Box:
         """How many columns and rows of the box lie outside a scaled picture."""
         return max(0, self.x + self.size - width), max(0, self.y + self.size - height)
 
+    def check(self, width, height):
+        """Refuse a box that lies beside a picture of ``width`` × ``height``; warn if it reaches beyond it.
+
+        Raises:
+            UserError: no pixel of the picture is in the box.
+        """
+        try:
+            width, height = self.scaled(width, height)
+        except DoesNotFit:
+            return
+        left, upper, right, lower = self.ends()
+        if left >= width or upper >= height:
+            raise UserError(f"the box from ({left},{upper}) to ({right},{lower}) lies beside the pictures, which have "
+                            f"{width}×{height} pixels after scaling; choose a smaller --x or --y")
+        columns, rows = self.outside(width, height)
+        for count, what in ((columns, "columns at the right"), (rows, "rows at the bottom")):
+            if count:
+                print(f"warning: the box from ({left},{upper}) reaches beyond the pictures: {count} black {what}, in "
+                      "the first one at least; the default (0,10) has none", file=sys.stderr)
+
     def ends(self):
         """(left, upper, right, lower), as Pillow wants it."""
         return self.x, self.y, self.x + self.size, self.y + self.size

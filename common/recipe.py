@@ -314,6 +314,8 @@ class Recipe:
     output: str
     data: tuple[str, ...]  # names of the data sets that are the tutorial's own; another one is named in every title
     epochs: Mapping[str, int] = field(default_factory=dict)  # --dataset → epochs, if they differ from ``epoch``
+    learning_rate: float | None = None  # of both networks' Adam; None: there is no such option
+    beta1: float | None = None
     oddities: tuple[Oddity, ...] = ()
     picture: Layout = Layout()  # of the pictures that a run saves; with cell=None cells have the size of the run's data
     figures: Figures | None = None  # the published figures
@@ -354,6 +356,10 @@ class Recipe:
     def defaults(self, options):
         """Defaults that depend on other options, by name. A value that was typed or kept with the run goes first."""
         return {"epoch": self.epochs.get(options.get("dataset"), self.epoch)}
+
+    def adam(self, options):
+        """Adam's ``learning_rate`` and ``beta1``; the tutorial's in a run from before they were options."""
+        return {name: options.get(name, getattr(self, name)) for name in ("learning_rate", "beta1")}
 
     def fault(self, options):
         """Why the options do not fit together, in words; None if they do."""

@@ -16,7 +16,7 @@ from PIL import Image
 
 from common.crop import Box, crop_folder
 from common.data.batches import Batches
-from common.data.packed import network_input, open_packed
+from common.data.packed import TUTORIALS, network_input, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce
 from common.files import cache_folder, expanded
@@ -173,7 +173,7 @@ def settle_worker(_number):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def open_faces(dataset="auto", data_dir=None, reader="packed"):
+def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS):
     """The faces to train on.
 
     Args:
@@ -182,6 +182,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         data_dir: folder of pictures, cropped or not, with its sub-folders; zip or tar archive of pictures; or a packed
             ``.npy``.
         reader: ``packed``; or ``skimage``, the tutorial's own reader, which needs cropped pictures.
+        box: `common.crop.Box`, for pictures of the user's own that are not cropped.
 
     Returns:
         (dataset, description): the Dataset, and the description as in `common.recipe.Recipe.open_data`.
@@ -196,6 +197,9 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
                         f"{WEB} and name it with --data_dir, as it is or unpacked (img_align_celeba/000001.jpg …)")
     embedded = source is None
     if embedded:
+        if box != TUTORIALS:
+            raise UserError("--x, --y and --size crop pictures of your own; name them with --data_dir, or leave these "
+                            "options out")
         source = embedded_faces()
         if dataset == "auto":
             announce_fallback()
@@ -204,7 +208,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed"):
         names, bytes_of = pictures.datalist, lambda number: (pictures.dir / pictures.datalist[number]).read_bytes()
         left_out = 0
     else:
-        packed = open_packed(source)
+        packed = open_packed(source, box=box)
         pictures = PackedDataset(packed)
         names, bytes_of, left_out = packed.names, lambda number: packed[number].tobytes(), len(packed.failed)
     name = "embedded faces" if embedded else "CelebA"

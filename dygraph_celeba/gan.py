@@ -17,10 +17,12 @@ from safetensors.numpy import save_file
 from common import plotting
 from common.backend.adam import Adam
 from common.backend.compat import scalar
+from common.crop import Box
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
 from common.files import expanded, replacing
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
+from common.training.options import add_box
 from common.training.sampling import in_batches
 from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
 from dygraph_celeba.dynamic_gan import DynamicGAN, averages_kept, frozen, passes
@@ -43,9 +45,9 @@ class FaceGAN(DynamicGAN):
         place: ``CPUPlace`` or ``CUDAPlace``.
         fix: names of the oddities to mend, see `RECIPE`.
         seed: of the initial values.
+        learning_rate, beta1: of Adam.
     """
 
-    betas = beta1, beta2
     losses = ("D-Loss", "G-Loss")
     record_every = 100
     curves = Curves("Generator and Discriminator Loss During Training.png",
@@ -54,16 +56,17 @@ class FaceGAN(DynamicGAN):
     weights = "generator.safetensors"
     files = (curves.file, weights)
 
-    def __init__(self, place, fix=(), seed=0):
+    def __init__(self, place, fix=(), seed=0, learning_rate=lr, beta1=beta1):
         if not paddle.in_dynamic_mode():
             paddle.disable_static(place)
         paddle.seed(seed)
         self.fix = fix
+        self.betas = beta1, beta2
         self.loss = paddle.nn.BCELoss()
         self.netD = Discriminator(fix)
         self.netG = Generator(fix)
-        self.optimizerD = Adam(parameters=self.netD.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
-        self.optimizerG = Adam(parameters=self.netG.parameters(), learning_rate=lr, beta1=beta1, beta2=beta2)
+        self.optimizerD = Adam(learning_rate, beta1, beta2, parameters=self.netD.parameters())
+        self.optimizerG = Adam(learning_rate, beta1, beta2, parameters=self.netG.parameters())
 
     def noise(self, count, random):
         """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or as ``fix`` says."""
@@ -204,6 +207,11 @@ class FaceGAN(DynamicGAN):
 # What is known of the tutorial beside its text
 
 
+def box(options):
+    """The `Box` of the options; the tutorial's in a run from before it was an option."""
+    return Box(**{name: options.get(name, getattr(Box, name)) for name in ("x", "y", "size")})
+
+
 class CelebA(Recipe):
     """The tutorial's data."""
 
@@ -222,6 +230,7 @@ class CelebA(Recipe):
                  "work)")
         add("--reader", choices=["packed", "skimage"], default="packed",
             help=f"packed: all pictures in one array; skimage: the tutorial's Dataset, {WORKERS} workers")
+        add_box(parser, ", and a square of another size is scaled to 64")
 
     def defaults(self, options):
         return {"epoch": 8} if "epochs" in options["fix"] else super().defaults(options)
@@ -229,10 +238,12 @@ class CelebA(Recipe):
     def fault(self, options):
         if options["dataset"] == "faces" and options["data_dir"] and not options["resume"]:
             return "--dataset faces and --data_dir exclude each other"
+        if options["reader"] == "skimage" and box(options) != Box():
+            return "--x, --y and --size are not for --reader skimage, whose pictures are cropped already"
         return super().fault(options)
 
     def open_data(self, options):
-        dataset, description = open_faces(options["dataset"], options["data_dir"], options["reader"])
+        dataset, description = open_faces(options["dataset"], options["data_dir"], options["reader"], box(options))
         workers = WORKERS if options["reader"] == "skimage" else 0
         return Faces(dataset, options["batch_size"], options["seed"], workers), description
 
@@ -244,7 +255,8 @@ class CelebA(Recipe):
             raise NotThere("the faces have no test part")
         dataset = config["dataset"]
         embedded = dataset["name"] == "embedded faces"
-        packed = open_packed(data_dir or (embedded_faces() if embedded else dataset["source"]))
+        packed = open_packed(data_dir or (embedded_faces() if embedded else dataset["source"]),
+                             box=box(config["options"]))
         if config["options"]["reader"] == "packed":  # skimage's checksum is one of files
             found = checksum(packed.names, lambda number: packed[number].tobytes())
             if found != dataset["checksum"]:
@@ -252,7 +264,8 @@ class CelebA(Recipe):
         return packed, None
 
     def make_gan(self, config, place, fix=()):
-        return FaceGAN(place, [*config["options"]["fix"], *fix], config["options"]["seed"])
+        options = config["options"]
+        return FaceGAN(place, [*options["fix"], *fix], options["seed"], **self.adam(options))
 
 
 RECIPE = CelebA(
@@ -261,6 +274,8 @@ RECIPE = CelebA(
     gan=FaceGAN,
     epoch=5,
     batch_size=128,
+    learning_rate=lr,
+    beta1=beta1,
     output="work/Output",
     data=("CelebA",),
     oddities=(

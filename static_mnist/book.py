@@ -40,6 +40,7 @@ img_dim = 28  # height and width of a picture
 
 NOISE_SIZE = 100
 LEARNING_RATE = 2e-4
+BETA1 = 0.9  # fluid's own, of Adam
 NUM_TRAIN_TIMES_OF_DG = 2  # generator steps an iteration
 LEAKY = 0.02  # fluid's own slope for act='leaky_relu'
 
@@ -147,16 +148,19 @@ class BookGAN(StaticGAN):
         seed: of Paddle's random numbers, which the initial values come from.
         one_seed: fill every weight from the one sequence of random numbers that fluid took from a program's
             ``random_seed``, see `static_mnist.fluid_random`; the published baseline depends on it.
+        learning_rate, beta1: of Adam.
         use_cudnn: the tutorial's switch; it matters on CUDA only.
     """
 
     losses = ("D-Loss", "DG-Loss")  # what messages and titles show
     record_every = 10  # batches between two pictures
 
-    def __init__(self, place, fix=(), seed=0, one_seed=False, use_cudnn=False):
+    def __init__(self, place, fix=(), seed=0, one_seed=False, use_cudnn=False, learning_rate=LEARNING_RATE,
+                 beta1=BETA1):
         super().__init__(place)
         compat.use_cudnn(use_cudnn)
         self.fix = fix
+        self.rates = {"learning_rate": learning_rate, "beta1": beta1}
         paddle.seed(seed)
         with paddle.utils.unique_name.guard():
             self.build()
@@ -210,7 +214,7 @@ class BookGAN(StaticGAN):
     def minimize(self, loss, program, parameters):
         """Add Adam's step on a loss to its program."""
         with program_guard(program, self.startup):
-            compat.minimize(self.adam(LEARNING_RATE), loss, program, parameters)
+            compat.minimize(self.adam(**self.rates), loss, program, parameters)
 
     def noise(self, count, random):
         """Uniform noise [count, 100] in [-1, 1), float32, from a ``numpy.random.RandomState``."""
@@ -313,7 +317,7 @@ class Book(StaticRecipe):
         options = config["options"]
         seed = CE_STARTUP_SEED if options["enable_ce"] else options["seed"]
         return BookGAN(place, [*options["fix"], *fix], seed, one_seed=options["enable_ce"],
-                       use_cudnn=options["use_cudnn"])
+                       use_cudnn=options["use_cudnn"], **self.adam(options))
 
     def end(self, options, metrics):
         """With --enable_ce, print the book's two lines: the mean loss over all D steps, and over all G steps."""
@@ -329,6 +333,8 @@ RECIPE = Book(
     gan=BookGAN,
     epoch=20,
     batch_size=128,
+    learning_rate=LEARNING_RATE,
+    beta1=BETA1,
     output="./output_dcgan",
     data=("MNIST",),
     oddities=(

@@ -26,7 +26,7 @@ from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
 from common.recipe import Curves, Figures, Layout, Oddity
-from static_mnist.classes import above, named, one_hot, present
+from static_mnist.classes import above, chosen, named, note, one_hot, present
 from static_mnist.conditional import ConditionalGAN
 from static_mnist.dropout import Dropout
 from static_mnist.pictures import StaticRecipe
@@ -162,6 +162,7 @@ class CGAN(ConditionalGAN):
             concerns the data).
         seed: of Paddle's random numbers, which the initial values come from.
         epochs, batches: epochs of the run and batches of an epoch; only messages use them.
+        learning_rate, beta1: of Adam.
     """
 
     losses = ("Discriminator Loss", "Generator Loss")
@@ -169,10 +170,12 @@ class CGAN(ConditionalGAN):
     files = ("real_samples.png",)
     z_dim = z_dim
 
-    def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1):
+    def __init__(self, place, shape, classes, fix=(), seed=0, epochs=1, batches=1, learning_rate=learning_rate,
+                 beta1=beta1):
         super().__init__(place)
         self.shape, self.classes, self.fix = tuple(shape), tuple(classes), fix
         self.epochs, self.batches = epochs, batches
+        self.rates = {"learning_rate": learning_rate, "beta1": beta1}
         self.preview = PREVIEW, min(PREVIEW, len(self.classes))
         paddle.seed(seed)
         with unique_name.guard():
@@ -192,7 +195,7 @@ class CGAN(ConditionalGAN):
                     paddle.static.data("labels", [None, len(self.classes)], "float32"))
 
         def optimizer():
-            return self.adam(learning_rate, beta1=beta1, beta2=0.999, epsilon=1e-8)
+            return self.adam(**self.rates, beta2=0.999, epsilon=1e-8)
 
         self.train_d, self.train_g = Program(), Program()
         with program_guard(self.train_d, self.startup):
@@ -338,6 +341,21 @@ class Chapter4(StaticRecipe):
 
     shape = None
 
+    def add_options(self, parser):
+        super().add_options(parser)
+        parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS",
+                            help="train on these classes of the data set alone, named or by number; two at least "
+                                 "(default: all)")
+
+    def open_data(self, options):
+        data, description = super().open_data(options)
+        if options["classes"] not in ([], ["all"]):
+            description["note"] = "; ".join(filter(None, (description["note"], note(description["classes"]))))
+        return data, description
+
+    def _pictures(self, dataset, data_dir, options, split="train"):
+        return chosen(super()._pictures(dataset, data_dir, options, split), options.get("classes"))
+
     def batches(self, pictures, options):
         labels, _ = present(pictures)
         return Batches(pictures.images, options["batch_size"], shuffle=len(labels), drop_last=False,
@@ -351,7 +369,7 @@ class Chapter4(StaticRecipe):
         options, data = config["options"], config["dataset"]
         batches = -(-data["pictures"] // options["batch_size"])
         return CGAN(place, data["shape"], data["classes"], [*options["fix"], *fix], options["seed"], options["epoch"],
-                    batches)
+                    batches, **self.adam(options))
 
     def begin(self, folder, data, description):
         show_original_images(folder / "real_samples.png", data.images, data.labels, description["classes"])
@@ -364,6 +382,8 @@ RECIPE = Chapter4(
     epoch=16,
     epochs={"fashion": 64, "emnist": 32},
     batch_size=32,
+    learning_rate=learning_rate,
+    beta1=beta1,
     output="./output_cgan",
     data=("MNIST", "Fashion-MNIST", "EMNIST balanced-train"),
     oddities=(

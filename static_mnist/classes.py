@@ -1,10 +1,50 @@
 """The classes of a conditional GAN: numbering them, and finding the one that a user names."""
 
+import hashlib
+from dataclasses import replace
+
 import numpy as np
 
 from common.errors import UserError
 
+NAMED = 6  # classes in a note
 COLUMNS = 5  # columns of a grid that shows one class
+
+
+def chosen(pictures, wanted):
+    """Only the pictures of some classes of a data set.
+
+    Args:
+        pictures: `common.data.datasets.Pictures`.
+        wanted: names or numbers of its classes, as text; empty or ``["all"]``: all.
+
+    Returns:
+        `common.data.datasets.Pictures` whose labels number the chosen classes, in the set's order.
+
+    Raises:
+        UserError: there is no such class, there are no pictures of it, or only one is chosen.
+    """
+    if not wanted or wanted == ["all"] or pictures.labels is None:
+        return pictures
+    numbers = sorted({number(pictures.classes, name, pictures.name) for name in wanted})
+    if len(numbers) < 2:
+        raise UserError(f"--classes names one class, {pictures.classes[numbers[0]]}; a conditional GAN wants two at "
+                        "least")
+    if missing := sorted({*numbers} - {*np.unique(pictures.labels).tolist()}):
+        raise UserError(f"--classes: {pictures.name} in {pictures.source} has no pictures of the class "
+                        f"{pictures.classes[missing[0]]}; leave it out")
+    kept = np.isin(pictures.labels, numbers)
+    images, labels = pictures.images[kept], np.searchsorted(numbers, pictures.labels[kept])
+    digest = hashlib.md5(images)
+    digest.update(labels)
+    return replace(pictures, images=images, labels=labels, checksum=digest.hexdigest(),
+                   classes=tuple(pictures.classes[each] for each in numbers))
+
+
+def note(classes):
+    """The note, for titles, that a run was trained on these classes alone."""
+    more = f" and {len(classes) - NAMED} more" if len(classes) > NAMED else ""
+    return f"only the classes {', '.join(classes[:NAMED])}{more}"
 
 
 def present(pictures):
@@ -73,8 +113,13 @@ def columns(classes, wanted):
     return len(wanted) if len(wanted) > 1 else COLUMNS
 
 
-def number(classes, name):
-    """The number of a class, from its name or number.
+def number(classes, name, owner="this run"):
+    """The number of a class, from its name or number. Where all names are numbers, only names count.
+
+    Args:
+        classes: the names of all classes.
+        name: a name or number, as text.
+        owner: whose classes they are, for the message.
 
     Raises:
         UserError: there is no such class.
@@ -86,7 +131,8 @@ def number(classes, name):
     alike = [i for i, known in enumerate(classes) if known.lower() == name.lower()]
     if len(alike) == 1:
         return alike[0]
-    if name.isdecimal() and int(name) < len(classes):
+    by_name = all(known.isdecimal() for known in classes)  # a run on MNIST's 3 and 8 has no class 0 or 1
+    if name.isdecimal() and not by_name and int(name) < len(classes):
         return int(name)
-    known = ", ".join(f"{i} {known}" if str(i) != known else known for i, known in enumerate(classes))
-    raise UserError(f"there is no class {name!r}; this run has {known}, and all")
+    known = ", ".join(known if by_name else f"{i} {known}" for i, known in enumerate(classes))
+    raise UserError(f"there is no class {name!r}; {owner} has {known}" + (", and all" if owner == "this run" else ""))

@@ -31,6 +31,7 @@ from static_mnist.static_gan import StaticGAN, frozen, passes
 
 z_dim = 100
 LEARNING_RATE = 2e-4
+BETA1 = 0.9  # fluid's own, of Adam
 LEAKY = 0.02  # fluid's own slope for act='leaky_relu'
 
 
@@ -132,16 +133,19 @@ class Note6GAN(StaticGAN):
         batch_size: noise vectors in a step, even if the last batch of real pictures is shorter.
         follow: ``note``; or ``repository`` for the noise of the repository's script (uniform, and the same at every
             step) and grey pictures.
+        learning_rate, beta1: of Adam.
     """
 
     losses = ("fake_avg_cost", "real_avg_cost", "g_avg_cost")
     files = tuple(f"image/test_{i}.png" for i in range(64))
 
-    def __init__(self, place, fix=(), seed=0, batch_size=128, follow="note"):
+    def __init__(self, place, fix=(), seed=0, batch_size=128, follow="note", learning_rate=LEARNING_RATE,
+                 beta1=BETA1):
         super().__init__(place)
         self.repository = follow == "repository"
         self.fix = {*fix, "colour_map"} if self.repository else set(fix)
         self.batch_size = batch_size
+        self.rates = {"learning_rate": learning_rate, "beta1": beta1}
         self.test_z = None
         paddle.seed(seed)
         with unique_name.guard():
@@ -159,7 +163,7 @@ class Note6GAN(StaticGAN):
             p_real = Discriminator(self.fix)(real_image)
             self.real_avg_cost = cost(p_real, paddle.ones_like(p_real))
             d_params = get_params(self.train_d_real, "D")
-            compat.minimize(self.adam(LEARNING_RATE), self.real_avg_cost, self.train_d_real, d_params)
+            compat.minimize(self.adam(**self.rates), self.real_avg_cost, self.train_d_real, d_params)
 
         # 训练判别器D识别生成器G生成的图片为假图片
         # Adam numbers the names of its moments. So it makes a second set of moments for the same weights here, unless
@@ -171,7 +175,7 @@ class Note6GAN(StaticGAN):
             p_fake = Discriminator(self.fix)(fake)
             self.fake_avg_cost = cost(p_fake, paddle.zeros_like(p_fake))
             d_params = get_params(self.train_d_fake, "D")
-            compat.minimize(self.adam(LEARNING_RATE), self.fake_avg_cost, self.train_d_fake, d_params)
+            compat.minimize(self.adam(**self.rates), self.fake_avg_cost, self.train_d_fake, d_params)
 
         # 训练生成器G生成符合判别器D标准的假图片
         with program_guard(self.train_g, self.startup):
@@ -180,7 +184,7 @@ class Note6GAN(StaticGAN):
             p = frozen(Discriminator(self.fix))(fake)
             self.g_avg_cost = cost(p, paddle.ones_like(p))
             g_params = get_params(self.train_g, "G")
-            compat.minimize(self.adam(LEARNING_RATE), self.g_avg_cost, self.train_g, g_params)
+            compat.minimize(self.adam(**self.rates), self.g_avg_cost, self.train_g, g_params)
 
         with program_guard(self.infer_program, self.startup):
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")
@@ -291,7 +295,8 @@ class Note6(StaticRecipe):
 
     def make_gan(self, config, place, fix=()):
         options = config["options"]
-        return Note6GAN(place, [*options["fix"], *fix], options["seed"], options["batch_size"], options["follow"])
+        return Note6GAN(place, [*options["fix"], *fix], options["seed"], options["batch_size"], options["follow"],
+                        **self.adam(options))
 
 
 # The md5 of each published picture, in order
@@ -326,6 +331,8 @@ RECIPE = Note6(
     gan=Note6GAN,
     epoch=5,
     batch_size=128,
+    learning_rate=LEARNING_RATE,
+    beta1=BETA1,
     output="./output_note6",
     data=("MNIST",),
     oddities=(

@@ -109,7 +109,8 @@ def download(trained):
     """The folder of the published figures of a run's tutorial."""
     from common.comparison import published
 
-    if not trained.recipe.figures or trained.data not in trained.recipe.figures.data:
+    figures = trained.recipe.figures
+    if not figures or trained.data not in figures.data or trained.config["options"].get("classes"):
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
                         "name a figure or a folder of such with --reference")
     return published.download(trained.recipe)

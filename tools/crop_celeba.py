@@ -8,18 +8,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.backend.runtime import cores
 from common.errors import UserError, run_command
 from common.files import expanded
-from common.training.options import Parser, positive
+from common.training.options import Parser, add_box, positive
 
 INPUT = Path("work/img_align_celeba")
 ARCHIVES = (Path("work/img_align_celeba.zip"), Path("img_align_celeba.zip"))
+CELEBAS_SIZE = 178, 218
 SHOWN = 50  # failed pictures that are listed one by one
-
-
-def coordinate(text):
-    """argparse type: a whole number from 0."""
-    if not text.isdecimal():
-        raise ValueError
-    return int(text)
 
 
 def main(argv=None):
@@ -28,9 +22,7 @@ def main(argv=None):
     add("--input", type=expanded, default=INPUT, help="folder of pictures, or img_align_celeba.zip itself")
     add("--output", type=expanded, default=Path("work/imgs"),
         help="folder for the 64×64 pictures; a name ending in .npy: one packed array and no pictures")
-    add("--x", type=coordinate, default=0, help="left edge of the crop, after scaling")
-    add("--y", type=coordinate, default=10, help="upper edge; the tutorial's listing says 20, its prose 10")
-    add("--size", type=positive, default=64, help="width and height of the crop; the short side is scaled to it")
+    add_box(parser)
     add("--threads", type=positive, default=cores(), help="threads to crop with")
     add("--overwrite", action="store_true", help="crop again what is there already")
     add("--fast", action="store_true",
@@ -46,11 +38,11 @@ def main(argv=None):
         args.input = next((path for path in ARCHIVES if path.is_file()), INPUT)
         if args.input != INPUT:
             print(f"there is no {INPUT}: reading {args.input}")
-    if args.output.suffix == ".npy":
-        return pack(args)
-    pictures = PictureFiles(args.input)
     box = Box(args.x, args.y, args.size)
-    warn(pictures, box)
+    if args.output.suffix == ".npy":
+        return pack(args, box)
+    pictures = PictureFiles(args.input)
+    box.check(*(pictures.first_size() or CELEBAS_SIZE))
     summary = crop_folder(pictures, args.output, box, args.threads, args.overwrite, args.fast)
     return report(summary, args.output)
 
@@ -63,33 +55,16 @@ def check_opencv():
         raise UserError("--fast needs OpenCV; pip install opencv-python-headless, or leave --fast out")
 
 
-def pack(args):
+def pack(args, box):
     """Crop straight into the packed array that training reads, with no JPEG in between."""
     from common.data.packed import open_packed
 
-    if (args.x, args.size) != (0, 64):
-        raise UserError("a packed array has 64×64 pictures from x=0 on; leave --x and --size out")
     if args.input.suffix == ".npy":
         raise UserError(f"{args.input} is packed already; name the folder of the pictures, or the archive")
-    packed = open_packed(args.input, args.output, args.y, fast=args.fast, threads=args.threads,
+    packed = open_packed(args.input, args.output, box, fast=args.fast, threads=args.threads,
                          overwrite=args.overwrite)
     print(f"{args.output}: {len(packed)} pictures, {len(packed.failed)} left out")
     return 1 if packed.failed else 0
-
-
-def warn(pictures, box):
-    """Print a warning if the box reaches beyond the pictures."""
-    from common.data.picture import BadPicture
-
-    try:
-        columns, rows = box.outside(*box.scaled(*(pictures.first_size() or (178, 218))))
-    except BadPicture:
-        return
-    for count, what in ((columns, "columns at the right"), (rows, "rows at the bottom")):
-        if count:
-            print(f"warning: the box from ({box.x},{box.y}) reaches beyond the pictures: "
-                  f"{min(count, box.size)} black {what}, in the first one at least; "
-                  "the default (0,10) has none", file=sys.stderr)
 
 
 def report(summary, output):

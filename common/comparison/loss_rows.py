@@ -11,14 +11,15 @@ FEWEST_BATCHES = 100  # with fewer batches it is unknown how far losses vary fro
 
 
 def loss_rows(config, metrics):
-    """Yield rows of a run's losses beside the published ones, if the run has the tutorial's data and all its oddities.
+    """Yield rows of a run's losses beside the published ones, if it has the tutorial's data, oddities and Adam.
 
     Args:
         config: the run's ``config.json``.
         metrics: the lines of the run's ``metrics.jsonl``, one for each batch.
     """
     recipe, options = recipes.load(config["recipe"]), config["options"]
-    if not metrics or options.get("fix") or config["dataset"]["name"] not in recipe.data:
+    own = recipe.adam(options) == recipe.adam({})
+    if not metrics or options.get("fix") or not own or config["dataset"]["name"] not in recipe.data:
         return
     rows_of = {EpochMeans: _epoch_rows, BatchLosses: _batch_rows, LossCurve: _curve_rows}
     for published in recipe.published:

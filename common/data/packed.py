@@ -11,6 +11,7 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
 from common.data.picture import read_image, span_note
@@ -20,6 +21,7 @@ from common.files import cache_folder, expanded, replacing
 
 VERSION = 1
 SIZE = Box.size
+TUTORIALS = Box()
 SHOWN = 50  # bad pictures that are printed one by one
 LEFTOVER = 3600  # an unfinished array without a change for so many seconds is left over from a killed process
 
@@ -76,18 +78,19 @@ def network_input(pictures):
     return np.divide(pictures.transpose(0, 3, 2, 1), 255, dtype=np.float32, order="C")
 
 
-def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=None, overwrite=False):
+def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, threads=None, overwrite=False):
     """Open the packed array of a source of pictures; build it first when it is missing or out of date.
 
-    64×64 pictures are stored as they are. Pictures of other sizes are cropped: by the tutorial's box, or to the middle
-    square if the box does not fit. Each call compares the source's listing with the listing that the array was built
-    from: names, sizes and times of a folder; the CRCs of an archive; size and time of a compressed tar archive.
+    64×64 pictures are stored as they are. Pictures of other sizes are cropped, and scaled to 64×64 if the box has
+    another size. If the tutorial's box does not fit into a picture, its middle square is taken. Each call compares the
+    source's listing with the listing that the array was built from: names, sizes and times of a folder; the CRCs of an
+    archive; size and time of a compressed tar archive.
 
     Args:
         source: folder of pictures, cropped or not; zip archive of pictures; or a packed ``.npy`` itself.
         cache: path of the ``.npy`` (with a ``.json`` beside it); by default in the user's cache folder. Earlier
             versions put the array beside the source; it is read there as long as it is up to date.
-        y: the first row of the crop, for pictures that are not cropped.
+        box: `common.crop.Box`, for pictures that are not cropped.
         progress: show a bar, or plain lines, while building.
         fast: crop with scaled decoding, see `common.crop.crop_fast`.
         threads: how many build the array; by default one for each core.
@@ -97,20 +100,25 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
         `PackedPictures`.
 
     Raises:
-        UserError: the source is missing, damaged or empty; the array cannot be written, or ``cache`` is another file.
+        UserError: the source is missing, damaged or empty; the box lies beside the pictures; the array cannot be
+            written, or ``cache`` is another file.
     """
     source = expanded(source)
     if source.suffix == ".npy":
+        if box != TUTORIALS:
+            raise UserError(f"{source} is cropped already; leave --x, --y and --size out, or name the pictures")
         return PackedPictures(source)
     named = cache is not None
-    cache = expanded(cache) if named else default_cache(source, y, fast)
+    cache = expanded(cache) if named else default_cache(source, box, fast)
     if cache.suffix != ".npy":
         raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
     pictures = None if is_compressed_tar(source) else PictureFiles(source)
-    way = {"version": VERSION, "y": y, "fast": fast}
+    way = {"version": VERSION, "y": box.y, "fast": fast}
+    if (box.x, box.size) != (Box.x, SIZE):
+        way |= {"x": box.x, "size": box.size}
     checksum = pictures.checksum(**way) if pictures else _stamp(source, way)
     why = ""
-    for place in [cache] if named else [cache, beside(source, y, fast)]:
+    for place in [cache] if named else [cache, beside(source, box, fast)]:
         if not place.exists() or overwrite:
             continue
         try:
@@ -123,7 +131,7 @@ def open_packed(source, cache=None, y=Box.y, progress=True, fast=False, threads=
                 raise UserError(f"{cache} is there and is no packed array ({error}); choose another name, or "
                                 "--overwrite it") from error
             why = why or f"{place} is damaged: "
-    build(pictures or PictureFiles(source), cache, Box(y=y), checksum, why, progress, fast, threads)
+    build(pictures or PictureFiles(source), cache, box, checksum, why, progress, fast, threads)
     return PackedPictures(cache)
 
 
@@ -133,18 +141,20 @@ def _stamp(path, way):
     return hashlib.sha256(json.dumps([info.st_size, info.st_mtime_ns, way]).encode()).hexdigest()
 
 
-def default_cache(source, y=Box.y, fast=False):
+def default_cache(source, box=TUTORIALS, fast=False):
     """The path of a source's packed pictures in the user's cache folder: the source's name and a hash of its path."""
-    old = beside(source, y, fast)
+    old = beside(source, box, fast)
     mark = zlib.crc32(os.fsencode(old))
     return cache_folder("paddle/dataset/celeba") / old.name.replace(".packed", f"-{mark:08x}.packed")
 
 
-def beside(source, y=Box.y, fast=False):
+def beside(source, box=TUTORIALS, fast=False):
     """The path where earlier versions put the packed pictures: beside the source."""
     source = source.resolve()
     name = source.stem if source.is_file() else source.name
-    return source.with_name(f"{name}.packed" + (f"-y{y}" if y != Box.y else "") + ("-fast" if fast else "") + ".npy")
+    of_box = "".join(f"-{sign}{value}" for sign, value, usual in (
+        ("x", box.x, Box.x), ("y", box.y, Box.y), ("s", box.size, SIZE)) if value != usual)
+    return source.with_name(f"{name}.packed{of_box}" + ("-fast" if fast else "") + ".npy")
 
 
 def build(pictures, cache, box, checksum, why="", progress=True, fast=False, threads=None):
@@ -163,6 +173,12 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
     """
     total = len(pictures.names)
     size = pictures.first_size()
+    if size == (SIZE, SIZE):
+        if box != TUTORIALS:
+            print(f"note: the pictures in {pictures.path} have {SIZE}×{SIZE} pixels and are not cropped again; --x, "
+                  "--y and --size concern larger pictures", file=sys.stderr)
+    elif size:
+        box.check(*size)
     span = pictures.span()
     if progress or why:
         way = "" if size == (SIZE, SIZE) else f", cropping to {box.ends()[:2]}-{box.ends()[2:]} on the way"
@@ -233,9 +249,14 @@ def _packed(data, box, fast, span):
     """A picture as the array holds it: a 64×64 picture as it is, any other picture cropped."""
     picture = crop_fast(data, box) if fast else None
     if picture is not None:
-        return picture[:, :, ::-1]
+        return _scaled(Image.fromarray(picture[:, :, ::-1]))
     image = read_image(data, span)
-    return image if image.size == (SIZE, SIZE) else crop(image, box)
+    return image if image.size == (SIZE, SIZE) else _scaled(crop(image, box))
+
+
+def _scaled(image):
+    """A cropped Pillow image, scaled to 64×64 if the box had another size."""
+    return image if image.size == (SIZE, SIZE) else image.resize((SIZE, SIZE), Image.Resampling.BILINEAR)
 
 
 def _without(array, failed, path):

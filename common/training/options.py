@@ -1,6 +1,7 @@
 """The options of a training. A typed value goes before one that the run has kept, and that before a default."""
 
 import argparse
+import math
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from common.training.records import Records
 
 # Options that a resumed run may change. All other options decide its numbers and stay as they were.
 KEPT = ("epoch", "data_dir", "no_download")  # a changed value is kept for the next resume
+LARGEST_SIDE = 4096  # pixels of a crop
 FREE = {*KEPT, "max_steps", "output", "resume", "overwrite", "dry_run", "visualdl"}
 
 
@@ -71,6 +73,53 @@ def seed(text):
     return number
 
 
+def learning_rate(text):
+    """argparse type: a number above 0 and up to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 < number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
+    return number
+
+
+def beta(text):
+    """argparse type: a number from 0 and below 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 and below 1")
+    return number
+
+
+def coordinate(text):
+    """argparse type: a whole number from 0."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0")
+    return int(text)
+
+
+def side(text):
+    """argparse type: the width and height of a crop in pixels, 1 … `LARGEST_SIDE`."""
+    number = positive(text)
+    if number > LARGEST_SIDE:
+        raise argparse.ArgumentTypeError(f"{text!r} is more than {LARGEST_SIDE} pixels")
+    return number
+
+
+def add_box(parser, more=""):
+    """Add the options of a `common.crop.Box`, with its defaults; ``more`` is added to the help of ``--size``."""
+    add = parser.add_argument
+    add("--x", type=coordinate, default=0, metavar="PIXELS", help="left edge of the crop, after scaling")
+    add("--y", type=coordinate, default=10, metavar="PIXELS",
+        help="upper edge of the crop; the tutorial's listing says 20, its prose 10")
+    add("--size", type=side, default=64, metavar="PIXELS",
+        help=f"width and height of the crop; the short side is scaled to it first{more}")
+
+
 def add_training_options(parser, names, recipe=None):
     """The options that every tutorial has, in the tutorials' spelling.
 
@@ -94,6 +143,11 @@ def add_training_options(parser, names, recipe=None):
         help="faster, on a CPU with AVX-512 BF16 or AMX: convolutions and dense layers round their factors to "
              "bfloat16; not the tutorial's arithmetic")
     add("--seed", type=seed, default=0, metavar="N", help="of initial values, noise and order")
+    if not recipe or recipe.learning_rate is not None:
+        add("--learning_rate", type=learning_rate, metavar="RATE", help="of Adam, for both networks",
+            **own or {"default": recipe.learning_rate})
+        add("--beta1", type=beta, metavar="SHARE", help="of Adam: how much of its mean gradient stays at each step",
+            **own or {"default": recipe.beta1})
     fixes = recipe.fixes if recipe else {}
     listed = "; ".join(f"{name}: {text}" for name, text in fixes.items()) + "; all" if recipe else (
         "each tutorial has its own; or all")
@@ -128,11 +182,17 @@ def read(package, argv=None):
     return recipe, complete(recipe, argv)
 
 
-def complete(recipe, argv):
-    """The options as a namespace, as in `read`, for a given recipe."""
+def parser_of(recipe):
+    """The `Parser` of a recipe's options."""
     parser = Parser(prog="train.py", description=recipe.description)
     add_training_options(parser, recipes.names(recipes.package_of(recipe.name)), recipe)
     recipe.add_options(parser)
+    return parser
+
+
+def complete(recipe, argv):
+    """The options as a namespace, as in `read`, for a given recipe."""
+    parser = parser_of(recipe)
     typed = parser.typed(argv)
     if "fix" in typed:
         typed["fix"] = sorted(recipe.fixes if "all" in typed["fix"] else {*typed["fix"]})
@@ -204,10 +264,12 @@ def kept_options(recipe, typed, output):
 def run_options(recipe, config):
     """The options in a run's ``config.json``, completed for old runs.
 
-    In an old run ``config.json`` has no list of known oddities. Oddities with ``mended_before`` were mended in it.
+    An option that did not exist then has its default. In an old run ``config.json`` has no list of known oddities.
+    Oddities with ``mended_before`` were mended in it.
     """
+    defaults = {name: jsonable(value) for name, value in parser_of(recipe).defaults.items() if name not in FREE}
     before = () if "oddities" in config else [oddity.name for oddity in recipe.oddities if oddity.mended_before]
-    return {**config["options"], "fix": sorted({*config["options"]["fix"], *before})}
+    return {**defaults, **config["options"], "fix": sorted({*config["options"]["fix"], *before})}
 
 
 def _refuse(output, name, kept, typed):

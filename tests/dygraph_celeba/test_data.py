@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import recipe as recipes
 from common.data.packed import open_packed
 from common.errors import UserError
+from common.training import options
 from dygraph_celeba import data
 from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, open_faces
 
@@ -206,6 +208,40 @@ def test_uncropped_pictures_are_cropped_on_the_way_and_it_is_said(tmp_path, kind
     assert "cropping" in capfd.readouterr().err
     expected = np.asarray(first.resize((64, 78), Image.BILINEAR).crop((0, 10, 64, 74)))
     np.testing.assert_array_equal(np.rint(dataset[0].transpose(2, 1, 0) * 255), expected)
+
+
+def test_a_box_of_ones_own_from_folders_and_archives(tmp_path, capfd):
+    """Each box has an array of its own, the run's pictures are found again, and what cannot be cropped is told."""
+    source = pictures_in(tmp_path / "img_align_celeba", count=4, size=(178, 218))
+    first = Image.open(source / "000000.jpg")
+    archive = shutil.make_archive(source, "zip", source)
+    small = pictures_in(tmp_path / "imgs", count=4)
+    recipe = recipes.load("faces")
+    for place in str(source), archive:
+        made = {}
+        for typed, box in (([], (0, 10, 64)), (["--y", "3"], (0, 3, 64)), (["--x", "9"], (9, 10, 64)),
+                           (["--x", "5", "--y", "0", "--size", "128"], (5, 0, 128))):
+            args = vars(options.complete(recipe, ["--data_dir", place, *typed]))
+            faces, kept = recipe.open_data(args)
+            x, y, size = box
+            short = first.resize((size, 218 * size // 178), Image.BILINEAR).crop((x, y, x + size, y + size))
+            expected = np.asarray(short.resize((64, 64), Image.BILINEAR))
+            np.testing.assert_array_equal(faces.images.packed[0], expected)
+            again, _ = recipe.real({"options": args, "dataset": kept}, "train")
+            np.testing.assert_array_equal(again[0], expected)
+            made[faces.images.packed.path.name] = kept["checksum"]
+        assert len(made) == len(set(made.values())) == 4
+    told = capfd.readouterr().err
+    assert "9 black columns at the right" in told and "rows at the bottom" not in told
+    for typed, words in ((["--data_dir", archive, "--x", "64"], r"\(64,10\) to \(128,74\) lies beside the pictures"),
+                         (["--data_dir", archive, "--y", "78"], "64×78 pixels after scaling; choose a smaller"),
+                         (["--data_dir", str(faces.images.packed.path), "--y", "3"], "cropped already"),
+                         (["--dataset", "faces", "--y", "3"], "crop pictures of your own"),
+                         (["--data_dir", str(small), "--reader", "skimage", "--x", "3"], "cropped already")):
+        with pytest.raises(UserError, match=words):
+            recipe.open_data(vars(options.complete(recipe, typed)))
+    recipe.open_data(vars(options.complete(recipe, ["--data_dir", str(small), "--x", "3"])))
+    assert "have 64×64 pixels and are not cropped again" in capfd.readouterr().err
 
 
 def test_celeba_that_is_not_there_is_an_error_that_says_where_to_have_it():

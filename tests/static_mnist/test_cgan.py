@@ -11,12 +11,11 @@ import pytest
 from PIL import Image
 
 from common.backend.compat import ADAM
-from common.data.datasets import Pictures
 from common.errors import UserError, run_command
 from common.training import options
 from static_mnist import cgan, conditional, static_gan, train
 from static_mnist.cgan import CGAN
-from static_mnist.classes import above, present
+from static_mnist.classes import above
 from tests.helpers import moved
 
 SHAPE = (8, 12, 1)  # of a picture
@@ -399,29 +398,6 @@ def test_the_chapters_line(gan):
         "Epoch 2/16 step 15... Discriminator Loss: 1.235... Generator Loss: 0.700"
     assert [step for step in range(1, 1875) if gan.due(0, step, False)] == list(range(100, 1875, 100))
     assert gan.due(1874, 1875, last=True)
-
-
-# -- data ----------------------------------------------------------------------------------------------
-
-
-def published(labels, size=(8, 8)):
-    labels = None if labels is None else np.array(labels, "uint8")
-    return Pictures("own", np.zeros([4, *size], "uint8"), labels, ("a", "b", "c"), "here", "")
-
-
-def test_classes_are_those_that_have_pictures():
-    labels, classes = present(published([2, 0, 2, 2]))
-    assert (labels.tolist(), classes) == ([1, 0, 1, 1], ["a", "c"])
-    with pytest.raises(UserError, match="has no labels"):
-        present(published(None))
-
-
-@pytest.mark.parametrize(("labels", "size", "words"), [
-    ([1] * 4, (8, 8), "one class, b"), ([0, 1] * 2, (8, 10), "10×8"), ([0, 1] * 2, (30, 28, 3), "28×30"),
-])
-def test_pictures_that_the_networks_cannot_take(labels, size, words):
-    with pytest.raises(UserError, match=words):
-        present(published(labels, size=size))
 
 
 # -- the command ---------------------------------------------------------------------------------------

@@ -124,7 +124,8 @@ def test_fast_and_overwrite(tmp_path):
     (["--output", "text"], "not a folder"), (["--output", "in"], "the pictures themselves"),
     (["--output", "text/out"], "cannot write"), (["--threads", "0"], "threads"), (["--threads", "x"], "threads"),
     (["--size", "0"], "size"), (["--y", "-1"], "--y"), (["--frames"], "--frames"),
-    (["--output", "a.npy", "--size", "32"], "64×64"), (["--output", "text/a.npy"], "cannot write")])
+    (["--size", "5000"], "4096"), (["--x", "64"], "beside the pictures"),
+    (["--output", "a.npy", "--y", "78"], "beside the pictures"), (["--output", "text/a.npy"], "cannot write")])
 def test_bad_usage_is_one_line_and_exit_code_2(tmp_path, options, words):
     fill(tmp_path / "in")
     (tmp_path / "empty").mkdir()

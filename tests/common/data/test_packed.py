@@ -47,7 +47,7 @@ def expected(y=10):
 
 @pytest.mark.parametrize("y", [10, 0, 20])
 def test_packed_is_cropped_from_memory_in_the_order_of_the_names(folder, y):
-    pictures = open_packed(folder, y=y, progress=False)
+    pictures = open_packed(folder, box=Box(y=y), progress=False)
     assert pictures.names == ["000001.jpg", "000003.jpg", "000005.jpg", "000007.jpg"]
     assert np.array_equal(pictures.array, expected(y))
     assert isinstance(pictures.array, np.memmap) and pictures.array.dtype == np.uint8
@@ -147,10 +147,11 @@ def test_a_changed_archive_is_rebuilt_though_names_sizes_and_times_are_the_same(
 
 
 def test_another_box_or_way_is_another_array(folder):
-    paths = {open_packed(folder, y=y, fast=fast, progress=False).path for y in (10, 20) for fast in (False, True)}
+    paths = {open_packed(folder, box=Box(y=y), fast=fast, progress=False).path
+             for y in (10, 20) for fast in (False, True)}
     assert len(paths) == 4
     cache = folder.parent / "c.npy"
-    checksums = {open_packed(folder, cache, y, fast=fast, progress=False).checksum
+    checksums = {open_packed(folder, cache, Box(y=y), fast=fast, progress=False).checksum
                  for y in (10, 20) for fast in (False, True)}
     assert len(checksums) == 4
     assert np.array_equal(open_packed(folder, cache, progress=False).array, expected())

@@ -4,11 +4,13 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from common import recipe as recipes
+from common.crop import Box
 from common.errors import UserError
 from common.recipe import GAN, Oddity, Recipe
 from common.training import options
@@ -154,6 +156,32 @@ def test_the_same_may_be_typed_again(run):
 def test_what_may_not_change(run, argv, words):
     with pytest.raises(UserError, match=words):
         parse("--resume", "--output", run, *argv)
+
+
+def test_a_run_from_before_an_option_has_its_default(run):
+    """The Fake's runs know nothing of the rates of Adam."""
+    recipe = replace(fake(), learning_rate=2e-4, beta1=0.5)
+
+    def resume(*argv):
+        return options.complete(recipe, ["--resume", "--output", str(run), *argv])
+
+    assert (resume().learning_rate, resume("--beta1", "0.5").beta1) == (2e-4, 0.5)
+    with pytest.raises(UserError, match="learning_rate 0.0002, not 0.001; leave --learning_rate out"):
+        resume("--learning_rate", "1e-3")
+    assert not hasattr(parse(), "learning_rate")  # a recipe without Adam has no such option
+
+
+@pytest.mark.parametrize(("option", "values"), [
+    ("--learning_rate", ("0", "-1", "nan", "inf", "1.5", "x", "")), ("--beta1", ("-0.1", "1", "nan", "x")),
+    ("--x", ("-1", "1.5", "x")), ("--size", ("0", "-1", "4097", "1e3"))])
+def test_numbers_out_of_range_are_refused(option, values):
+    parser = options.Parser(prog="x")
+    options.add_training_options(parser, ("x",), replace(fake(), learning_rate=2e-4, beta1=0.5))
+    options.add_box(parser)
+    for value in values:
+        with pytest.raises(UserError, match=f"argument {option}: .* is "):
+            parser.parse_args([f"{option}={value}"])
+    assert Box(*map(parser.defaults.get, ("x", "y", "size"))) == Box()
 
 
 def test_without_resume_an_old_run_decides_nothing(run):
