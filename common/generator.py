@@ -1,7 +1,7 @@
 """Trained generators for a program of your own: load one, draw, show the pictures.
 
     from common import load, show
-    gan = load("output_cgan")                         # a run's folder, of any tutorial
+    gan = load("pretrained:cgan")                     # or a run's folder, of any tutorial
     images = gan.generate(count=64, seed=1)           # float32 [64, H, W, C] in [-1, 1]
     show(images)                                      # a grid, which a notebook displays
     show(gan.interpolate(count=5), columns=10)        # each row goes from one noise to another
@@ -10,6 +10,7 @@ The methods ``generate`` and ``interpolate`` are described in `common.recipe.GAN
 in the mode, dynamic or static, that it is in.
 """
 
+from common import pretrained
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
@@ -19,12 +20,12 @@ from common.training.records import Records
 
 
 def load(source, checkpoint=None, fix=(), use_gpu=False, package=None):
-    """The GAN of a trained run, ready to draw.
+    """The GAN of a trained run, or a generator that comes with the project, ready to draw.
 
     Args:
-        source: the run's folder.
+        source: the run's folder; or ``pretrained:NAME``, see `common.pretrained`.
         checkpoint: path of one of the run's checkpoints, or "best", as ``tools/evaluate.py`` found it; None: the
-            newest.
+            newest. Not for a pretrained generator.
         fix: oddities of drawing to mend, besides the fixes that the run was trained with; "all": all of them.
         use_gpu: draw on CUDAPlace(0).
         package: take only runs of this package's tutorials.
@@ -33,14 +34,25 @@ def load(source, checkpoint=None, fix=(), use_gpu=False, package=None):
         `common.recipe.GAN`.
 
     Raises:
-        UserError: there is no run, or no checkpoint; the checkpoint is damaged; the run belongs to another package; or
-            its tutorial has no such oddity.
+        UserError: there is no run, checkpoint or generator of this name; the file is damaged; the run belongs to
+            another package; or its tutorial has no such oddity.
     """
-    config, arrays = read_run(source, checkpoint)
+    name = pretrained_name(source)
+    if name is not None:
+        if checkpoint is not None:
+            raise UserError(f"{source} has no checkpoints; leave the checkpoint out")
+        config, arrays, _ = pretrained.read(pretrained.path_of(name))
+    else:
+        config, arrays = read_run(source, checkpoint)
     if config["recipe"] not in recipes.names(package):
-        raise UserError(f"{source} is a run of the recipe {config['recipe']}, "
+        raise UserError(f"{source} is of the recipe {config['recipe']}, "
                         + recipes.other_command(config["recipe"], "generate.py"))
     return make(config, arrays, fix, use_gpu)
+
+
+def pretrained_name(source):
+    """``NAME`` of ``pretrained:NAME``; None for a run's folder."""
+    return str(source).removeprefix(pretrained.PREFIX) if str(source).startswith(pretrained.PREFIX) else None
 
 
 def make(config, arrays, fix=(), use_gpu=False):

@@ -1,4 +1,4 @@
-"""Draw faces from a trained run: ``python dygraph_celeba/generate.py --run work/Output --count 100``."""
+"""Draw faces: ``python dygraph_celeba/generate.py --pretrained faces``, or ``--run work/Output`` from a trained run."""
 
 import sys
 from pathlib import Path
@@ -10,11 +10,10 @@ from common.errors import run_command
 
 def main(argv=None):
     """Run the command; raises `UserError`."""
-    from common import generator
     from common.training import sampling
 
-    args = sampling.parser(run="work/Output", output="work/Generate", count=100).parse_args(argv)
-    gan = generator.load(args.run, args.checkpoint, use_gpu=args.use_gpu, package="dygraph_celeba")
+    args, typed = sampling.parser(run="work/Output", output="work/Generate", count=100).both(argv)
+    gan = sampling.load("dygraph_celeba", args, typed)
 
     import numpy as np
 

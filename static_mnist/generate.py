@@ -1,4 +1,4 @@
-"""Draw pictures from a trained run: ``python static_mnist/generate.py --run output_cgan --class 8 --rows 10``.
+"""Draw pictures: ``python static_mnist/generate.py --pretrained cgan --class 8 --rows 10``, or ``--run output_cgan``.
 
 The same from Python:
 
@@ -42,18 +42,20 @@ def load(run, checkpoint=None, fix=(), use_gpu=False):
 def main(argv=None):
     """Run the command; raises `UserError`."""
     args, typed = options(argv)
-    gan = load(args.run, args.checkpoint, args.fix, args.use_gpu)
 
     import numpy as np
 
     from common.training import sampling
+
+    gan = sampling.load("static_mnist", args, typed, args.fix)
 
     random = np.random.RandomState(args.seed)
     if gan.classes:
         pictures, columns, labels = draw_classes(gan, args, typed, random)
     elif wrong := typed & {"classes", "rows", "cols"}:
         option = min(wrong).replace("classes", "class")
-        raise UserError(f"--{option} is for conditional GANs; the run in {args.run} has no classes, --count suits it")
+        raise UserError(f"--{option} is for conditional GANs; {args.pretrained or f'the run in {args.run}'} has no "
+                        "classes, --count suits it")
     else:
         pictures = sampling.draw(gan, args.count, random, args.interpolate)
         columns, labels = sampling.STEPS if args.interpolate else None, ()

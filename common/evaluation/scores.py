@@ -19,6 +19,8 @@ SEED = 1  # the usual seed; the name of a metric mentions only another one
 COLUMNS = {"fid": "FID", "kid": "KID (95 %)", "precision": "precision", "recall": "recall", "density": "density",
            "coverage": "coverage", "label agreement": "label agreement"}
 
+REAL = {"test": "real: test pictures", "halves": "real: half against half"}
+
 
 class Evaluation:
     """One protocol on one run.
@@ -161,8 +163,13 @@ def short(protocol, values):
 def table(evaluation):
     """The lines of a table: real pictures, the untrained generator, each checkpoint."""
     real, known = evaluation.known_real(), evaluation.known()
-    rows = [({"test": "real: test pictures", "halves": "real: half against half"}[real[0]], real[1])] if real else []
+    rows = [(REAL[real[0]], real[1])] if real else []
     rows += [(title(each), each) for each in known]
+    return lines(rows)
+
+
+def lines(rows):
+    """The lines of a table, from (title, metrics by their short names) for each row."""
     columns = [name for name in COLUMNS if any(name in values for _, values in rows)]
     cells = [["", *(COLUMNS[name] for name in columns)]]
     cells += [[text, *(cell(name, values) for name in columns)] for text, values in rows]

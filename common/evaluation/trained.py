@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from common import pretrained
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
@@ -45,10 +46,14 @@ class Trained:
         self.records = Records(run)
         self.config = self.records.read_config()
         self.records.latest()
+        self.checkpoints = self.records.saved()
+        self._complete(fix)
+
+    def _complete(self, fix):
+        """Set what follows from ``config``."""
         runtime.prepare()
         self.recipe = recipes.load(self.config["recipe"])
         self.fix = self.recipe.drawing(fix, measured=True)
-        self.checkpoints = self.records.saved()
         self.classes = self.config["dataset"].get("classes")
         self.data = self.recipe.data_kind(self.config)
 
@@ -144,3 +149,26 @@ class Trained:
         from common.evaluation.features import HogColour
 
         return HogColour()
+
+
+class Packed(Trained):
+    """A generator that `common.pretrained` has written, in place of a run; it has neither records nor checkpoints.
+
+    Args:
+        path: of its file.
+        data_dir: where the data set of its run lies.
+        fix: oddities of drawing to mend, besides the fixes that its run was trained with.
+
+    Raises:
+        UserError: the file is missing or damaged.
+    """
+
+    def __init__(self, path, data_dir=None, fix=()):
+        self.path, self.data_dir = Path(path), data_dir
+        self.config, self.arrays, self.record = pretrained.read(self.path)
+        self.checkpoints = []
+        self._complete(fix)
+
+    def sample(self, count, seed=1, checkpoint=None, labels=None):
+        """See `Trained.sample`."""
+        return self._draw(self.config, self.arrays, count, seed, labels)

@@ -44,7 +44,7 @@ def save(folder, epoch, batch, arrays, record, generator=None, best=None):
         UserError: the file cannot be written, or the disk is full.
     """
     path = Path(folder) / f"{epoch:04d}_{batch:04d}.safetensors"
-    _write(path, arrays, record)
+    write(path, arrays, record)
     for old in listing(folder)[:-KEEP_LAST]:
         epochs, batches = position(old)
         if (batches or epochs % KEEP_EPOCHS) and old.name != best:
@@ -54,8 +54,12 @@ def save(folder, epoch, batch, arrays, record, generator=None, best=None):
     return path
 
 
-def _write(path, arrays, record):
-    """Write a checkpoint with its digest."""
+def write(path, arrays, record):
+    """Write arrays and a record with their digest, for `load`.
+
+    Raises:
+        UserError: the file cannot be written, or the disk is full.
+    """
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(record)
     with replacing(path) as temporary:
@@ -71,7 +75,7 @@ def _reduce(path, generator):
         if not whole(path):
             return
         arrays, record = load(path)
-        _write(path, {name: arrays[name] for name in generator}, {**record, GENERATOR: True})
+        write(path, {name: arrays[name] for name in generator}, {**record, GENERATOR: True})
     except UserError as error:  # the training itself has saved its checkpoint and can go on
         say(f"note: {error}")
     except KeyError as error:

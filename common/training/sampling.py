@@ -4,9 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
+from common import pretrained
 from common.errors import UserError
 from common.files import expanded, replacing
 from common.training.options import Parser, positive, seed
+from common.training.records import Records
 
 STEPS = 10  # pictures in an interpolation, with both ends
 
@@ -21,6 +23,9 @@ def parser(run, output, count=64):
     options = Parser(prog="generate.py", description="Draw pictures from a trained generator.")
     add = options.add_argument
     add("--run", type=expanded, default=Path(run), metavar="DIR", help="folder of the trained run")
+    add("--pretrained", metavar="NAME",
+        help="a generator that comes with the project, in place of --run: "
+             + (", ".join(pretrained.names()) or "none in this copy"))
     add("--checkpoint", type=expanded, metavar="FILE",
         help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
     add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
@@ -30,6 +35,32 @@ def parser(run, output, count=64):
         help=f"rows of {STEPS} pictures, each from one noise to another, in place of single ones")
     add("--use_gpu", action="store_true", help="draw on CUDAPlace(0) instead of CPUPlace")
     return options
+
+
+def load(package, args, typed, fix=()):
+    """The GAN that the options of a ``generate.py`` name.
+
+    Args:
+        package: of the command.
+        args, typed: the options, and the names of those that were typed.
+        fix: oddities of drawing to mend.
+
+    Raises:
+        UserError: as `common.generator.load`; or there is no run, or options exclude each other.
+    """
+    from common import generator
+
+    if args.pretrained is not None:
+        if other := typed & {"run", "checkpoint"}:
+            raise UserError(f"--pretrained and --{min(other)} exclude each other; leave one out")
+        source = f"{pretrained.PREFIX}{args.pretrained}"
+    elif Records(args.run).exists():
+        source = args.run
+    else:
+        known = pretrained.names(package)
+        raise UserError(f"there is no run in {args.run}; --run DIR draws from the folder of a trained run, "
+                        f"--pretrained {'|'.join(known) or 'NAME'} from a generator that comes with the project")
+    return generator.load(source, args.checkpoint, fix, args.use_gpu, package)
 
 
 def draw(gan, count, random, interpolate=False):

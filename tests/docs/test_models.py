@@ -1,0 +1,18 @@
+"""docs/models.md and its Chinese twin agree with the records in common/weights."""
+
+import pytest
+
+from common import pretrained
+from common.report import cards
+
+
+@pytest.mark.parametrize("page", cards.WORDS)
+def test_the_pages_have_the_records_numbers(page):
+    text = (cards.DOCS / page).read_text(encoding="utf-8")
+    assert cards.rendered(text, page) == text, "python tools/pack_generator.py --cards brings the page up to date"
+    for name in pretrained.names():
+        assert f"<!-- generator {name} -->" in text, f"{name} has no card"
+
+
+def test_all_files_together_are_small():
+    assert sum(path.stat().st_size for path in pretrained.WEIGHTS.glob("*")) <= 45e6
