@@ -17,6 +17,14 @@ class UserError(Exception):
 
     exit_code = 2
 
+    def line(self):
+        """The message as a command prints it."""
+        return f"error: {self}" if self.exit_code == 2 else str(self)
+
+    def _render_traceback_(self):
+        """The lines that a notebook shows in place of a traceback."""
+        return [self.line()]
+
 
 class RunStopped(UserError):
     """A run ended early, but not through wrong input: a signal came, or a loss was not a number."""
@@ -41,7 +49,7 @@ def run_command(main):
     try:
         return main() or 0
     except UserError as error:
-        say(f"error: {error}" if error.exit_code == 2 else str(error))
+        say(error.line())
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")

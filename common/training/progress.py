@@ -1,4 +1,4 @@
-"""The progress of a training: a bar on a terminal, plain lines everywhere else."""
+"""The progress of a training: a bar on a terminal or in a notebook, plain lines everywhere else."""
 
 import errno
 import os
@@ -13,12 +13,15 @@ from common.errors import nowhere, terminal
 EVERY = 50  # batches between two plain lines
 BAR = "|bar|"  # a placeholder for the bar itself
 LEAST = 8  # columns of the shortest bar, with its edges
+CELL = 120  # columns of a bar in a notebook, whose width is unknown
+PAUSE = 0.2  # seconds between two updates in a notebook
 
 
 class Progress:
     """Progress of a run over all its epochs.
 
     A terminal shows one bar with epoch, batch, losses, pictures a second, the reader's share and the time left.
+    A notebook's cell shows the same bar with the newest line under it. The bar stays when the run ends.
     Elsewhere a plain line says the same every 50 batches.
 
     Args:
@@ -36,6 +39,7 @@ class Progress:
         self.terminal = terminal()
         self.bar = tqdm(total=total, initial=done, disable=not self.terminal, file=sys.stderr, leave=False,
                         dynamic_ncols=True, bar_format="{percentage:.0f}% |{bar}|")
+        self.cell = Cell() if notebook() else None
         self.seconds = None  # for a batch, smoothed
         self.last = time.perf_counter()
 
@@ -56,16 +60,23 @@ class Progress:
         left = f"ETA {hours((self.total - self.done) * self.seconds)}"
         rates = f"{self.batch_size / self.seconds:.1f} pictures/s", f"reader {reader:.1%}"
         place = f"{epoch + 1}/{-(-self.total // batches)} batch {batch + 1}/{batches}"  # both from 1
-        if self.terminal:
+        if self.terminal or self.cell:
             head = f"epoch {place} {self.done / self.total:.0%} {left}"
-            columns = width(sys.stderr)
-            self.bar.bar_format = fitting(head, losses, rates, columns).replace(BAR, "|{bar}|")
+            columns = CELL if self.cell else width(sys.stderr)
+            text = fitting(head, losses, rates, columns).replace(BAR, "|{bar}|")
+            if self.cell:
+                self.cell.show(bar=tqdm.format_meter(self.done, self.total, 0, ncols=CELL, bar_format=text))
+                return
+            self.bar.bar_format = text
             self.bar.update()
         elif self.done % EVERY == 0:
             self.line(f"epoch {place}: {', '.join((*rates, left))}")
 
     def line(self, text):
-        """Print a line, above the bar if there is one. If nobody reads the output any more, set ``unread``."""
+        """Print a line, above a terminal's bar. If nobody reads the output any more, set ``unread``."""
+        if self.cell:
+            self.cell.show(line=text)
+            return
         try:
             if self.terminal:
                 self.bar.write(text, file=sys.stdout)
@@ -81,8 +92,37 @@ class Progress:
             nowhere(sys.stdout)  # the terminal is closed: SIGHUP ends the run, unless it is ignored
 
     def close(self):
-        """Remove the bar."""
+        """Remove a terminal's bar; leave a notebook's bar as it is after the last batch."""
         self.bar.close()
+        if self.cell:
+            self.cell.show(now=True)
+
+
+class Cell:
+    """Two lines in the output of a notebook's cell, a bar and a message. A new text replaces the old one."""
+
+    def __init__(self):
+        from IPython.display import display
+
+        self.bar = self.text = ""
+        self.shown = time.monotonic()
+        self.handle = display(self.content(), raw=True, display_id=True)
+
+    def content(self):
+        return {"text/plain": f"{self.bar}\n{self.text}".strip()}
+
+    def show(self, bar=None, line=None, now=False):
+        """Change a line; the cell changes when `PAUSE` has passed, or ``now``."""
+        self.bar = self.bar if bar is None else bar
+        self.text = self.text if line is None else line
+        if now or time.monotonic() - self.shown > PAUSE:
+            self.shown = time.monotonic()
+            self.handle.update(self.content(), raw=True)
+
+
+def notebook():
+    """Whether standard output goes into the cell of a Jupyter notebook."""
+    return type(sys.stdout).__module__ == "ipykernel.iostream"
 
 
 def fitting(head, losses, rates, columns):
