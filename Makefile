@@ -46,7 +46,7 @@ celeba: $(VENV)/installed
 	$(RUN) dygraph_celeba/train.py $(ARGS)
 	$(if $(ARGS),,$(RUN) dygraph_celeba/generate.py)
 
-test: $(VENV)/installed
+test: $(VENV)/optional
 	$(RUN) -m pytest -q $(ARGS)
 
 lint: $(VENV)/linter
@@ -61,6 +61,10 @@ $(VENV)/installed: requirements.txt $(CONSTRAINT) $(ANEW)
 	@echo "installing the packages of requirements.txt into $(VENV) …"
 	$(INSTALL) -r requirements.txt $(addprefix -c ,$(CONSTRAINT))
 	@touch $@
+
+$(VENV)/optional: requirements-optional.txt $(VENV)/installed
+	@$(INSTALL) -r $< $(addprefix -c ,$(CONSTRAINT)) && touch $@ || \
+	    echo "note: the packages of $< could not be installed; the tests that want them are skipped" >&2
 
 $(VENV)/linter: $(VENV)/installed
 	$(INSTALL) "ruff>=0.6"
