@@ -26,7 +26,8 @@ def load(source, checkpoint=None, fix=(), use_gpu=False, package=None):
         source: the run's folder; or ``pretrained:NAME``, see `common.pretrained`.
         checkpoint: path of one of the run's checkpoints, or "best", as ``tools/evaluate.py`` found it; None: the
             newest. Not for a pretrained generator.
-        fix: oddities of drawing to mend, besides the fixes that the run was trained with; "all": all of them.
+        fix: oddities of drawing to mend, besides the fixes that the run was trained with; ["all"]: all of them; None:
+            all of them, also if there are none.
         use_gpu: draw on CUDAPlace(0).
         package: take only runs of this package's tutorials.
 

@@ -246,6 +246,27 @@ class GAN:
 
     # For a user's own program
 
+    def network(self, noise):
+        """Build the generator in the current static program, for `common.export`.
+
+        Batch norm uses moving averages, and there is no dropout: with the fixes of all oddities that show only in
+        drawing, `sample` draws the same pictures.
+
+        Args:
+            noise: the program's variable [n, …].
+
+        Returns:
+            (pictures [n, H, W, C] in [-1, 1], name of a parameter → its array).
+
+        Raises:
+            UserError: the tutorial's generator cannot be exported.
+        """
+        raise UserError("the generator of this tutorial cannot be exported")
+
+    def noise_code(self):
+        """A line of Python that draws `noise` from a ``numpy.random.RandomState`` called random, for n pictures."""
+        raise UserError("the generator of this tutorial cannot be exported")
+
     def generate(self, count=64, seed=1, classes=None):
         """New pictures, as generate.py draws them.
 
@@ -335,7 +356,7 @@ class Recipe:
         """The names of the oddities to mend when a trained run draws.
 
         Args:
-            fix: names of oddities that show only in drawing; "all" for all of them.
+            fix: names of oddities that show only in drawing; "all" among them for all; None for all that there are.
             measured: whether to allow only oddities that change the metrics of tools/evaluate.py.
 
         Raises:
@@ -343,6 +364,8 @@ class Recipe:
         """
         known = [oddity.name for oddity in self.oddities
                  if oddity.shows == "drawing" and (oddity.measured or not measured)]
+        if fix is None:
+            return known
         if unknown := [name for name in fix if not known or name not in (*known, "all")]:
             there = f"has {', '.join(known)}, all" if known else "has no oddity that concerns drawing alone"
             raise UserError(f"--fix {unknown[0]}: the recipe {self.name} {there}")

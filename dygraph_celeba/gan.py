@@ -12,6 +12,7 @@ Read it beside the listing: its blocks come in its order, under its names. What 
 
 import numpy as np
 import paddle
+from paddle.nn import functional as F
 from safetensors.numpy import save_file
 
 from common import plotting
@@ -189,6 +190,19 @@ class FaceGAN(DynamicGAN):
             return in_batches(self.sample_in_training, self.noise(whole, random), GRID)[:count], None
 
     # Not in the tutorial
+
+    def network(self, noise):
+        """See `common.recipe.GAN.network`; the pictures are those of `as_pictures`."""
+        generator = Generator(self.fix)
+        generator.eval()
+        pictures = generator(noise).transpose([0, 2, 3, 1] if "orientation" in self.fix else [0, 3, 2, 1])
+        arrays = self.netG.state_dict()
+        return (pictures if "data_range" in self.fix else F.relu(pictures) * 2 - 1,
+                {parameter.name: arrays[name].numpy() for name, parameter in generator.state_dict().items()})
+
+    def noise_code(self):
+        """See `common.recipe.GAN.noise_code`."""
+        return f"random.{'uniform(0, 1, ' if 'noise' in self.fix else 'standard_normal('}[n, {G_DIMENSION}, 1, 1])"
 
     def networks(self):
         return ("D", self.netD, self.optimizerD), ("G", self.netG, self.optimizerG)

@@ -254,6 +254,16 @@ class BookGAN(StaticGAN):
         """Pictures [n, 28, 28] in [-1, 1] for noise [n, 100], with moving averages in batch norm."""
         return self.drawn(self.g_program_test, {"noise": noise}, self.g_img_test).reshape(-1, img_dim, img_dim)
 
+    def network(self, noise):
+        """See `common.recipe.GAN.network`."""
+        g = G()
+        g.eval()
+        return g(noise).reshape([-1, img_dim, img_dim, 1]), self.drawing_arrays()
+
+    def noise_code(self):
+        """See `common.recipe.GAN.noise_code`."""
+        return f"random.uniform(-1, 1, [n, {NOISE_SIZE}])"
+
     def message(self, epoch, batch, losses):
         """The tutorial's message about a batch; the batch's picture has it as its title."""
         return f"Epoch ID={epoch} Batch ID={batch} D-Loss={losses['D-Loss']} DG-Loss={losses['DG-Loss']}\n "

@@ -234,6 +234,17 @@ class CGAN(ConditionalGAN):
                 generator.eval()
             return program, generator(input_z), dropout
 
+    def network(self, noise):
+        """See `common.recipe.GAN.network`."""
+        generator = Generator(self.shape, len(self.classes), Dropout(on=False))
+        generator.eval()
+        return generator(noise).transpose([0, 2, 3, 1]), self.drawing_arrays()
+
+    def noise_code(self):
+        """See `common.recipe.GAN.noise_code`; the pictures show all classes in turn."""
+        count = len(self.classes)
+        return f"np.hstack([random.uniform(-1, 1, [n, {z_dim}]), np.eye({count})[np.arange(n) % {count}]])"
+
     @classmethod
     def original(cls, place, batch_size):
         """A GAN for MNIST, see `common.recipe.GAN.original`."""

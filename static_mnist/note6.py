@@ -252,6 +252,16 @@ class Note6GAN(StaticGAN):
         """Pictures [n, 28, 28] in [-1, 1] for noise [n, 100, 1, 1], with moving averages in batch norm."""
         return self.drawn(self.infer_program, {"z": noise}, self.fake)[:, 0]
 
+    def network(self, noise):
+        """See `common.recipe.GAN.network`."""
+        generator = Generator(self.fix)
+        generator.eval()
+        return generator(noise).transpose([0, 2, 3, 1]), self.drawing_arrays()
+
+    def noise_code(self):
+        """See `common.recipe.GAN.noise_code`."""
+        return f"random.{'uniform(-1.0, 1.0' if self.repository else 'normal(0.0, 1.0'}, [n, {z_dim}, 1, 1])"
+
     def due(self, batch, step, last):
         """Pictures and message after each pass."""
         return last

@@ -71,6 +71,10 @@ class StaticGAN(GAN):
         with LOCK, compat.static_run():
             return np.array(self.run(program, feed, [output])[0])
 
+    def drawing_arrays(self):
+        """A copy of the arrays that drawing needs, by name."""
+        return {name: np.array(self._tensor(name)) for name in self.drawing_names}
+
     def random_batch(self, count, random):
         """Pictures [count, 784] in [-1, 1), float32."""
         return random.uniform(-1, 1, [count, 784]).astype("float32")

@@ -124,3 +124,45 @@ def _switched(tracer):
     finally:
         framework.global_var._dygraph_tracer_ = all_threads
         framework.global_var.__dict__["_dygraph_tracer_"] = here
+
+
+# What the two versions call the operators of a generator, and the attributes that `operations` gives
+OPERATORS = {"matmul_v2": "matmul", "elementwise_add": "add", "batch_norm_": "batch_norm", "reshape2": "reshape",
+             "flatten_contiguous_range": "flatten", "transpose2": "transpose"}
+ATTRIBUTES = {"perm": "axis", "negative_slope": "alpha"}
+
+
+def operations(program):
+    """The operators of a static program, the same in both versions.
+
+    Yields:
+        (kind, names of the inputs, name of the first output, its shape, attributes). Inputs of a batch norm are the
+        pictures, mean, variance, scale and bias.
+    """
+    return _pir_operations(program) if pir() else _legacy_operations(program)
+
+
+def _legacy_operations(program):
+    block = program.global_block()
+    for op in block.ops:
+        slots = ("X", "Input", "Filter", "Y", "Mean", "Variance", "Scale", "Bias")
+        inputs = [name for slot in slots if slot in op.input_names for name in op.input(slot)]
+        output = next(op.output(slot)[0] for slot in ("Y", "Output", "Out") if slot in op.output_names)
+        attributes = {name: op.attr(name) for name in op.attr_names}
+        yield OPERATORS.get(op.type, op.type), inputs, output, list(block.var(output).shape), attributes
+
+
+def _pir_operations(program):
+    names, constants = {}, {}
+    for op in program.global_block().ops:
+        kind, attributes, output = op.name().split(".")[-1], op.attrs(), op.results()[0]
+        names[output.id] = attributes.get("parameter_name") or attributes.get("name") or f"value_{len(names)}"
+        if kind in ("full", "full_int_array"):
+            constants[output.id] = attributes["value"]
+        elif kind not in ("parameter", "data"):
+            given = [value.id for value in op.operands_source()]
+            attributes = {ATTRIBUTES.get(name, name): value for name, value in attributes.items()}
+            if kind in ("reshape", "scale"):  # the second input is a constant, in Paddle 2.6 an attribute
+                attributes["shape" if kind == "reshape" else "scale"] = constants[given[1]]
+            yield (OPERATORS.get(kind, kind), [names[each] for each in given if each not in constants],
+                   names[output.id], list(output.shape), attributes)

@@ -35,6 +35,7 @@ SOURCES = Path(__file__).with_name("fast_ops")
 CACHE = "paddle_gan_tutorials"  # in the cache folder
 FLOAT32, BF16, EMULATED = range(3)  # how convolutions and dense products multiply; see `use_bf16`
 _arithmetic = FLOAT32
+_off = False  # see `switched_off`
 
 
 class Conv2D(nn.Conv2D):
@@ -233,9 +234,21 @@ def usable(x):
     return x.dtype == paddle.float32 and working()
 
 
+@contextlib.contextmanager
+def switched_off():
+    """A context in which Paddle's own operators do the work, as in a program that leaves the project."""
+    global _off
+    found, _off = _off, True
+    try:
+        yield
+    finally:
+        _off = found
+
+
 def working():
     """Whether the operators do the work: they are not switched off, Paddle is on the CPU, and they could be built."""
-    return os.environ.get("GAN_FAST_OPS", "1") != "0" and paddle.device.get_device() == "cpu" and available()
+    wanted = not _off and os.environ.get("GAN_FAST_OPS", "1") != "0"
+    return wanted and paddle.device.get_device() == "cpu" and available()
 
 
 def _convolution(layer, x, padding, size, transposed):

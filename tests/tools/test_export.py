@@ -1,0 +1,87 @@
+"""tools/export.py: the exported generators draw the project's own pictures, in batches of any size."""
+
+import importlib.util
+import sys
+
+import numpy as np
+import paddle
+import pytest
+
+from common import export, load
+from common.backend import compat
+from common.errors import UserError
+from static_mnist.note6 import Note6GAN
+from tests.helpers import caller
+from tools import export as command
+
+FORMATS = ["paddle", pytest.param("onnx", marks=pytest.mark.skipif(
+    not (importlib.util.find_spec("onnx") and importlib.util.find_spec("onnxruntime")),
+    reason="the packages onnx and onnxruntime are not installed"))]
+
+
+@pytest.fixture
+def call(capfd):
+    return caller(command.main, capfd)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(("run", "shape"), [("book_run", (28, 28, 1)), ("folder_run", (4, 8, 1)),
+                                            ("faces_run", (64, 64, 3))])
+def test_the_printed_example_draws_our_pictures(request, tmp_path, call, run, shape, kind):
+    run = request.getfixturevalue(run)
+    paddle.disable_static()
+    code, out, err = call("--run", run, "--format", kind, "--output", tmp_path / "out")
+    assert (code, err) == (0, "") and paddle.in_dynamic_mode()
+    told, program = out.split("\nTo draw from it:\n\n")
+    files = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert len(files) == (1 if kind == "onnx" else 2) and all(name in told for name in files)
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert len([line for line in program.splitlines() if line and not line.startswith("#")]) <= 10
+    for count in (64, 5):
+        names = {}
+        exec(program.replace(", 64\n", f", {count}\n"), names)
+        assert names["images"].shape == (count, *shape) and names["images"].dtype == np.float32
+        expected = load(run, fix=None).sample(names["noise"])
+        np.testing.assert_allclose(names["images"].reshape(expected.shape), expected, atol=export.MOST)
+    assert np.ptp(names["images"]) > 0
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_note_6(tmp_path, kind):
+    with compat.static_mode():
+        gan = Note6GAN(paddle.CPUPlace(), fix=["bn_activation"], follow="repository")
+    assert export.export(gan, kind, tmp_path / "out")[1] <= export.MOST
+    program = export.example(gan, kind, tmp_path / "out", (28, 28, 1))
+    names = {}
+    exec(program, names)
+    np.testing.assert_array_equal(names["noise"], gan.noise(64, np.random.RandomState(1)))
+
+
+def test_noise_is_drawn_as_in_training(book_run, faces_run, folder_run):
+    for run in (book_run, faces_run, folder_run):
+        gan = load(run)
+        drawn = eval(gan.noise_code(), {"np": np, "n": 6, "random": np.random.RandomState(2)}).astype("float32")
+        random = np.random.RandomState(2)
+        np.testing.assert_array_equal(drawn, gan.joined(np.eye(3)[[0, 1, 2] * 2], random) if gan.classes
+                                      else gan.noise(6, random))
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_other_pictures_leave_nothing(tmp_path, folder_run, kind, monkeypatch):
+    monkeypatch.setattr(export, "MOST", 0.0)
+    with pytest.raises(UserError, match="differ by .* nothing is kept"):
+        export.export(load(folder_run), kind, tmp_path / "out")  # with the dropout that is not exported
+    assert not list(tmp_path.iterdir())
+
+
+def test_refusals(tmp_path, call, folder_run, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for args, words in ((["--run", folder_run, "--format", "onnx"], "pip install onnx onnxruntime"),
+                        ([], "name either --run DIR or --pretrained"),
+                        (["--run", folder_run, "--pretrained", "x"], "name either --run DIR or --pretrained"),
+                        (["--pretrained", "x"], "no pretrained generator 'x'"),
+                        (["--run", tmp_path], "there is no run in"),
+                        (["--run", folder_run, "--output", folder_run], "is not empty")):
+        code, _, err = call("--output", tmp_path / "out", *args)
+        assert (code, err.count("\n")) == (2, 1) and words in err, err
+    assert not list(tmp_path.iterdir())
