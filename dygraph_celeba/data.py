@@ -1,5 +1,7 @@
 """The faces: finding the pictures, the Datasets of section 3.1, and the DataLoader of section 3.2."""
 
+import io
+import itertools
 import os
 import re
 import signal
@@ -16,7 +18,7 @@ from PIL import Image
 
 from common.crop import Box, crop_folder
 from common.data.batches import Batches
-from common.data.packed import TUTORIALS, network_input, open_packed
+from common.data.packed import TUTORIALS, UnpackedPictures, default_cache, network_input, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce
 from common.files import cache_folder, expanded
@@ -114,7 +116,10 @@ class Faces(Batches):
     """
 
     def __init__(self, dataset, batch_size, seed=0, workers=0):
-        super().__init__(dataset, batch_size, shuffle=len(dataset), drop_last=True, seed=seed)
+        packed = getattr(dataset, "packed", None)  # the tutorial's Dataset has none
+        self.unpacked = packed if isinstance(packed, UnpackedPictures) else None
+        # Of an archive that nothing may be written of, the first pictures are the quickest to read.
+        super().__init__(dataset, batch_size, 0 if self.unpacked else len(dataset), drop_last=True, seed=seed)
         self.workers = workers
 
     def epoch(self, epoch, first=0):
@@ -173,7 +178,7 @@ def settle_worker(_number):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS):
+def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS, write=True):
     """The faces to train on.
 
     Args:
@@ -183,6 +188,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS):
             ``.npy``.
         reader: ``packed``; or ``skimage``, the tutorial's own reader, which needs cropped pictures.
         box: `common.crop.Box`, for pictures of the user's own that are not cropped.
+        write: False writes nothing: pictures that are not packed yet are decoded when they are asked for.
 
     Returns:
         (dataset, description): the Dataset, and the description as in `common.recipe.Recipe.open_data`.
@@ -200,15 +206,17 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS):
         if box != TUTORIALS:
             raise UserError("--x, --y and --size crop pictures of your own; name them with --data_dir, or leave these "
                             "options out")
-        source = embedded_faces()
         if dataset == "auto":
             announce_fallback()
-    if reader == "skimage":
+        source = embedded_faces() if write else cache_folder(EMBEDDED) / "imgs"
+    promised = embedded and not source.is_dir()
+    if reader == "skimage" and not promised:
         pictures = skimage_dataset(source)
         names, bytes_of = pictures.datalist, lambda number: (pictures.dir / pictures.datalist[number]).read_bytes()
         left_out = 0
     else:
-        packed = open_packed(source, box=box)
+        packed = UnpackedPictures(PromisedFaces(source), default_cache(source), box) if promised else (
+            open_packed(source, box=box, write=write))
         pictures = PackedDataset(packed)
         names, bytes_of, left_out = packed.names, lambda number: packed[number].tobytes(), len(packed.failed)
     name = "embedded faces" if embedded else "CelebA"
@@ -217,7 +225,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS):
         name = source.resolve().name.encode(errors="replace").decode()  # for titles, which are UTF-8
         note = f"data: {name}, not CelebA"
     description = {"name": name, "source": str(source.resolve()), "pictures": len(pictures),
-                   "left_out": left_out, "checksum": checksum(names, bytes_of),
+                   "left_out": left_out, "checksum": checksum(names, bytes_of) if write else "",
                    "fallback": embedded and dataset == "auto", "note": note}
     if not embedded:
         part = "" if note or len(pictures) >= CELEBA else f" (the whole of CelebA has {CELEBA})"
@@ -297,6 +305,31 @@ def embedded_faces():
         raise UserError(f"cannot write the embedded faces to {folder}: {error.strerror}; "
                         "make room there, or name pictures with --data_dir") from error
     return ready
+
+
+class PromisedFaces:
+    """The pictures of `embedded_faces` before they are written, for a dry run; as `PictureFiles` gives pictures.
+
+    Args:
+        path: of the folder that a run would write them into.
+    """
+
+    rejected = ()
+
+    def __init__(self, path):
+        self.path = path
+        self.names = [f"{number:06d}.jpg" for number in range(1, 100 * VARIANTS + 1)]
+        self.first = [*itertools.islice(celeba_like(), 100)]
+
+    def first_size(self):
+        """(width, height) of all pictures."""
+        return self.first[0].shape[1::-1]
+
+    def read(self, name):
+        """The bytes of a JPEG file of one of the first hundred faces."""
+        stream = io.BytesIO()
+        Image.fromarray(self.first[int(Path(name).stem) % 100]).save(stream, "JPEG", quality=95)
+        return stream.getvalue()
 
 
 def celeba_like():

@@ -257,7 +257,8 @@ class CelebA(Recipe):
         return super().fault(options)
 
     def open_data(self, options):
-        dataset, description = open_faces(options["dataset"], options["data_dir"], options["reader"], box(options))
+        dataset, description = open_faces(options["dataset"], options["data_dir"], options["reader"], box(options),
+                                          write=not options["dry_run"])
         workers = WORKERS if options["reader"] == "skimage" else 0
         return Faces(dataset, options["batch_size"], options["seed"], workers), description
 

@@ -67,7 +67,8 @@ class StaticRecipe(Recipe):
     def _pictures(self, dataset, data_dir, options, split="train"):
         """`common.data.datasets.Pictures`, brought to ``shape`` if that is set."""
         if dataset in datasets.CHOICES:
-            return datasets.load(dataset, data_dir, split, download=not options["no_download"])
+            return datasets.load(dataset, data_dir, split, download=not options["no_download"],
+                                 write=not options.get("dry_run"))
         if split == "test":
             raise datasets.NotThere(f"{dataset} has no test part")
         size = options.get("resize")

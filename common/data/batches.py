@@ -15,7 +15,12 @@ class Batches:
         seed: of the order.
         labels: [N], to be yielded with the pictures, or None.
         reshuffle: False: all epochs have the first epoch's order.
+
+    Attributes:
+        unpacked: `common.data.packed.UnpackedPictures`, in a dry run whose run would pack them first; else None.
     """
+
+    unpacked = None
 
     def __init__(self, images, batch_size, shuffle=60000, drop_last=True, seed=0, labels=None, reshuffle=True):
         self.images, self.batch_size, self.shuffle = images, batch_size, shuffle

@@ -20,6 +20,7 @@ class Published:
     downloads: dict[str, str]  # file on the mirrors: its md5
     contents: dict[str, str]  # file: md5 of the unpacked file, which does not depend on who packed it
     limit: int = 100_000_000  # bytes that a mirror may send for one file
+    pictures: int = 60_000  # for training; of EMNIST's balanced part
 
 
 # EMNIST's 47 classes: lower-case letters that look like their capitals are merged with them.
@@ -76,6 +77,7 @@ PUBLISHED = {
         downloads={"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},  # every part of EMNIST in one archive
         contents={},
         limit=700_000_000,
+        pictures=112_800,
     ),
 }
 

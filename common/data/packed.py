@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
-from common.data.picture import read_image, span_note
+from common.data.picture import BadPicture, read_image, span_note
 from common.data.picture_files import PictureFiles, is_compressed_tar
 from common.errors import UserError
 from common.files import cache_folder, expanded, replacing
@@ -63,6 +63,51 @@ class PackedPictures:
         return PackedPictures, (self.path,)
 
 
+class UnpackedPictures:
+    """Pictures that are not packed yet, for a dry run: each is decoded when it is asked for.
+
+    Args:
+        pictures: `common.data.picture_files.PictureFiles`.
+        path: of the array that a run would build of them.
+        box: `common.crop.Box`.
+
+    Attributes:
+        names, failed, source: as in `PackedPictures`.
+        seconds: for each picture that was decoded, how long it took.
+    """
+
+    def __init__(self, pictures, path, box):
+        self.pictures, self.path, self.box = pictures, path, box
+        self.names, self.failed, self.source = pictures.names, pictures.rejected, pictures.path
+        self.seconds = []
+        size = pictures.first_size()
+        if size and size != (SIZE, SIZE):
+            box.check(*size)
+
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, indices):
+        """uint8 array [B, 64, 64, 3] for B indices; in place of a bad picture the next good one is taken.
+
+        Raises:
+            UserError: none of the pictures can be used.
+        """
+        return np.array([self._decoded(index) for index in indices])
+
+    def _decoded(self, index):
+        for number in range(index, index + len(self.names)):
+            start, name = time.perf_counter(), self.names[number % len(self.names)]
+            try:
+                picture, _ = _cropped(self.pictures.read(name), self.box, False, None)
+            except BadPicture as error:
+                reason = error
+                continue
+            self.seconds.append(time.perf_counter() - start)
+            return np.asarray(picture)
+        raise _no_picture(self.pictures, reason)
+
+
 def network_input(pictures):
     """Pictures as the tutorial's Dataset gives them to the networks: float32 in [0, 1], and **W before H**.
 
@@ -78,7 +123,8 @@ def network_input(pictures):
     return np.divide(pictures.transpose(0, 3, 2, 1), 255, dtype=np.float32, order="C")
 
 
-def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, threads=None, overwrite=False):
+def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, threads=None, overwrite=False,
+                write=True):
     """Open the packed array of a source of pictures; build it first when it is missing or out of date.
 
     64×64 pictures are stored as they are. Pictures of other sizes are cropped, and scaled to 64×64 if the box has
@@ -95,9 +141,10 @@ def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, th
         fast: crop with scaled decoding, see `common.crop.crop_fast`.
         threads: how many build the array; by default one for each core.
         overwrite: build the array anew even if it is up to date.
+        write: False builds nothing.
 
     Returns:
-        `PackedPictures`.
+        `PackedPictures`; without ``write`` `UnpackedPictures`, where the array is missing or out of date.
 
     Raises:
         UserError: the source is missing, damaged or empty; the box lies beside the pictures; the array cannot be
@@ -112,7 +159,7 @@ def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, th
     cache = expanded(cache) if named else default_cache(source, box, fast)
     if cache.suffix != ".npy":
         raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
-    pictures = None if is_compressed_tar(source) else PictureFiles(source)
+    pictures = None if is_compressed_tar(source) else PictureFiles(source, write)
     way = {"version": VERSION, "y": box.y, "fast": fast}
     if (box.x, box.size) != (Box.x, SIZE):
         way |= {"x": box.x, "size": box.size}
@@ -131,6 +178,8 @@ def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, th
                 raise UserError(f"{cache} is there and is no packed array ({error}); choose another name, or "
                                 "--overwrite it") from error
             why = why or f"{place} is damaged: "
+    if not write:
+        return UnpackedPictures(pictures or PictureFiles(source, write), cache, box)
     build(pictures or PictureFiles(source), cache, box, checksum, why, progress, fast, threads)
     return PackedPictures(cache)
 
@@ -225,24 +274,32 @@ def _pack(pictures, path, box, progress, fast, threads, span):
     failed, squares = [], []
 
     def work(index):
-        data = pictures.read(pictures.names[index])
-        try:
-            array[index] = _packed(data, box, fast, span)
-        except DoesNotFit:
-            image = read_image(data, span)
-            array[index] = crop(image, Box.middle(*image.size))
-            if image.size != (SIZE, SIZE):
-                squares.append(index)
+        array[index], square = _cropped(pictures.read(pictures.names[index]), box, fast, span)
+        if square:
+            squares.append(index)
 
     in_threads(work, deque(range(len(array))), failed, threads, progress)
     if len(failed) == len(array):
         _, reason = min(failed + pictures.rejected, key=str)
-        raise UserError(f"no picture in {pictures.path} can be used; the reason of one: {reason}")
+        raise _no_picture(pictures, reason)
     failed = dict(failed)
     if failed:
         array = _without(array, failed, path)
     array.flush()
     return failed, len(squares)
+
+
+def _no_picture(pictures, reason):
+    return UserError(f"no picture in {pictures.path} can be used; the reason of one: {reason}")
+
+
+def _cropped(data, box, fast, span):
+    """(a picture as the array holds it, whether its middle square was taken because the box did not fit)."""
+    try:
+        return _packed(data, box, fast, span), False
+    except DoesNotFit:
+        image = read_image(data, span)
+        return crop(image, Box.middle(*image.size)), image.size != (SIZE, SIZE)
 
 
 def _packed(data, box, fast, span):

@@ -66,12 +66,16 @@ class PictureFiles:
 
     Raises:
         UserError: there is no such folder or archive, it is damaged or in an unknown format, or it has no pictures.
+
+    Args:
+        path: of the folder or archive.
+        write: False leaves a compressed tar archive packed, which makes reading slow.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, write=True):
         self.path = expanded(path)
         self.rejected, self.others, self._places = [], [], {}
-        self._source = _source(self.path)
+        self._source = _source(self.path, write)
         found = [member for member in self._source.members()
                  if not any(junk(part) for part in PurePosixPath(member.path).parts)]
         self._sort_out(found)
@@ -180,7 +184,7 @@ def _target(name):
 # ---- folders and archives ----------------------------------------------------------------------------------
 
 
-def _source(path):
+def _source(path, write):
     """Open the folder or archive at a path; raises `UserError`."""
     try:
         if path.is_dir():
@@ -195,7 +199,7 @@ def _source(path):
             head = stream.read(HEAD)
         compressed = is_compressed_tar(path)
         if compressed or head[257:262] == b"ustar" or path.suffix.lower() == ".tar" and tarfile.is_tarfile(path):
-            return _Tar(path, compressed)
+            return _Tar(path, compressed, write)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; check the name and its permissions") from None
     kind = kind_of(head)
@@ -297,15 +301,22 @@ class _Zip:
 
 
 class _Tar:
-    """The files of a tar archive. A compressed archive is unpacked into a temporary file, to be read in any order."""
+    """The files of a tar archive.
 
-    def __init__(self, path, compressed):
-        self.path = path
+    A compressed archive is unpacked into a temporary file, to be read in any order; or, if nothing may be written, read
+    through its compression.
+    """
+
+    def __init__(self, path, compressed, write):
+        self.path, self.through = path, compressed and not write
         try:
-            self.file = self._unpacked() if compressed else open(path, "rb")  # noqa: SIM115
+            if self.through:
+                self.file = _opener(path)(path)
+            else:
+                self.file = self._unpacked() if compressed else open(path, "rb")  # noqa: SIM115
             with tarfile.open(fileobj=self.file, mode="r:") as archive:
                 self.infos = archive.getmembers()
-        except (tarfile.TarError, EOFError, ValueError) as error:
+        except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{path} is not a tar archive, or is damaged ({error}); download it again") from None
 
     def _unpacked(self):
@@ -342,10 +353,15 @@ class _Tar:
 
     def read(self, info, size=-1):
         """The bytes of a member, or its first ``size``."""
+        size_read = info.size if size < 0 else min(size, info.size)
         try:
-            data = os.pread(self.file.fileno(), info.size if size < 0 else min(size, info.size), info.offset_data)
+            if self.through:
+                self.file.seek(info.offset_data)
+                data = self.file.read(size_read)
+            else:
+                data = os.pread(self.file.fileno(), size_read, info.offset_data)
         except OSError as error:
-            raise BadPicture(error.strerror) from error
+            raise BadPicture(error.strerror or str(error)) from error
         if size < 0 and len(data) != info.size:
             raise BadPicture("cut short in the archive")
         return data

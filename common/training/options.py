@@ -155,7 +155,8 @@ def add_training_options(parser, names, recipe=None):
     add("--max_steps", type=positive, metavar="N", help="stop after N iterations")
     add("--resume", action="store_true", help="go on with the run in --output from its newest checkpoint")
     add("--overwrite", action="store_true", help="delete the run in --output and start anew")
-    add("--dry_run", action="store_true", help="print options, sizes and cost, train nothing")
+    add("--dry_run", action="store_true",
+        help="print options, sizes, minutes and disk space, as two iterations tell; leave nothing behind")
     add("--visualdl", action="store_true", help="write VisualDL logs into DIR/visualdl too")
 
 

@@ -1,14 +1,13 @@
 """Train: the whole run, from the options to the last picture."""
 
-import json
 import sys
 import time
-import timeit
 
 import numpy as np
 
 from common.backend import runtime
 from common.errors import UserError
+from common.training.dry_run import dry_run
 from common.training.loop import Loop
 from common.training.options import KEPT, jsonable
 from common.training.run_folder import RunFolder
@@ -32,7 +31,7 @@ def train(recipe, args, report=None):
         raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
     if args.dry_run:
-        dry_run(args, data, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
+        dry_run(args, data, dataset, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
         return
     writer = visualdl() if args.visualdl else None
     folder = RunFolder(args.output, args.resume, args.overwrite)
@@ -130,26 +129,3 @@ def visualdl():
     except ImportError:
         raise UserError("--visualdl: the package is not installed; pip install visualdl") from None
     return LogWriter
-
-
-def dry_run(args, data, gan):
-    """Print the options, the sizes of the networks, and what the run costs on this machine."""
-    print(json.dumps({name: jsonable(value) for name, value in vars(args).items()}, indent=2))
-    for name, count in gan.sizes().items():
-        print(f"{name}: {count:,} trained parameters")
-    steps = min(args.epoch * len(data), args.max_steps or sys.maxsize)
-    flop = gan.flop(data.batch_size)
-    if not flop:
-        print(f"{len(data)} batches an epoch, {steps} iterations")
-        return
-    rate = product_rate()
-    print(f"{len(data)} batches an epoch, {steps} iterations of {flop / 1e9:.1f} GFLOP")
-    print(f"this processor multiplies 2048×2048 matrices at {rate / 1e9:.0f} GFLOP/s: at the very least "
-          f"{flop / rate:.2f} s an iteration, {steps * flop / rate / 60:.0f} min in all"
-          + ("; a GPU is faster" if args.use_gpu else ""))
-
-
-def product_rate():
-    """FLOP a second of NumPy's float32 product of 2048×2048 matrices on all cores: the fastest of three products."""
-    a = np.ones([2048, 2048], "float32")
-    return 2 * 2048 ** 3 / min(timeit.repeat(lambda: a @ a, number=1, repeat=3))

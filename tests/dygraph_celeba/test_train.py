@@ -15,10 +15,11 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from common import plotting
+from common.data import packed
 from common.errors import UserError, run_command
 from common.training import checkpoint, options
-from common.training import run as run_module
 from dygraph_celeba import data, generate, train
+from tests.helpers import content
 
 TRAIN = Path(train.__file__)
 CURVES = "Generator and Discriminator Loss During Training.png"
@@ -297,9 +298,40 @@ def test_the_fix_epochs_is_the_proses_eight_unless_told_otherwise():
         assert options.read("dygraph_celeba", typed)[1].epoch == epoch
 
 
-def test_dry_run_trains_nothing(faces, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(run_module, "product_rate", lambda: 1e11)
-    train.main(arguments(faces, tmp_path / "run", "--dry_run"))
-    out = capsys.readouterr().out
-    assert "D: 2,765,568 trained parameters" in out and "3 batches an epoch, 15 iterations" in out
-    assert not (tmp_path / "run").exists()
+@pytest.mark.parametrize("source", ["folder", "zip", "tar.gz", "packed", "none"])
+def test_a_dry_run_packs_nothing_and_decodes_what_it_needs(faces, home, capfd, monkeypatch, source):
+    whole = home.parent / "whole"
+    shutil.copytree(faces, whole)
+    (whole / "000002.jpg").write_bytes(b"no picture")
+    for number in range(14, 60):
+        shutil.copy(faces / "000000.jpg", whole / f"{number:06d}.jpg")
+    place = {"folder": whole, "packed": whole, "none": None}.get(source)
+    if place is None and source != "none":
+        place = Path(shutil.make_archive(str(home.parent / "whole"), {"zip": "zip", "tar.gz": "gztar"}[source], whole))
+    if source == "packed":
+        packed.open_packed(whole, progress=False)
+    before, read = content(home.parent), []
+    decode = packed.read_image
+    monkeypatch.setattr(packed, "read_image", lambda data, span: read.append(data) or decode(data, span))
+    named = ["--data_dir", str(place)] if place else []
+    capfd.readouterr()
+    assert run_command(lambda: train.main([*named, "--batch_size", "4", "--output", "run", "--dry_run"])) == 0
+    out, err = capfd.readouterr()
+    pictures = {"none": 100, "packed": 59}.get(source, 60)
+    batches = pictures // 4
+    assert "D: 2,765,568 trained parameters" in out and f"{batches} batches an epoch, {5 * batches} iterations" in out
+    assert "time: about" in out and "room: about" in out
+    if source == "packed":
+        assert "the packed pictures" not in out and not read
+    else:
+        assert f"room: {pictures * 12288 / 1e6:.1f} MB in {home}/.cache/paddle/dataset/celeba/" in out
+        assert 12 <= len(read) <= 14  # three batches of four, and the bad picture
+    assert content(home.parent) == before and "unpacking" not in err
+
+
+def test_a_dry_run_of_bad_pictures_alone_is_one_line(home, capfd):
+    (home / "bad").mkdir()
+    for number in range(5):
+        (home / "bad" / f"{number}.jpg").write_bytes(b"no picture")
+    assert run_command(lambda: train.main(["--data_dir", "bad", "--batch_size", "4", "--dry_run"])) == 2
+    assert "no picture in bad can be used; the reason of one: not a picture" in capfd.readouterr().err.splitlines()[-1]

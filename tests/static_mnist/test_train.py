@@ -396,7 +396,7 @@ def test_dry_run_writes_nothing(call, place, tmp_path, monkeypatch):
     assert '"batch_size": 3' in out
     assert "trained parameters" in out
     assert "13 batches an epoch, 65 iterations of" in out
-    assert "GFLOP" in out
+    assert "GFLOP" in out and "time: about" in out and "room: about" in out
     assert list(tmp_path.iterdir()) == []
     assert "5 iterations of" in call(*place.training("new", "--dry_run", "--max_steps", 5))[1]
 
