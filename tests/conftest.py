@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from common.backend import runtime
+from tests.helpers import narrowed
 
 runtime.prepare()
 
@@ -32,17 +33,12 @@ def dynamic_mode_after_all():
 
 @pytest.fixture(scope="module")
 def narrow():
-    """The book's networks have few channels from here to the end of the module; the names and their values."""
-    from static_mnist import book
-
-    channels = {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in channels.items():
-            patch.setattr(book, name, value)
-        yield channels
+    """The book's networks have few channels from here to the end of the module."""
+    with narrowed():
+        yield
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def class_folders(tmp_path_factory):
     """A data set of one's own: a folder with sub-folders of 4×8 pictures of three classes."""
     data = tmp_path_factory.mktemp("classes") / "data"
@@ -54,20 +50,27 @@ def class_folders(tmp_path_factory):
     return data
 
 
-# Tiny trained runs, one of each kind, for what looks at runs
+# Tiny trained runs, one of each kind, for what looks at runs; to be read only
 
 
-@pytest.fixture(scope="module")
-def book_run(tmp_path_factory, narrow):
-    """The book's recipe with narrow networks on the embedded digits: two epochs of one step, two checkpoints."""
+@pytest.fixture(scope="session")
+def trained_book(tmp_path_factory):
+    """See `book_run`."""
     from static_mnist import train
 
     run = tmp_path_factory.mktemp("book") / "run"
-    train.main(["--dataset", "digits", "--batch_size", "900", "--epoch", "2", "--output", str(run)])
+    with narrowed():
+        train.main(["--dataset", "digits", "--batch_size", "900", "--epoch", "2", "--output", str(run)])
     return run
 
 
 @pytest.fixture(scope="module")
+def book_run(trained_book, narrow):
+    """The book's recipe with narrow networks on the embedded digits: two epochs of one step, two checkpoints."""
+    return trained_book
+
+
+@pytest.fixture(scope="session")
 def digits_run(tmp_path_factory):
     """A conditional GAN of the embedded digits, one step old."""
     from static_mnist import train
@@ -78,18 +81,18 @@ def digits_run(tmp_path_factory):
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def folder_run(class_folders):
-    """A conditional GAN of 4×8 pictures of three classes, one step old."""
+    """A conditional GAN of 4×8 pictures of three classes, two steps old."""
     from static_mnist import train
 
     run = class_folders.with_name("run")
-    train.main(["--recipe", "cgan", "--dataset", str(class_folders), "--batch_size", "3", "--max_steps", "1",
+    train.main(["--recipe", "cgan", "--dataset", str(class_folders), "--batch_size", "3", "--max_steps", "2",
                 "--output", str(run)])
     return run
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def faces_run(tmp_path_factory):
     """The faces' recipe on 200 pictures of noise, one step old."""
     from dygraph_celeba import train
@@ -101,5 +104,5 @@ def faces_run(tmp_path_factory):
         small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
         small.resize((64, 64)).save(folder / "imgs" / f"{number:06d}.png")
     train.main(["--data_dir", str(folder / "imgs"), "--batch_size", "4", "--max_steps", "1",
-                      "--output", str(folder / "run")])
+                "--output", str(folder / "run")])
     return folder / "run"

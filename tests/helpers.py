@@ -3,13 +3,26 @@
 import gzip
 import io
 import zipfile
+from contextlib import contextmanager
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from common.errors import run_command
 
 IMAGES, LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
+
+
+@contextmanager
+def narrowed():
+    """The book's networks have few channels in the block."""
+    from static_mnist import book
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in {"gf_dim": 4, "df_dim": 4, "gfc_dim": 64, "dfc_dim": 32}.items():
+            patch.setattr(book, name, value)
+        yield
 
 
 def caller(main, capture):

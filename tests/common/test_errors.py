@@ -93,6 +93,23 @@ def test_ctrl_c_while_a_command_is_still_importing_is_one_line(tmp_path, command
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+HELPS = """
+import contextlib, io, runpy, sys
+for command in sys.argv[1:]:
+    sys.argv = [command, "--help"]
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):
+        runpy.run_path(command, run_name="__main__")
+print(sorted({"paddle", "matplotlib", "scipy", "sklearn", "cv2", "skimage", "PIL"} & set(sys.modules)))
+"""
+
+
+def test_help_waits_for_no_heavy_import():
+    """But for the package with a single tutorial, whose help has the tutorial's own options."""
+    quick = [command for command in commands() if command != "dygraph_celeba/train.py"]
+    done = subprocess.run([sys.executable, "-c", HELPS, *quick], cwd=ROOT, capture_output=True, text=True)
+    assert len(quick) > 10 and (done.stdout, done.stderr) == ("[]\n", "")
+
+
 def test_a_standard_error_that_was_closed_goes_nowhere(monkeypatch):
     stream = io.StringIO()
     stream.close()

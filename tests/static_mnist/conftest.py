@@ -1,50 +1,68 @@
-"""What the tests of the recipes share."""
+"""The book's networks; a run of it with narrow ones, and its command in this process."""
 
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
+import contextlib
+import io
+import shutil
 
-import numpy as np
+import paddle
 import pytest
 
-from common.training import checkpoint
-from static_mnist import train
+from static_mnist import book, train
+from tests.helpers import caller, narrowed
+from tests.static_mnist.narrow_runs import Folder
 
-TRAIN = Path(train.__file__)
+
+@pytest.fixture(scope="session")
+def place(tmp_path_factory):
+    return Folder(tmp_path_factory.mktemp("train"))
+
+
+@pytest.fixture(scope="session")
+def reference(place):
+    """A run that was never stopped, to be read only; what it printed, on stdout and on stderr."""
+    out, err = io.StringIO(), io.StringIO()
+    with narrowed(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        train.main(list(map(str, place.training(place.path / "reference"))))
+    return place.path / "reference", out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
-def killed_and_resumed(tmp_path):
-    """Trains as told, twice: once through, once killed after the first checkpoint and resumed.
+def run(reference, tmp_path):
+    """A copy of the finished run."""
+    return shutil.copytree(reference[0], tmp_path / "run")
 
-    The call wants the options without ``--output``, and patterns of files; it asserts that these files and the last
-    checkpoint are the same in both runs, and returns the folder of the first.
-    """
-    def run_twice(options, *patterns):
-        whole, killed = tmp_path / "whole", tmp_path / "killed"
-        train.main([*options, "--output", str(whole)])
 
-        process = subprocess.Popen([sys.executable, TRAIN, *options, "--output", killed], stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.PIPE)
-        while not checkpoint.listing(killed / "checkpoints"):
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        train.main(["--resume", "--output", str(killed)])  # knows its recipe and all its options
+@pytest.fixture
+def call(narrow, capfd):
+    """The narrow command in this process: exit code, stdout, stderr."""
+    return caller(train.main, capfd)
 
-        for pattern in patterns:
-            files = sorted(whole.glob(pattern))
-            assert files, pattern
-            for file in files:
-                assert file.read_bytes() == (killed / file.relative_to(whole)).read_bytes(), file
-        (arrays, record), (again, record_again) = (
-            checkpoint.load(checkpoint.listing(run / "checkpoints")[-1]) for run in (whole, killed))
-        assert record["random"] == record_again["random"]
-        assert set(arrays) == set(again)
-        assert all(np.array_equal(arrays[name], again[name]) for name in arrays)
-        return whole
 
-    return run_twice
+@pytest.fixture
+def refused(call):
+    """Calls the command and wants it to refuse in one line that has all of ``words``."""
+
+    def refused(*args, words):
+        code, out, err = call(*args)
+        # A machine without a compiler has a line about that, too.
+        lines = [line for line in err.splitlines() if "fast CPU operators" not in line]
+        assert (code, out, len(lines)) == (2, "", 1), (code, out, err)
+        assert lines[0].startswith("error: ")
+        assert all(word in lines[0] for word in words), lines[0]
+
+    return refused
+
+
+@pytest.fixture(scope="module")
+def built():
+    """The book's full networks with independent initial values, and their first state."""
+    gan = book.BookGAN(paddle.CPUPlace(), seed=3)
+    return gan, gan.state()
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The book's networks with few channels, to be built in a moment."""
+    for name, value in {"gf_dim": 4, "df_dim": 4, "gfc_dim": 16, "dfc_dim": 16}.items():
+        monkeypatch.setattr(book, name, value)
+    return lambda *args, **kwargs: book.BookGAN(paddle.CPUPlace(), *args, **kwargs)

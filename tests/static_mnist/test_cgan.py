@@ -1,9 +1,6 @@
 """The conditional GAN: 'same' padding, networks, losses and dropout against NumPy; its programs, order and oddities."""
 
 import itertools
-import json
-import shutil
-from pathlib import Path
 
 import numpy as np
 import paddle
@@ -11,9 +8,8 @@ import pytest
 from PIL import Image
 
 from common.backend.compat import ADAM
-from common.errors import UserError, run_command
-from common.training import options
-from static_mnist import cgan, conditional, static_gan, train
+from common.errors import UserError
+from static_mnist import cgan, conditional
 from static_mnist.cgan import CGAN
 from static_mnist.classes import above
 from tests.helpers import moved
@@ -398,120 +394,3 @@ def test_the_chapters_line(gan):
         "Epoch 2/16 step 15... Discriminator Loss: 1.235... Generator Loss: 0.700"
     assert [step for step in range(1, 1875) if gan.due(0, step, False)] == list(range(100, 1875, 100))
     assert gan.due(1874, 1875, last=True)
-
-
-# -- the command ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def own(tmp_path_factory):
-    """A folder of two classes of 4×4 pictures in colour, seven in all: two batches of four, the second short."""
-    folder = tmp_path_factory.mktemp("data") / "beads"
-    random = np.random.RandomState(0)
-    for number in range(7):
-        path = folder / ("blue" if number < 5 else "red") / f"{number}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(random.randint(0, 256, [4, 4, 3]).astype("uint8")).save(path)
-    return folder
-
-
-def arguments(own, *more):
-    return ["--recipe", "cgan", "--dataset", str(own), "--batch_size", "4", "--epoch", "2", *more]
-
-
-def test_killed_and_resumed_the_run_is_the_same(own, tmp_path, capsys, killed_and_resumed):
-    run = killed_and_resumed(arguments(own), "*.png", "constant_noise/*.png", "metrics.jsonl")
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    printed = capsys.readouterr().out
-    for epoch, line in ((1, lines[1]), (2, lines[3])):
-        assert (f"Epoch {epoch}/2 step {2 * epoch}... Discriminator Loss: {line['Discriminator Loss']:.3f}... "
-                f"Generator Loss: {line['Generator Loss']:.3f}\n") in printed
-    assert {path.name for path in run.glob("*.png")} == {
-        "0000_0001.png", "0001_0001.png", "losses.png", "real_samples.png"}
-    real = np.asarray(Image.open(run / "real_samples.png"))  # five rows, blue and red, under their names
-    real = real[len(real) - 5 * 5 * 24::24, ::24]
-    assert real.shape == (5 * 5, 2 * 5, 3)
-    np.testing.assert_array_equal(real[1:5, 1:5], np.asarray(Image.open(own / "blue" / "0.png")))
-    np.testing.assert_array_equal(real[1:5, 6:], np.asarray(Image.open(own / "red" / "5.png")))
-    width, height = Image.open(run / "constant_noise" / "0000_0001.png").size  # blue and red again, under their names
-    assert width == 24 * 10 and height > 24 * 25
-    shutil.rmtree(tmp_path)  # some hundred MB of checkpoints
-
-
-@pytest.fixture
-def batches(monkeypatch):
-    """The data that the command would train on."""
-    seen = []
-    monkeypatch.setattr("common.training.run.train",
-                        lambda recipe, args, _: seen.append(recipe.open_data(vars(args))[0]))
-    return lambda argv: (train.main(argv), seen.pop())[1]
-
-
-def test_one_shuffle_for_ever(own, batches):
-    data = batches(arguments(own))
-    assert sorted(data.order(0)) == list(range(7)) != list(data.order(0))
-    np.testing.assert_array_equal(data.order(0), data.order(1))
-    images, labels = list(data.epoch(0))[1]
-    assert (images.shape, labels.shape) == ((3, 48), (3,))  # the short last batch is kept
-    assert set(labels) <= {0, 1}
-    mended = batches(arguments(own, "--fix", "one_shuffle"))
-    assert any(not np.array_equal(mended.order(0), mended.order(epoch)) for epoch in (1, 2))
-
-
-def test_defaults_are_the_chapters():
-    for dataset, epoch in (("mnist", 16), ("auto", 16), ("fashion", 64), ("emnist", 32), ("some/folder", 16)):
-        args = options.read("static_mnist", ["--recipe", "cgan", "--dataset", dataset])[1]
-        assert (args.epoch, args.batch_size, args.fix) == (epoch, 32, [])
-
-
-def test_fixes_are_the_ones_that_the_code_knows():
-    source = "".join(Path(module.__file__).read_text(encoding="utf-8") for module in (cgan, conditional, static_gan))
-    for fix in cgan.RECIPE.fixes:
-        assert f'"{fix}" in' in source or f'"{fix}" not in' in source
-
-
-@pytest.mark.parametrize(("change", "words"), [
-    (lambda own: shutil.rmtree(own / "red"), ["one class", "blue"]),
-    (lambda own: Image.new("RGB", (8, 4)).save(own / "red" / "x.png"), ["several sizes", "8×4", "--resize"]),
-    (lambda own: (own / "red" / "x.png").write_text("no"), ["x.png", "not a picture"]),
-    (lambda own: [path.rename(own / path.name) for path in own.glob("*/*.png")] + [
-        shutil.rmtree(own / name) for name in ("red", "blue")], ["no labels", "sub-folder"]),
-])
-def test_bad_folders_are_refused_in_one_line(own, tmp_path, capsys, change, words):
-    copy = shutil.copytree(own, tmp_path / "copy")
-    change(copy)
-    code = run_command(lambda: train.main([*arguments(copy), "--output", str(tmp_path / "run")]))
-    lines = capsys.readouterr().err.splitlines()
-    assert (code, len(lines)) == (2, 1), lines
-    assert all(word in lines[0] for word in words), lines
-    assert not (tmp_path / "run").exists()
-
-
-def test_resize(own, tmp_path, batches, capsys):
-    copy = shutil.copytree(own, tmp_path / "copy")
-    Image.new("RGB", (8, 4)).save(copy / "red" / "x.png")
-    assert batches(arguments(copy, "--resize", "12")).images.shape == (8, 12, 12, 3)
-    assert batches(arguments(copy, "--resize")).images.shape == (8, 28, 28, 3)
-    assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "digits", "--resize"])) == 2
-    assert "--resize is for a folder" in capsys.readouterr().err
-    assert run_command(lambda: train.main([*arguments(copy), "--data_dir", str(copy)])) == 2
-    assert "--data_dir goes with --dataset auto" in capsys.readouterr().err
-
-
-def test_a_folder_may_have_moved(own, tmp_path, batches):
-    folder, moved = tmp_path / "run", shutil.copytree(own, tmp_path / "moved")
-    args = vars(options.read("static_mnist", arguments(tmp_path / "gone"))[1])
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(
-        {"recipe": "cgan", "options": args, "dataset": {}, "versions": {}, "machine": {}}, default=str))
-    assert len(batches(["--resume", "--output", str(folder), "--data_dir", str(moved)]).images) == 7
-
-
-def test_a_home_that_does_not_exist_is_one_line(capsys):
-    assert run_command(lambda: train.main(["--recipe", "cgan", "--dataset", "~nobody-of-that-name/x"])) == 2
-    assert "there is no data set and no folder" in capsys.readouterr().err
-
-
-def test_a_folder_is_kept_whole_so_that_a_run_goes_on_from_anywhere(own, monkeypatch):
-    monkeypatch.chdir(own.parent)
-    assert options.read("static_mnist", arguments(own.name))[1].dataset == str(own)
