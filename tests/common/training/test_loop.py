@@ -1,12 +1,6 @@
 """The training loop, with a GAN of nothing but NumPy."""
 
 import json
-import os
-import pty
-import signal
-import sys
-import time
-from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,99 +8,11 @@ import numpy as np
 import pytest
 
 from common import plotting
-from common.data.batches import Batches
-from common.errors import RunStopped, UserError, run_command
-from common.recipe import GAN, Curves
+from common.errors import RunStopped, UserError
+from common.recipe import Curves
 from common.report.page import write_report
 from common.training import checkpoint, loop
-from common.training.loop import Loop
-from common.training.run_folder import RunFolder
-
-CONFIG = {"recipe": "fake", "options": {}, "dataset": {}, "versions": {}, "machine": {}}
-
-
-class FakeGAN(GAN):
-    """Its weight depends on every batch and every random number, in order."""
-
-    losses = ("D-Loss", "DG-Loss")
-    record_every = 2
-
-    def __init__(self):
-        self.weight = np.zeros(3, "float32")
-        self.drawn = []
-        self.before_step = lambda steps: None
-        self.steps = 0
-
-    def noise(self, count, random):
-        return random.normal(size=[count, 3]).astype("float32")
-
-    def step(self, batch, random):
-        self.before_step(self.steps)
-        self.steps += 1
-        self.weight = 0.9 * self.weight + batch.mean() + self.noise(len(batch), random).mean(0)
-        return {"D-Loss": self.weight.sum(), "DG-Loss": np.float32(random.normal()), "D-Loss fake": np.float32(0.5)}
-
-    def sample(self, noise):
-        return np.tanh(noise @ self.weight)[:, None, None] * np.ones([1, 4, 4], "float32")
-
-    def message(self, epoch, batch, losses):
-        return f"{epoch} {batch} {losses['D-Loss']}"
-
-    def draw(self, path, title, real, generated):
-        self.drawn.append(title)
-        plotting.save_png(path, plotting.grid(np.concatenate([real.reshape(-1, 4, 4), generated])))
-
-    def state(self):
-        return {"weight": self.weight.copy()}
-
-    def load_state(self, state):
-        self.weight = state["weight"].copy()
-
-
-@pytest.fixture
-def no_figures(monkeypatch):
-    """Leave out the curves at the end, which take longer than all the rest."""
-    monkeypatch.setattr(plotting, "save_losses", lambda *_: None)
-
-
-@pytest.fixture
-def new(tmp_path, no_figures):
-    """A loop over 20 pictures in 5 batches; all folders are let go of in the end."""
-    folders = []
-
-    def make(name="run", epochs=3, resume=False, gan=None, **options):
-        if folders:
-            folders[-1].close()
-        folder = RunFolder(tmp_path / name, resume)
-        folders.append(folder)
-        if not resume:
-            folder.write_config(CONFIG)
-        images = np.random.RandomState(1).randint(0, 256, [20, 4, 4]).astype("uint8")
-        made = Loop(gan or FakeGAN(), Batches(images, 4), folder, np.random.RandomState(7), epochs, **options)
-        if resume:
-            made.resume()
-        return made
-
-    yield make
-    for folder in folders:
-        folder.close()
-
-
-def result(run):
-    """What must not depend on interruptions: final arrays, metrics, pictures."""
-    arrays, record = checkpoint.load(run.folder.latest())
-    pictures = {path.relative_to(run.folder.path): path.read_bytes() for path in run.folder.path.rglob("*.png")}
-    return {name: array.tobytes() for name, array in arrays.items()}, record, \
-        run.folder.metrics_path.read_bytes(), pictures
-
-
-def names(run):
-    return [path.name for path in checkpoint.listing(run.folder.checkpoints)]
-
-
-def stop_at(step, number):
-    """Sends this process a signal during a step."""
-    return lambda steps: os.kill(os.getpid(), number) if steps == step else None
+from tests.common.training.fake_gan import CONFIG, FakeGAN, names, result
 
 
 def test_a_run_leaves_its_records(new, capsys):
@@ -131,6 +37,7 @@ def test_a_run_leaves_its_records(new, capsys):
     timing = [json.loads(line) for line in run.folder.timing_path.read_text().splitlines()]
     assert [line["step"] for line in timing] == [0, 1, 3, 5, 6, 8, 10, 11, 13, 15]
     assert (run.folder.path / "animation.gif").exists()
+    assert run.gan.ended == [run.folder.path] * 3  # after each epoch
 
 
 def test_a_run_ends_with_its_report(new, capsys):
@@ -203,12 +110,6 @@ def test_pictures_show_the_real_batch_and_the_constant_noise(new):
     for (real, generated), number in zip(drawn, (0, 2, 4), strict=True):
         np.testing.assert_array_equal(real, batches[number])
         assert generated.shape == (4, 4, 4)
-
-
-def test_old_checkpoints_go_but_for_each_fifth_epoch(new):
-    run = new(epochs=12)
-    run.run()
-    assert names(run) == [f"{epoch:04d}_0000.safetensors" for epoch in (5, 10, 11, 12)]
 
 
 def test_a_checkpoint_each_five_minutes(new, monkeypatch):
@@ -338,109 +239,6 @@ def test_a_number_that_is_none_in_the_first_epoch(new):
     run.gan.step = lambda *_: {"D-Loss": float("nan"), "DG-Loss": 1.0}
     with pytest.raises(RunStopped, match="no checkpoint was saved before"):
         run.run()
-
-
-@pytest.mark.parametrize("also", [None, signal.SIGINT], ids=["alone", "with Ctrl-C"])
-def test_a_run_whose_reader_goes_away_is_saved(new, monkeypatch, also):
-    """As in ``python train.py 2>&1 | head``, or where Ctrl-C ends ``… | tee`` too."""
-    read, write = os.pipe()
-    run = new(epochs=2)
-
-    def gone(steps):
-        if steps == 6:
-            os.close(read)
-            if also:
-                os.kill(os.getpid(), also)
-
-    run.gan.before_step = gone
-    with monkeypatch.context() as patched, suppress(BrokenPipeError), \
-            open(write, "w", encoding="utf-8") as errors, open(os.dup(write), "w", encoding="utf-8") as output:
-        patched.setattr(sys, "stdout", output)
-        patched.setattr(sys, "stderr", errors)
-        code = run_command(run.run)
-    assert code == (130 if also else 141)
-    step = 7 if also else 8  # the next line was that of step 8
-    assert run.step == step and names(run)[-1] == f"0001_000{step - 5}.safetensors"
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_signals_save_and_stop_after_the_batch(new, number, code, capsys):
-    handlers = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
-    run = new()
-    run.gan.before_step = stop_at(6, number)
-    with pytest.raises(RunStopped, match=f"stopped by {number.name} after epoch 1 batch 1; saved .*0001_0002"
-                                         ".safetensors; go on with --resume") as caught:
-        run.run()
-    assert caught.value.exit_code == code
-    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == handlers
-    assert f"{number.name}: saving after this batch" in capsys.readouterr().err
-    assert run.gan.steps == 7 == len(run.folder.metrics())
-    run = new(resume=True)
-    assert run.step == 7
-    run.run()
-    whole = new("whole")
-    whole.run()
-    assert result(run) == result(whole)
-
-
-def test_a_hangup_that_is_ignored_stays_so(new):
-    """As ``nohup`` starts a program."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        run = new()
-        run.gan.before_step = stop_at(6, signal.SIGHUP)
-        run.run()
-    finally:
-        signal.signal(signal.SIGHUP, before)
-    assert run.step == run.steps
-
-
-def test_a_run_is_saved_when_its_terminal_closes(new, monkeypatch):
-    """The signal comes, and nothing can be written to the terminal any more."""
-    master, slave = pty.openpty()
-    run = new(epochs=2)
-
-    def closed(steps):
-        if steps == 6:
-            os.close(master)
-            for _ in range(2):  # from the shell and from the system
-                os.kill(os.getpid(), signal.SIGHUP)
-
-    run.gan.before_step = closed
-    with monkeypatch.context() as patched, open(slave, "w", encoding="utf-8") as errors, \
-            open(os.dup(slave), "w", encoding="utf-8") as output:
-        patched.setattr(sys, "stdout", output)
-        patched.setattr(sys, "stderr", errors)
-        code = run_command(run.run)
-    assert code == 129
-    assert run.step == 7 and names(run)[-1] == "0001_0002.safetensors"
-
-
-def test_a_signal_at_the_last_batch_lets_the_run_end(new):
-    run = new()
-    run.gan.before_step = stop_at(14, signal.SIGTERM)
-    run.run()
-    assert names(run)[-1] == "0003_0000.safetensors"
-
-
-def test_a_second_signal_stops_at_once(new):
-    run = new()
-
-    def twice(steps):
-        if steps == 6:
-            os.kill(os.getpid(), signal.SIGINT)
-            time.sleep(0)  # lets Python call the handler
-            os.kill(os.getpid(), signal.SIGTERM)
-            time.sleep(0)
-
-    run.gan.before_step = twice
-    with pytest.raises(SystemExit) as caught:
-        run.run()
-    assert caught.value.code == 143
-    assert names(run) == ["0001_0000.safetensors"]  # nothing new, nothing broken
-    run = new(resume=True)
-    run.run()
-    assert run.step == 15
 
 
 def test_a_full_disk_while_saving_loses_nothing(new, monkeypatch):
