@@ -24,6 +24,7 @@ TUTORIALS = {
     "faces": "dygraph_celeba.gan",
 }
 LOCK = RLock()  # is held while Paddle's programs or networks run, because threads share scope, mode and statistics
+DEFAULT_RUN = "output_dcgan"  # the book's ``output``; it stands here because the book's module imports Paddle
 FORMERLY = {"dcgan_face": "faces"}  # names in the records of old runs
 
 

@@ -26,7 +26,7 @@ from common.backend import compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches
 from common.errors import UserError
-from common.recipe import BatchLosses, EpochMeans, Figures, Layout, Oddity
+from common.recipe import DEFAULT_RUN, BatchLosses, EpochMeans, Figures, Layout, Oddity
 from static_mnist import fluid_random
 from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN, frozen, passes
@@ -278,7 +278,7 @@ class BookGAN(StaticGAN):
         return 2 * batch_size * (g.forward + 2 * d.trained + NUM_TRAIN_TIMES_OF_DG * (g.trained + d.through))
 
 
-def display_image(epoch_no, batch_id, output="./output_dcgan"):
+def display_image(epoch_no, batch_id, output=DEFAULT_RUN):
     """The picture that was saved at a batch of an epoch, as ``PIL.Image``: ``display_image(10, 460)``.
 
     Raises:
@@ -345,7 +345,7 @@ RECIPE = Book(
     batch_size=128,
     learning_rate=LEARNING_RATE,
     beta1=BETA1,
-    output="./output_dcgan",
+    output=DEFAULT_RUN,
     data=("MNIST",),
     oddities=(
         Oddity("double_sigmoid", "D ends in logits, not in a sigmoid before the loss's own", "act of fc2, and loss"),

@@ -17,10 +17,11 @@ from common.errors import UserError, run_command
 
 def options(argv=None):
     """The command's options, and the names of those that were typed."""
+    from common.recipe import DEFAULT_RUN
     from common.training import sampling
     from common.training.options import positive
 
-    parser = sampling.parser(run="./output_dcgan", output="./generated")
+    parser = sampling.parser(run=DEFAULT_RUN, output="./generated")
     add = parser.add_argument
     add("--class", dest="classes", nargs="+", metavar="CLASS",
         help="of a conditional GAN: a class by number or name; several, or all, one a column (default: all)")

@@ -13,6 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import UserError, run_command, terminal
 from common.files import expanded
+from common.recipe import DEFAULT_RUN
 from common.training.options import Parser, positive, seed
 
 CLASSIFIERS = ("mnist", "fashion", "emnist")
@@ -21,7 +22,7 @@ CLASSIFIERS = ("mnist", "fashion", "emnist")
 def options(argv):
     parser = Parser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
-    add("--run", type=expanded, metavar="DIR", help="folder of the trained run (default: output_dcgan)")
+    add("--run", type=expanded, metavar="DIR", help=f"folder of the trained run (default: {DEFAULT_RUN})")
     add("--checkpoint", type=expanded, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
     add("--ours", type=expanded, metavar="PATH", help="in place of a run: a figure, or a folder of pictures")
     add("--reference", type=expanded, metavar="PATH",
@@ -39,7 +40,7 @@ def options(argv):
             parser.error("--ours takes the place of a run; leave --run, --checkpoint and --data_dir out")
         if not args.reference:
             parser.error("--ours wants --reference, a figure or a folder to compare with")
-    args.run = args.run or Path("output_dcgan")
+    args.run = args.run or Path(DEFAULT_RUN)
     return args
 
 
@@ -50,7 +51,7 @@ def main(argv=None):
     from tqdm import tqdm
 
     from common.comparison import compare
-    from common.comparison.published import NotPublished
+    from common.comparison.figures import NotPublished
     from common.comparison.sets import Sets
     from common.comparison.shown import table
 
@@ -107,13 +108,13 @@ def open_run(run, data_dir):
 
 def download(trained):
     """The folder of the published figures of a run's tutorial."""
-    from common.comparison import published
+    from common.comparison import figures
 
-    figures = trained.recipe.figures
-    if not figures or trained.data not in figures.data or trained.config["options"].get("classes"):
+    published = trained.recipe.figures
+    if not published or trained.data not in published.data or trained.config["options"].get("classes"):
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
                         "name a figure or a folder of such with --reference")
-    return published.download(trained.recipe)
+    return figures.download(trained.recipe)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.backend import runtime
 from common.errors import run_command
 from common.files import expanded
+from common.recipe import DEFAULT_RUN
 from common.training import options as command
 
 
@@ -17,7 +18,7 @@ def options(argv=None):
         "FID, KID, precision and recall, density and coverage, and label agreement of a run's checkpoints, beside "
         "those of real pictures and of the untrained generator. They go into its metrics.jsonl and metrics.png."))
     add = parser.add_argument
-    add("--run", type=expanded, default=Path("./output_dcgan"), metavar="DIR", help="folder of the run")
+    add("--run", type=expanded, default=Path(DEFAULT_RUN), metavar="DIR", help="folder of the run")
     add("--checkpoint", type=expanded, metavar="FILE", help="one of its checkpoints (default: all that are kept)")
     add("--count", type=command.positive, default=10_000, help="pictures to draw, and real ones to hold them against")
     add("--seed", type=command.seed, default=1, metavar="N", help="of the noise")

@@ -12,6 +12,7 @@ from common.files import expanded
 from common.training.options import FREE, Parser, complete, jsonable, positive, run_options
 from common.training.records import Records
 from tools import evaluate
+from tools.bench import text
 
 AS_IT_IS = "default"  # the tutorial without any fix
 
@@ -111,19 +112,18 @@ def table(runs, epoch, count):
               for kind, of_kind in measured.items()}
     columns = [name for name in COLUMNS if name in values[AS_IT_IS][0]]
     first, seeds = measured[AS_IT_IS][0], len(values[AS_IT_IS])
-    lines = [f"{first.protocol}: {counted(epoch, 'epoch')}, " + (
-        f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed"), "",
-             "| | " + " | ".join(COLUMNS[name].removesuffix(" (95 %)") for name in columns) + " |",
-             "|---" * (len(columns) + 1) + "|"]
+    caption = f"{first.protocol}: {counted(epoch, 'epoch')}, " + (
+        f"mean ± standard deviation of {seeds} seeds" if seeds > 1 else "one seed")
+    rows = []
     if real := first.known_real():
-        cells = [digits(real[1][name], 3) if name in real[1] else "" for name in columns]
-        lines += ["| real pictures | " + " | ".join(cells) + " |"]
+        rows.append(["real pictures", *(digits(real[1][name], 3) if name in real[1] else "" for name in columns)])
     for kind, of_kind in values.items():
         numbers = [[each[name] for each in of_kind] for name in columns]
         cells = [digits(np.mean(each), 3) + (f" ± {digits(np.std(each, ddof=1), 2)}" if len(each) > 1 else "")
                  for each in numbers]
-        lines += [f"| {kind} | " + " | ".join(cells) + " |"]
-    return lines
+        rows.append([kind, *cells])
+    head = ["", *(COLUMNS[name].removesuffix(" (95 %)") for name in columns)]
+    return [caption, "", *text.table(head, rows).splitlines()]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""Read pictures for a comparison: from a tutorial's figure, a run's figure, any other figure, or a folder."""
+"""Read pictures for a comparison: from a tutorial's figure, a run's figure, any other figure, or a folder.
+
+The figures that the tutorials published beside their texts are not part of the project. They are downloaded from fixed
+commits and checked by their md5.
+"""
 
 import functools
 import io
@@ -12,16 +16,22 @@ from common import recipe as recipes
 from common.backend import runtime
 from common.comparison.cutting import NoGrid, cut, without_colour
 from common.data.batches import spread
+from common.data.download import Unavailable, fetch
 from common.data.folders import pictures_in
 from common.data.picture import SUFFIXES, BadPicture, read_file, read_image
 from common.errors import UserError
-from common.files import expanded
+from common.files import cache_folder, expanded
 from common.recipe import Layout
 from common.training.records import Records
 
 MOST_PIXELS = 1 << 24  # in a figure; the largest figure that the project draws has 1.4 million
 MOST_FILES = 2000  # pictures that are read from a folder, at most
 MOST_BYTES = 100_000_000  # of all pictures of a folder together, one byte for each channel of each pixel
+CACHE = "paddle/gan_figures"  # in the cache folder
+LARGEST = 4_000_000  # bytes of a published figure
+
+# Both hosts serve a repository's files at a commit; some networks reach only the second.
+HOSTS = ("https://raw.githubusercontent.com/{repository}/{commit}/", "https://cdn.jsdelivr.net/gh/{repository}@{commit}/")
 
 
 @dataclass(frozen=True)
@@ -153,3 +163,36 @@ def _read_singles(folder):
                             "leave those of one size, or name one figure")
         pictures.append(pixels)
     return without_colour(np.stack(pictures)).astype("float32") / 127.5 - 1
+
+
+class NotPublished(UserError):
+    """A published figure that cannot be downloaded."""
+
+
+def download(recipe, folder=None):
+    """Get the published figures of a tutorial; figures that are there already are not downloaded again.
+
+    Args:
+        recipe: `common.recipe.Recipe` with ``figures``.
+        folder: the figures go into its sub-folder with the recipe's name; None: the user's cache folder.
+
+    Returns:
+        The sub-folder's path.
+
+    Raises:
+        NotPublished: a figure cannot be downloaded.
+    """
+    figures, folder = recipe.figures, (expanded(folder) if folder else cache_folder(CACHE)) / recipe.name
+    mirrors = [host.format(repository=figures.repository, commit=commit) + figures.folder
+               for host in HOSTS for commit in figures.commits]
+    for name, md5 in figures.files.items():
+        if (folder / name).is_file():
+            continue
+        try:
+            good = fetch(name, mirrors, folder, md5, LARGEST)
+        except Unavailable as error:
+            reasons = "; ".join(dict.fromkeys(str(error).split("; ")))
+            raise NotPublished(f"the tutorial's {name} is not in {folder} and cannot be downloaded ({reasons}); "
+                               "name the figure, or its folder, with --reference") from None
+        mirrors.sort(key=lambda mirror, good=good: mirror != good)
+    return folder

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from common import plotting
-from common.comparison import chance, figures, published
+from common.comparison import chance, figures
 from tests.helpers import caller
 from tools import compare
 
@@ -90,8 +90,8 @@ def test_without_its_data_a_run_is_compared_all_the_same(run, call, tmp_path):
 
 
 def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(published, "CACHE", tmp_path / "cache")
-    monkeypatch.setattr(published.download, "__defaults__", (tmp_path / "cache",))
+    monkeypatch.setattr(figures, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(figures.download, "__defaults__", (tmp_path / "cache",))
     served = figure(tmp_path / "dcgan_demo.png", blots(256, 0))
 
     def fetch(name, mirrors, folder, md5, limit):
@@ -99,13 +99,13 @@ def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_pa
         shutil.copy(served, folder / name)
         return mirrors[0]
 
-    monkeypatch.setattr(published, "fetch", fetch)
+    monkeypatch.setattr(figures, "fetch", fetch)
     assert call("--run", run)[0] == 0
 
     def gone(*_):
-        raise published.Unavailable("raw.githubusercontent.com: no answer within 4 seconds")
+        raise figures.Unavailable("raw.githubusercontent.com: no answer within 4 seconds")
 
-    monkeypatch.setattr(published, "fetch", gone)
+    monkeypatch.setattr(figures, "fetch", gone)
     assert call("--run", run)[0] == 0  # it is there now
     shutil.rmtree(tmp_path / "cache")
     refused(call("--run", run), "cannot be downloaded", "no answer", "--reference", "no losses of such a run")
