@@ -185,8 +185,8 @@ def label_agreement(wanted, found, classes):
 
 def _enough(a, b, least, what):
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise UserError("the features of some pictures are no finite numbers, so the checkpoint's weights are none; "
-                        "take an earlier one")
+        raise UserError("the features of some pictures are not finite numbers, so the checkpoint's weights are not "
+                        "either; take an earlier checkpoint")
     if min(len(a), len(b)) < least:
         raise UserError(f"{what} wants {least} pictures or more of each kind, here are {len(a)} and {len(b)}; "
                         "take more pictures")

@@ -193,7 +193,8 @@ def replay(trace, gan):
     state = gan.state()
     for name, (shape, _) in trace["names"].items():
         if name not in state or list(state[name].shape) != shape:
-            raise UserError(f"the trace has {name} {shape}, which is none of this project's {trace['recipe']}")
+            raise UserError(f"the trace has {name} {shape}; this project's networks of {trace['recipe']} have no such "
+                            "array; take a trace of the same networks")
     random = Random(trace["seed"])
     gan.load_state({**state, **weights(trace["names"], random)})
     watcher = _Watcher(trace, gan)

@@ -3,8 +3,9 @@
 
 namespace adam {
 
-// Attributes: beta1, beta2, epsilon, and whether epsilon is corrected for the bias of the second moment, as Paddle has
-// it (1), or not, as fluid and TensorFlow 1 (0). The powers are beta1^t and beta2^t of this step, and move to the next.
+// Attributes: beta1, beta2, epsilon, and whether epsilon is corrected for the bias of the second moment: 1 as in
+// Paddle, 0 as in fluid and TensorFlow 1. The powers are beta1^t and beta2^t of this step; they are updated for the
+// next step.
 static void step(Tensor &weight, const Tensor &gradient, const Tensor &rate, Tensor &moment1, Tensor &moment2,
                  Tensor &power1, Tensor &power2, float beta1, float beta2, float epsilon, int corrected) {
   const float *g = data(gradient), root = std::sqrt(1 - *data(power2));

@@ -7,7 +7,8 @@
 #include "few_channels.h"
 #include "winograd.h"
 
-// The three directions, by the method that suits. Pictures of few channels are float32 in any arithmetic.
+// The three directions. Each takes the method that suits the geometry. Pictures of few channels are float32 in any
+// arithmetic.
 
 static void round_factors(const Geometry &g, const float *&a, int64_t a_count, const float *&b, int64_t b_count) {
   if (g.arithmetic != EMULATED || g.c <= FEW) return;

@@ -3,7 +3,7 @@
 
 namespace dense {
 
-// c [rows, columns] = a [rows, inner] b [inner, columns], where a or b may lie in memory turned
+// c [rows, columns] = a [rows, inner] b [inner, columns], where a or b may be stored transposed
 struct Product {
   Handle primitive, scratchpad = nullptr, memory[3], rounded[2], reorder[2];
   size_t bytes[2], scratchpad_bytes;

@@ -1,5 +1,5 @@
-// Convolution by oneDNN, in the blocked layouts it chooses; tensors are reordered on the way in and out. In BF16
-// arithmetic the two that go in are rounded to bfloat16 on this way; products and sums are float32 all the same.
+// Convolution by oneDNN, in the blocked layouts that it chooses. Tensors are reordered on the way in and out. In BF16
+// arithmetic both inputs are rounded to bfloat16 while they are reordered; products and sums are float32.
 #pragma once
 #include "geometry.h"
 #include "onednn.h"
@@ -25,7 +25,7 @@ struct Plan {  // a convolution ready to run for one geometry: operands 0 and 1 
     check(dnnl_memory_desc_create_with_tag(&any_x, 4, x, kind == BACKWARD_DATA ? F32 : type, ANY));
     check(dnnl_memory_desc_create_with_tag(&any_w, 4, w, kind == BACKWARD_WEIGHTS ? F32 : type, ANY));
     check(dnnl_memory_desc_create_with_tag(&any_y, 4, y, kind <= CONVOLVE_BIAS ? F32 : type, ANY));
-    Handle hint_x = any_x, hint_w = any_w, hint_y = any_y;  // of the forward pass that a backward pass wants to know
+    Handle hint_x = any_x, hint_w = any_w, hint_y = any_y;  // a backward pass needs the forward pass's layouts
     if (kind == BACKWARD_DATA) check(dnnl_memory_desc_create_with_tag(&hint_x, 4, x, type, ANY));
     if (kind == BACKWARD_WEIGHTS) check(dnnl_memory_desc_create_with_tag(&hint_w, 4, w, type, ANY));
     if (kind == CONVOLVE_BIAS) {

@@ -2,8 +2,8 @@
 #pragma once
 #include "shared.h"
 
-// How factors are multiplied. Sums are float32 always. In BF16 the factors are rounded to bfloat16, whose mantissa has
-// eight bits; the same rounding without a processor that multiplies so, for tests, is EMULATED.
+// How factors are multiplied. Sums are always float32. In BF16 the factors are rounded to bfloat16, whose mantissa has
+// eight bits. EMULATED rounds in the same way on any processor, for tests.
 enum Arithmetic { IN_FLOAT32, IN_BF16, EMULATED };
 
 struct Geometry {  // of a convolution x [n, c, h, w] -> y [n, o, oh, ow]

@@ -1,8 +1,8 @@
 // Batch normalisation with the activation behind it: leaky ReLU with `slope` (1: none, 0: ReLU).
 //
-// x is [n, channels, size]; pictures have size height * width, dense layers 1. A thread takes a channel at a time, or
-// of dense layers sixteen; its values stay in the processor's cache over all passes. Sums are float32 within a row and
-// double over rows: not less exact than Paddle's.
+// x is [n, channels, size]; size is height * width for pictures, 1 for dense layers. A thread takes one channel at a
+// time, or sixteen of a dense layer. Its values stay in the processor's cache over all passes. Sums are float32 within
+// a row and double over rows, which is at least as exact as Paddle's.
 #include "shared.h"
 
 namespace norm {
@@ -24,7 +24,7 @@ static Batch batch(const Tensor &x, float slope) {
 
 static inline float activated(float z, float slope) { return z > 0 ? z : z * slope; }
 
-// Calls visit(first, channels) for runs of channels: on all threads, a thread's run after run.
+// Calls visit(first, channels) for each run of neighbouring channels. The threads share the runs out.
 template <class Visit>
 static void each_run(const Batch &b, Visit visit) {
   const int64_t run = b.size == 1 ? LANES : 1, runs = (b.channels + run - 1) / run;
@@ -91,8 +91,8 @@ static Line line(const float *scale, const float *bias, const float *mean, const
   return l;
 }
 
-// Attributes: momentum of the moving statistics, epsilon, slope, and whether to train: with the batch's statistics,
-// which move the moving ones; else with the moving ones.
+// Attributes: momentum of the moving statistics, epsilon, slope, training. With training 1 the batch's own statistics
+// normalise it and update the moving ones; with 0 the moving statistics normalise it.
 static std::vector<Tensor> forward(const Tensor &x, const Tensor &scale, const Tensor &bias, Tensor &moving_mean,
                                    Tensor &moving_variance, float momentum, float epsilon, float slope, int training) {
   const Batch b = batch(x, slope);
@@ -102,7 +102,7 @@ static std::vector<Tensor> forward(const Tensor &x, const Tensor &scale, const T
   float *moving_means = const_cast<float *>(data(moving_mean));
   float *moving_variances = const_cast<float *>(data(moving_variance));
   const double count = b.count();
-  const bool same = training && b.count() == 1;  // one value has no variance: Paddle lets it pass as it is
+  const bool same = training && b.count() == 1;  // a single value has no variance; Paddle returns it unchanged
   each_run(b, [&](int64_t first, int64_t lanes) {
     double total[1][LANES];
     float average[LANES];

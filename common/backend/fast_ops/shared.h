@@ -47,7 +47,7 @@ static const float *data(const Tensor &t) {
   return t.data<float>();
 }
 
-// Where the gradient passes an activation in full. At 0 ReLU stops it and leaky ReLU does not: Paddle has it so.
+// Where the gradient passes an activation in full. At 0, ReLU stops it and leaky ReLU does not, as in Paddle.
 static inline bool passes(float x, float slope) { return x > 0 || (x == 0 && slope != 0); }
 
 // The gradients asked for: bit 0 of the first input, bit 1 of the second, …

@@ -183,7 +183,7 @@ struct Product {
   }
 };
 
-// What a convolution comes to: tiles, padded pictures, working memory.
+// What follows from a convolution's geometry: its tiles, its padded pictures, its working memory.
 template <class S>
 struct Plan {
   static constexpr Points<S> points{};
@@ -419,7 +419,7 @@ static bool run(Kind kind, const Geometry &g, const float *in, const float *othe
   const Plan<S> plan(g);
   if (g.kh != S::T || g.kw != S::T || g.sh != S::STRIDE || g.sw != S::STRIDE || g.c % PANEL || g.o % PANEL ||
       g.n == 0 || g.arithmetic == IN_BF16 ||
-      plan.oh * plan.ow > 1.5 * g.oh * g.ow)  // tiles that reach far beyond the result are lost work
+      plan.oh * plan.ow > 1.5 * g.oh * g.ow)  // tiles that reach far beyond the result are wasted work
     return false;
   if (kind == BACKWARD_WEIGHTS)
     plan.backward_weights(in, other, out);
