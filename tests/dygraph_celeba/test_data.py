@@ -159,13 +159,6 @@ def test_a_grey_picture_is_named_by_the_tutorials_reader(folder):
         DataGenerater(folder).load(4)
 
 
-def test_the_packed_reader_leaves_bad_pictures_out(folder, capfd):
-    (folder / "000004.jpg").write_bytes(b"no picture")
-    dataset, description = open_faces(data_dir=folder)
-    assert len(dataset) == 9 and description["pictures"] == 9 and description["left_out"] == 1
-    assert "000004.jpg" in capfd.readouterr().err
-
-
 def test_auto_takes_what_lies_where_the_tutorial_has_it(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     pictures_in(tmp_path / "work" / "imgs")

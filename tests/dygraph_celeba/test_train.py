@@ -214,17 +214,12 @@ def test_a_run_from_before_the_recipe_was_called_faces_goes_on(faces, run, tmp_p
 
 
 BAD = {
-    "no pictures in a batch": (["--batch_size", "0"], "whole number from 1"),
-    "a fix that is none": (["--fix", "everything"], "invalid choice"),
     "no CelebA": (["--dataset", "celeba"], "mmlab.ie.cuhk.edu.hk"),
     "no such folder": (["--data_dir", "nowhere"], "nowhere"),
     "an empty folder": (["--data_dir", "empty"], "holds no pictures"),
     "not a zip archive": (["--data_dir", "bad.zip"], "not a zip or tar archive"),
     "too few pictures": (["--data_dir", "FACES", "--batch_size", "15"], "--batch_size 15 is more than the 14"),
     "embedded faces from a folder": (["--dataset", "faces", "--data_dir", "FACES"], "exclude each other"),
-    "nothing to resume": (["--data_dir", "FACES", "--batch_size", "4", "--resume"], "--resume"),
-    "a run is there": (["--data_dir", "FACES", "--batch_size", "4", "--output", "RUN"], "holds a run already"),
-    "another option than the run's": (["--resume", "--output", "RUN", "--batch_size", "5"], "batch_size 4"),
     "other pictures than the run's": (["--resume", "--output", "RUN", "--data_dir", "OTHER"], "are others"),
     "a GPU that is not there": (["--use_gpu"], "--use_gpu"),
     "the tutorial's reader and an archive": (["--reader", "skimage", "--data_dir", "bad.zip"], "crop_celeba.py"),

@@ -116,16 +116,6 @@ def test_the_current_folder_as_output(crop, tmp_path):
     assert len(list((tmp_path / "out").iterdir())) == 3 and (tmp_path / "out.crop.json").exists()
 
 
-def test_fast_and_overwrite(crop, tmp_path):
-    fill(tmp_path / "in")
-    options = "--input", "in", "--output", "out"
-    assert crop(tmp_path, *options).returncode == 0
-    refused = crop(tmp_path, *options, "--fast")
-    assert refused.returncode == 2 and "--overwrite" in refused.stderr
-    result = crop(tmp_path, *options, "--fast", "--overwrite", "--threads", 1)
-    assert result.returncode == 0 and "3 done" in result.stdout
-
-
 @pytest.mark.parametrize("options, words", [
     (["--input", "nowhere"], "no such folder or archive"), (["--input", "empty"], "no pictures"),
     (["--input", "text"], "not a zip or tar archive"),

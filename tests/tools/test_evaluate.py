@@ -205,15 +205,6 @@ def test_bad_test_pictures_are_told_and_not_taken_for_none(copy, call, monkeypat
     assert call("--run", copy, "--count", COUNT, "--seed", 5)[::2] == (2, "error: t10k is damaged; delete it\n")
 
 
-def test_half_a_checkpoint(book_run, tmp_path, call):
-    run = shutil.copytree(book_run, tmp_path / "run")
-    path = run / "checkpoints" / "0001_0000.safetensors"
-    path.write_bytes(path.read_bytes()[:1000])
-    code, _, err = call("--run", run, "--count", COUNT)
-    assert (code, err.count("\n")) == (2, 1)
-    assert "0001_0000.safetensors is no whole checkpoint" in err
-
-
 @pytest.mark.parametrize(("args", "words"), [
     (["--checkpoint", "0009_0000.safetensors"], ["none of the checkpoints", "0001_0000.safetensors, 0002_0000"]),
     (["--inception", "missing.onnx"], ["--inception", "no file missing.onnx"]),
@@ -228,13 +219,6 @@ def test_refusals(copy, call, args, words):
     assert (code, err.count("\n"), out) == (2, 1, ""), err
     assert all(word in err for word in words), err
     assert (copy / "metrics.jsonl").read_bytes() == before
-
-
-def test_a_run_without_checkpoint(tmp_path, book_run, call):
-    shutil.copy(book_run / "config.json", tmp_path)
-    code, _, err = call("--run", tmp_path)
-    assert (code, err.count("\n")) == (2, 1)
-    assert "no checkpoint" in err
 
 
 @pytest.mark.parametrize(("value", "count", "text"), [

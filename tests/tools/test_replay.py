@@ -50,18 +50,9 @@ def test_a_file_of_ones_own(call, runs, tmp_path):
     assert "batch 32, seed 12" in call(tmp_path / "own.json")[1]
 
 
-@pytest.mark.parametrize(("text", "words"), [
-    (None, ["own.json", "cannot read"]),
-    ("{", ["own.json is no trace", "README.md"]),
-    ("[]", ["own.json is no trace"]),
-    ('{"recipe": "book"}', ["own.json is no trace", "seed"]),
-    (json.dumps({"recipe": "other", "software": "", "seed": 0, "batch": 1, "iterations": 1, "names": {},
-                 "runs": [{"program": "x", "loss": None}]}),
-     ["'other'", "book, note6, cgan, faces"]),
-])
-def test_a_bad_file_is_one_line(call, tmp_path, text, words):
-    if text is not None:
-        (tmp_path / "own.json").write_text(text)
+def test_a_bad_file_is_one_line(call, tmp_path):
+    (tmp_path / "own.json").write_text('{"recipe": "book"}')
     code, _, err = call(tmp_path / "own.json")
-    assert (code, err.count("\n")) == (2, 1)
-    assert all(word in err for word in words), err
+    assert (code, err.count("\n")) == (2, 1) and "own.json is no trace" in err
+    code, _, err = call(tmp_path / "none.json")
+    assert (code, err.count("\n")) == (2, 1) and "cannot read" in err

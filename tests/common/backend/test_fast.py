@@ -111,13 +111,6 @@ def called(monkeypatch):
     return names
 
 
-@pytest.fixture
-def static_mode():
-    paddle.enable_static()
-    yield
-    paddle.disable_static()
-
-
 @needs_operators
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer_equals_paddles(name, monkeypatch):
@@ -242,71 +235,6 @@ def test_pool_keeps_a_nan(at):
 def test_a_decreasing_activation_is_refused():
     with pytest.raises(ValueError, match="negative_slope"):
         fast.leaky_relu_max_pool(paddle.rand([1, 1, 4, 4]), negative_slope=-0.1)
-
-
-def network(prefix, trainable, fast_layers):
-    """A function from [B, 1, 28, 28] to [B, 1, 28, 28]: convolution, pool, transposed convolution."""
-    kinds = fast if fast_layers else nn
-
-    def named(name):
-        return paddle.ParamAttr(name=f"{prefix}{name}", trainable=trainable, initializer=nn.initializer.Normal(0, 0.1))
-
-    conv = kinds.Conv2D(1, 12, 5, padding=2, weight_attr=named("cw"), bias_attr=named("cb"))
-    deconv = kinds.Conv2DTranspose(12, 1, 4, 2, 1, weight_attr=named("dw"), bias_attr=named("db"))
-
-    def forward(x):
-        x = conv(x)
-        x = (fast.leaky_relu_max_pool(x, 0.02) if fast_layers
-             else F.max_pool2d(F.leaky_relu(x, negative_slope=0.02), 2, 2))
-        return deconv(x)
-
-    return forward, [*conv.parameters(), *deconv.parameters()]
-
-
-def static_run(fast_layers, batches):
-    """Three steps with a trained and then a frozen network; the losses, and the weights by name."""
-    scope, startup, main = paddle.static.Scope(), paddle.static.Program(), paddle.static.Program()
-    executor = paddle.static.Executor(paddle.CPUPlace())
-    startup.random_seed = 5
-    paddle.seed(5)
-    names = [f"{prefix}{name}" for prefix in ("t", "f") for name in ("cw", "cb", "dw", "db")]
-    with paddle.static.scope_guard(scope):
-        with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
-            x = paddle.static.data("x", [None, 1, 28, 28])
-            trained, parameters = network("t", True, fast_layers)
-            frozen, _ = network("f", False, fast_layers)
-            loss = ((frozen(trained(x)) - x) ** 2).mean()
-            optimiser = paddle.optimizer.SGD(0.1)
-            if paddle.__version__.startswith("2."):
-                optimiser.minimize(loss, parameters=[p.name for p in parameters])
-            else:
-                optimiser.minimize(loss, parameters=parameters)
-        executor.run(startup)
-        rng = np.random.default_rng(3)
-        for name in names:  # the two runs start from the same weights
-            tensor = scope.find_var(name).get_tensor()
-            tensor.set(rng.standard_normal(tensor.shape()).astype("float32") * 0.1, paddle.CPUPlace())
-        before = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
-        losses = [float(executor.run(main, feed={"x": rng.standard_normal((b, 1, 28, 28)).astype("float32")},
-                                     fetch_list=[loss])[0]) for b in batches]
-        after = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
-    return losses, before, after
-
-
-@needs_operators
-def test_static_programs_train_alike(static_mode, monkeypatch):
-    names = called(monkeypatch)
-    batches = (4, 4, 1)
-    losses, before, after = static_run(True, batches)
-    assert names == ["gan_conv_bias_w", "gan_pool", "gan_conv_bias", "gan_conv_bias_x", "gan_pool", "gan_conv_bias_x"]
-    plain_losses, _, plain_after = static_run(False, batches)
-    np.testing.assert_allclose(losses, plain_losses, rtol=BOUND)
-    for name, weights in after.items():
-        if name.startswith("f"):
-            np.testing.assert_array_equal(weights, before[name])
-        else:
-            close(weights - before[name], plain_after[name] - before[name])
-            assert not np.array_equal(weights, before[name])
 
 
 def test_a_switch_turns_them_off(monkeypatch):

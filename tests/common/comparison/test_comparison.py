@@ -79,13 +79,6 @@ def test_the_nearest_other_picture():
     assert numbers.tolist() == [1, 2] and not distances.any()
 
 
-def test_a_twin_is_not_taken_for_the_picture_itself():
-    pictures = noise(20, 0, 16)
-    pictures[1] = pictures[0] + 1e-4
-    numbers, distances = nearest(pictures, pictures, among_themselves=True)
-    assert list(numbers[:2]) == [1, 0] and 0 < distances[0] < 0.1
-
-
 def test_entropy():
     assert entropy(np.arange(8)) == pytest.approx(3)
     assert str(entropy(np.zeros(5, int))) == "0.0"  # and not -0.0
@@ -229,13 +222,6 @@ def test_noise_does_not_read_as_learnt_by_heart():
     row = rows(Sets(noise(20, 1), noise(20, 2, scale=0.01), real=noise(20, 3), train=train, held_out=True))[
         "distance to the nearest training picture"]
     assert row.ours < row.real and row.note.endswith("no sign of pictures learnt by heart")
-
-
-def test_repeated_pictures_have_twins():
-    few = noise(4, 0)
-    ours = few[np.arange(64) % 4] + noise(64, 1, scale=0.02)
-    row = rows(Sets(noise(64, 2), ours, real=noise(128, 3)))["share of pictures with a twin"]
-    assert row.ours == 1 and row.tutorial < 0.1 and row.verdict == "differs"
 
 
 def test_learnt_by_heart():

@@ -158,12 +158,3 @@ def test_random_numbers_go_on_where_they_were(draws):
     again = checkpoint.unpack_random(*checkpoint.pack_random(random))
     np.testing.assert_array_equal(again.normal(size=700), random.normal(size=700))
     np.testing.assert_array_equal(again.permutation(50), random.permutation(50))
-
-
-def test_random_state_survives_the_file(tmp_path):
-    random = np.random.RandomState(5)
-    random.normal(size=3)
-    key, position = checkpoint.pack_random(random)
-    arrays, record = checkpoint.load(checkpoint.save(tmp_path, 0, 1, {"random": key}, {"random": position}))
-    again = checkpoint.unpack_random(arrays["random"], record["random"])
-    np.testing.assert_array_equal(again.normal(size=9), random.normal(size=9))

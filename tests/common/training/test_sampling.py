@@ -32,17 +32,6 @@ def test_a_run_is_read_at_its_newest_checkpoint_or_at_another(run):
     assert (config["options"]["seed"], arrays["w"].tolist()) == (1, [1, 1])
 
 
-def test_what_is_no_run(run, tmp_path):
-    with pytest.raises(UserError, match="there is no run in"):
-        generator.read_run(tmp_path / "nothing")
-    with pytest.raises(UserError, match="no whole checkpoint"):
-        generator.read_run(run, run / "config.json")
-    for path in checkpoint.listing(run / "checkpoints"):
-        path.unlink()
-    with pytest.raises(UserError, match="no checkpoint"):
-        generator.read_run(run)
-
-
 @pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])
 def test_interpolation_goes_straight_from_end_to_end(shape):
     ends = np.random.RandomState(0).normal(size=[8, *shape]).astype("float32")
