@@ -6,7 +6,7 @@
     show(images)                                      # a grid, which a notebook displays
     show(gan.interpolate(count=5), columns=10)        # each row goes from one noise to another
 
-The methods ``generate`` and ``interpolate`` are described in `common.recipe.GAN`. Threads may share a GAN. Paddle stays
+The methods ``generate`` and ``interpolate`` are described in `common.gan.GAN`. Threads may share a GAN. Paddle stays
 in the mode, dynamic or static, that it is in.
 """
 
@@ -32,7 +32,7 @@ def load(source, checkpoint=None, fix=(), use_gpu=False, package=None):
         package: take only runs of this package's tutorials.
 
     Returns:
-        `common.recipe.GAN`.
+        `common.gan.GAN`.
 
     Raises:
         UserError: there is no run, checkpoint or generator of this name; the file is damaged; the run belongs to

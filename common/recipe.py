@@ -5,15 +5,11 @@ the tutorial; the commands and tools ask its recipe.
 """
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from importlib import import_module
-from threading import RLock
-from typing import ClassVar
-
-from numpy.random import RandomState
 
 from common.errors import UserError
+from common.gan import GAN, LOCK, Curves  # noqa: F401  a tutorial finds its whole interface here
 
 # The name of each tutorial → the module with its RECIPE. The module's package has its train.py and generate.py.
 # A package's first tutorial is the default of its train.py.
@@ -23,7 +19,6 @@ TUTORIALS = {
     "cgan": "static_mnist.cgan",
     "faces": "dygraph_celeba.gan",
 }
-LOCK = RLock()  # is held while Paddle's programs or networks run, because threads share scope, mode and statistics
 DEFAULT_RUN = "output_dcgan"  # the book's ``output``; it stands here because the book's module imports Paddle
 FORMERLY = {"dcgan_face": "faces"}  # names in the records of old runs
 
@@ -94,229 +89,6 @@ class LossCurve:
     settled: int  # batches until the losses settle
     losses: Mapping[str, float]  # medians after that
     options: Mapping[str, object] = field(default_factory=dict)  # only runs with these options are compared
-
-
-@dataclass(frozen=True)
-class Curves:
-    """The figure of a run's losses."""
-
-    file: str = "losses.png"
-    title: str | None = None  # None: the recipe's name
-    xlabel: str = "Batch"
-    labels: tuple[str, ...] | None = None  # of the lines; None: the losses' names
-    by_epoch: bool = False  # a point for the last batch of each epoch, not one for each batch
-
-
-class GAN:
-    """The networks of a tutorial, one training step, and pictures: everything that the training loop uses.
-
-    The loop knows nothing of Paddle's two modes. A tutorial must define ``losses`` and each method that raises
-    ``NotImplementedError`` here. The other methods and attributes have defaults.
-    """
-
-    losses: ClassVar[tuple[str, ...]] = ()  # names of the losses that messages and titles show
-    record_every = 10  # batches between two pictures with their messages, counted in each epoch, see `due`
-    preview = None  # (rows, columns) of the constant noise's pictures; None: as many as a batch has, in a square
-    curves = Curves()
-    files: ClassVar[tuple[str, ...]] = ()  # names of further files and folders that it writes into a run's folder
-    classes = None  # the names of a conditional GAN's classes
-
-    mode = nullcontext  # makes a context in which Paddle is in the mode, static or dynamic, that the networks need
-
-    def noise(self, count, random):
-        """Noise for `sample`, [count, …] float32, drawn from a ``numpy.random.RandomState``."""
-        raise NotImplementedError
-
-    def step(self, batch, random):
-        """Do one training step on a batch of the recipe's data; return name → loss, with every name in ``losses``."""
-        raise NotImplementedError
-
-    @classmethod
-    def original(cls, place, batch_size):
-        """A new GAN with all of the tutorial's defaults, for batches of this size."""
-        return cls(place)
-
-    def random_batch(self, count, random):
-        """Uniform noise in place of real pictures: a batch as `step` takes it."""
-        raise NotImplementedError
-
-    def seen(self, result):
-        """Called within `step` after each run of a program, in dynamic mode after each step of an optimiser.
-
-        Args:
-            result: the loss of that run; or the generated pictures, if it ran only the generator. `state` is already
-                the state after the run.
-        """
-
-    def sample(self, noise):
-        """Pictures [n, H, W] or [n, H, W, C] in [-1, 1], float32, for noise; the same at each call."""
-        raise NotImplementedError
-
-    def state(self):
-        """A copy of every array that training changes, by name."""
-        raise NotImplementedError
-
-    def load_state(self, arrays):
-        """Put arrays back where `state` took them from.
-
-        Raises:
-            UserError: an array is missing or has another shape.
-        """
-        raise NotImplementedError
-
-    def message(self, epoch, batch, losses):
-        """The tutorial's message about a batch; the batch's picture has it as its title."""
-        shown = " ".join(f"{name}={losses[name]}" for name in self.losses)
-        return f"Epoch ID={epoch} Batch ID={batch} {shown}"
-
-    def draw(self, path, title, real, generated):
-        """Save the tutorial's picture of a batch.
-
-        Args:
-            path: of the PNG.
-            title: the message, and a note where the data are not the tutorial's.
-            real: the batch of real pictures.
-            generated: `sample` of the constant noise.
-        """
-        from common import plotting
-
-        plotting.save_figure(path, plotting.grid(generated), title)
-
-    def save_frame(self, path, noise, generated):
-        """Save only the pictures of the constant noise.
-
-        Args:
-            path: of the PNG.
-            noise: the constant noise.
-            generated: `sample` of it.
-        """
-        from common import plotting
-
-        plotting.save_grid(path, generated, self.preview)
-
-    def due(self, batch, step, last):
-        """Whether a picture and a message are due after a batch.
-
-        Args:
-            batch: its number in the epoch, from 0.
-            step: its number in the run, from 1.
-            last: whether it is the last batch of an epoch or of the run.
-        """
-        return batch % self.record_every == 0
-
-    def end_epoch(self, folder):
-        """Called with the run's folder after the last batch of each epoch and of the run."""
-
-    def generator_names(self):
-        """The names of the arrays of `state` that `load_generator` needs; old checkpoints keep only these arrays."""
-        return list(self.state())
-
-    def load_generator(self, arrays):
-        """`load_state`, only for the arrays that drawing needs, see `generator_names`."""
-        self.load_state(arrays)
-
-    def new_pictures(self, count, random, labels=None):
-        """New pictures, drawn as the tutorial draws them after training.
-
-        Args:
-            count: how many.
-            random: ``numpy.random.RandomState`` of the noise.
-            labels: for a conditional GAN, whole numbers [count]; None: spread evenly over its classes.
-
-        Returns:
-            (pictures [count, H, W] or [count, H, W, C] in [-1, 1], labels [count] or None).
-        """
-        from common.training.sampling import in_batches
-
-        return in_batches(self.sample, self.noise(count, random)), None
-
-    def interpolations(self, count, random, labels=None):
-        """Rows of pictures, each from one noise to another; see `common.training.sampling.interpolation`.
-
-        Args:
-            count: how many rows.
-            random: ``numpy.random.RandomState`` of the noise.
-            labels: for a conditional GAN, whole numbers [count], one for each row; None: spread evenly.
-
-        Returns:
-            [count · 10, H, W] or [count · 10, H, W, C] in [-1, 1].
-        """
-        from common.training.sampling import in_batches, interpolation
-
-        return in_batches(self.sample, interpolation(self.noise(2 * count, random)))
-
-    # For a user's own program
-
-    def network(self, noise):
-        """Build the generator in the current static program, for `common.export`.
-
-        Batch norm uses moving averages, and there is no dropout: with the fixes of all oddities that show only in
-        drawing, `sample` draws the same pictures.
-
-        Args:
-            noise: the program's variable [n, …].
-
-        Returns:
-            (pictures [n, H, W, C] in [-1, 1], name of a parameter → its array).
-
-        Raises:
-            UserError: the tutorial's generator cannot be exported.
-        """
-        raise UserError("the generator of this tutorial cannot be exported")
-
-    def noise_code(self):
-        """A line of Python that draws `noise` from a ``numpy.random.RandomState`` called random, for n pictures."""
-        raise UserError("the generator of this tutorial cannot be exported")
-
-    def generate(self, count=64, seed=1, classes=None):
-        """New pictures, as generate.py draws them.
-
-        Args:
-            count: how many.
-            seed: of the noise, 0 … 2³² − 1.
-            classes: for a conditional GAN, the name or number of a class, or several, which are repeated in turn until
-                there are ``count``; None: all of its classes in turn.
-
-        Returns:
-            float32 [count, H, W, C] in [-1, 1], the same for the same arguments. C is 1 or 3.
-
-        Raises:
-            UserError: there is no such class, or the GAN has no classes.
-        """
-        labels = None if classes is None else self.numbers(classes, count)
-        return with_channels(self.new_pictures(count, RandomState(seed), labels)[0])
-
-    def interpolate(self, count=5, seed=1, classes=None):
-        """Rows of ten pictures, each from one noise to another; ``show(…, columns=10)`` shows them as rows.
-
-        Args:
-            count: how many rows.
-            seed, classes: see `generate`; a row has one class.
-
-        Returns:
-            float32 [count · 10, H, W, C] in [-1, 1], row by row. C is 1 or 3.
-
-        Raises:
-            UserError: as `generate`.
-        """
-        labels = None if classes is None else self.numbers(classes, count)
-        return with_channels(self.interpolations(count, RandomState(seed), labels))
-
-    def numbers(self, classes, count):
-        """The numbers [count] of classes that a user names, repeated in turn.
-
-        Raises:
-            UserError: there is no such class, or the GAN has no classes.
-        """
-        raise UserError("classes are for conditional GANs; this GAN has none, leave them out")
-
-    def sizes(self):
-        """Network → how many trained parameters it has."""
-        return {}
-
-    def flop(self, batch_size):
-        """Floating-point operations of one `step`; None if they are not counted."""
-        return None
 
 
 @dataclass(frozen=True)
@@ -443,11 +215,6 @@ class Recipe:
 
     def end(self, options, metrics):
         """Called after the last step, with the lines of ``metrics.jsonl``."""
-
-
-def with_channels(pictures):
-    """Pictures [n, H, W] or [n, H, W, C] as [n, H, W, C]."""
-    return pictures if pictures.ndim == 4 else pictures[..., None]
 
 
 def names(package=None):

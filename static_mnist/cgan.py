@@ -26,10 +26,9 @@ from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
 from common.recipe import Curves, Figures, Layout, Oddity
-from static_mnist.classes import above, chosen, named, note, one_hot, present
-from static_mnist.conditional import ConditionalGAN
+from static_mnist.classes import above, named, one_hot, present
+from static_mnist.conditional import ConditionalGAN, ConditionalRecipe
 from static_mnist.dropout import Dropout
-from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import frozen, passes
 
 z_dim = 96
@@ -247,7 +246,7 @@ class CGAN(ConditionalGAN):
 
     @classmethod
     def original(cls, place, batch_size):
-        """A GAN for MNIST, see `common.recipe.GAN.original`."""
+        """A GAN for MNIST, see `common.gan.GAN.original`."""
         return cls(place, (28, 28, 1), "0123456789")
 
     def step(self, batch, random):
@@ -347,34 +346,13 @@ class CGAN(ConditionalGAN):
 # What is known of the chapter beside its text
 
 
-class Chapter4(StaticRecipe):
+class Chapter4(ConditionalRecipe):
     """The chapter's Dataset, and its figure of original images."""
-
-    shape = None
-
-    def add_options(self, parser):
-        super().add_options(parser)
-        parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS",
-                            help="train on these classes of the data set alone, named or by number; two at least "
-                                 "(default: all)")
-
-    def open_data(self, options):
-        data, description = super().open_data(options)
-        if options["classes"] not in ([], ["all"]):
-            description["note"] = "; ".join(filter(None, (description["note"], note(description["classes"]))))
-        return data, description
-
-    def _pictures(self, dataset, data_dir, options, split="train"):
-        return chosen(super()._pictures(dataset, data_dir, options, split), options.get("classes"))
 
     def batches(self, pictures, options):
         labels, _ = present(pictures)
         return Batches(pictures.images, options["batch_size"], shuffle=len(labels), drop_last=False,
                        seed=options["seed"], labels=labels, reshuffle="one_shuffle" in options["fix"])
-
-    def describe(self, pictures):
-        shape = pictures.images.shape[1:]
-        return {"shape": [*shape[:2], *(shape[2:] or [1])], "classes": present(pictures)[1]}
 
     def make_gan(self, config, place, fix=()):
         options, data = config["options"], config["dataset"]

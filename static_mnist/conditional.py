@@ -1,10 +1,11 @@
-"""What a conditional GAN needs beside its training step: noise joined with labels, and drawing by class."""
+"""What a conditional GAN has beside its training step: noise joined with labels, drawing by class, chosen classes."""
 
 import numpy as np
 
 from common import plotting
 from common.training.sampling import interpolation
-from static_mnist.classes import named, one_hot
+from static_mnist.classes import chosen, named, note, one_hot, present
+from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN
 
 SHOWN = 10  # the most classes in the constant noise's pictures
@@ -62,7 +63,7 @@ class ConditionalGAN(StaticGAN):
         return self.images(input_z, random, moving="generation_statistics" in self.fix)
 
     def new_pictures(self, count, random, labels=None):
-        """See `common.recipe.GAN.new_pictures`.
+        """See `common.gan.GAN.new_pictures`.
 
         Without labels, whole batches of `MOST` pictures are drawn, and the first ``count`` are returned. So batch norm
         has as good statistics for a few pictures as for many.
@@ -72,17 +73,17 @@ class ConditionalGAN(StaticGAN):
         return pictures[:count], drawn[:count]
 
     def interpolations(self, count, random, labels=None):
-        """See `common.recipe.GAN.interpolations`; drawn as ``generate_new`` draws."""
+        """See `common.gan.GAN.interpolations`; drawn as ``generate_new`` draws."""
         labels = np.arange(count) % len(self.classes) if labels is None else np.asarray(labels)
         ends = self.joined(np.eye(len(self.classes))[labels.repeat(2)], random)
         return self.new_images(interpolation(ends), random)
 
     def generate(self, count=64, seed=1, classes=None):
-        """See `common.recipe.GAN.generate`. Whole batches are drawn for named classes, too, see `new_pictures`."""
+        """See `common.gan.GAN.generate`. Whole batches are drawn for named classes, too, see `new_pictures`."""
         return super().generate(count if classes is None else -(-count // MOST) * MOST, seed, classes)[:count]
 
     def numbers(self, classes, count):
-        """See `common.recipe.GAN.numbers`."""
+        """See `common.gan.GAN.numbers`."""
         return one_hot(self.classes, named(classes), 1, count).argmax(1)
 
     def save_frame(self, path, noise, generated):
@@ -98,3 +99,28 @@ class ConditionalGAN(StaticGAN):
             labels = np.tile(np.eye(len(self.classes), dtype="float32")[:shown], [rows, 1])
             generated = self.sample(np.concatenate([z.reshape(-1, self.z_dim), labels], axis=1))
         plotting.save_grid(path, generated, (rows, shown), self.classes[:shown])
+
+
+class ConditionalRecipe(StaticRecipe):
+    """A tutorial on pictures with labels, of any size, and of all classes or of chosen ones."""
+
+    shape = None
+
+    def add_options(self, parser):
+        super().add_options(parser)
+        parser.add_argument("--classes", nargs="+", default=[], metavar="CLASS",
+                            help="train on these classes of the data set alone, named or by number; two at least "
+                                 "(default: all)")
+
+    def open_data(self, options):
+        data, description = super().open_data(options)
+        if options["classes"] not in ([], ["all"]):
+            description["note"] = "; ".join(filter(None, (description["note"], note(description["classes"]))))
+        return data, description
+
+    def _pictures(self, dataset, data_dir, options, split="train"):
+        return chosen(super()._pictures(dataset, data_dir, options, split), options.get("classes"))
+
+    def describe(self, pictures):
+        shape = pictures.images.shape[1:]
+        return {"shape": [*shape[:2], *(shape[2:] or [1])], "classes": present(pictures)[1]}

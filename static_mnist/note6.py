@@ -196,7 +196,7 @@ class Note6GAN(StaticGAN):
 
     @classmethod
     def original(cls, place, batch_size):
-        """See `common.recipe.GAN.original`; the noise always has ``batch_size`` vectors, even for a shorter batch."""
+        """See `common.gan.GAN.original`; the noise always has ``batch_size`` vectors, even for a shorter batch."""
         return cls(place, batch_size=batch_size)
 
     # 噪声生成

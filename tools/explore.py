@@ -48,7 +48,7 @@ class Pictures:
     depends on its own noise and class alone, and a small change of the noise is a small change of the picture.
 
     Args:
-        gan: `common.recipe.GAN` of a trained generator.
+        gan: `common.gan.GAN` of a trained generator.
     """
 
     def __init__(self, gan):

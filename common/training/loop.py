@@ -1,6 +1,6 @@
 """The training loop of all recipes: epochs, progress, records, checkpoints, resume, signals.
 
-It knows nothing of Paddle's two modes, nor of any tutorial: see `common.recipe.GAN`.
+It knows nothing of Paddle's two modes, nor of any tutorial: see `common.gan.GAN`.
 """
 
 import math
@@ -56,7 +56,7 @@ class Loop:
     """The training of one run.
 
     Args:
-        gan: `common.recipe.GAN`.
+        gan: `common.gan.GAN`.
         data: the data set, as `common.recipe.Recipe.open_data` returns it.
         folder: `common.training.run_folder.RunFolder`.
         random: ``numpy.random.RandomState`` of the noise.

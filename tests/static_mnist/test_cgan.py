@@ -177,6 +177,19 @@ def test_mended_each_optimiser_moves_its_own_statistics_only(mended, network, sc
     assert statistics(mended, scope) <= changed
 
 
+def test_adams_constants(gan):
+    before = gan.state()
+    run(gan, "G")
+    after = gan.state()
+    name = "generator/conv2d_transpose_2/kernel"
+    assert after[f"{name}_beta1_pow_acc_0"].item() == pytest.approx(0.35 ** 2)
+    assert after[f"{name}_beta2_pow_acc_0"].item() == pytest.approx(0.999 ** 2)
+    gradient = after[f"{name}_moment1_0"] / 0.65
+    large = np.abs(gradient) > 1e-4  # the first step of Adam is the learning rate in the gradient's direction
+    assert large.any()
+    np.testing.assert_allclose((after[name] - before[name])[large], -2e-4 * np.sign(gradient[large]), rtol=1e-2)
+
+
 # -- dropout -------------------------------------------------------------------------------------------
 
 
