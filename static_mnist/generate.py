@@ -29,7 +29,7 @@ def options(argv=None):
     add("--cols", type=positive, metavar="N",
         help="of a conditional GAN: columns of the grid (default: 5, or one for each of several classes)")
     add("--fix", nargs="+", default=[], metavar="NAME",
-        help="mend oddities of drawing beside those that the run was trained with; or all")
+        help="mend these oddities of drawing, or all, besides those that the run was trained with")
     return parser.both(argv)
 
 

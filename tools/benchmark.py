@@ -29,27 +29,29 @@ def parse(argv):
 
     parser = Parser(prog="benchmark.py", description=__doc__.split("\n", 1)[0])
     add = parser.add_argument
-    add("--rows", nargs="+", choices=ROWS, metavar="ROW", default=list(ROWS), help="of " + ", ".join(ROWS))
+    add("--rows", nargs="+", choices=ROWS, metavar="ROW",
+        help=f"what to measure: {', '.join(ROWS)} (default: all)")
     add("--rounds", type=positive, default=7, help="turns of each way, after one to warm up")
     add("--patience", type=int, default=60, metavar="SECONDS",
-        help="to spend at most for each row on waiting until other processes are quiet, and on disturbed turns")
+        help="the most time for each row to wait until other processes are quiet, and to repeat disturbed turns")
     add("--fluid", metavar="PYTHON", help=f"also time the originals of the book and note 6; PYTHON is {FLUID_NEEDS}")
-    add("--torch", metavar="PYTHON", help="interpreter that has PyTorch; by default this one, if it has")
+    add("--torch", metavar="PYTHON", help="an interpreter that has PyTorch (default: this one, if it has)")
     add("--operators", action="store_true",
         help="in place of times: each operator with one thread and with two, and what more threads would bring")
     add("--growth", action="store_true",
         help="the book with batches of 32 to 512, and each of --rows with 1, 2, 4, … all threads")
     add("--settings", action="store_true", help="the book without one setting or fast path at a time")
     add("--quick", action="store_true", help="tiny sizes, one round: shows that it works, the figures mean nothing")
-    add("--batch", type=positive, metavar="N", help="another batch size than the tutorials'")
+    add("--batch", type=positive, metavar="N", help="a batch size other than the tutorials'")
     add("--count", type=positive, default=2000, help="pictures to crop and to load")
     add("--pictures", type=expanded, metavar="ARCHIVE", help="img_align_celeba.zip, to crop and load real pictures")
     add("--json", type=expanded, metavar="FILE", help="write all figures there")
     add("--plot", type=expanded, metavar="FILE", help="draw them there")
     add("--show", type=expanded, nargs="+", metavar="FILE",
         help="measure nothing: print, and with --plot draw, what --json wrote; the rows of several files are joined")
-    add("--run", type=expanded, metavar="DIR", help="only print where the time of the training run in DIR went")
+    add("--run", type=expanded, metavar="DIR", help="only print how long each part of the training run in DIR took")
     options = parser.parse_args(argv)
+    options.rows = options.rows or list(ROWS)
     if options.quick:
         options.rounds, options.batch, options.count, options.patience = 1, 4, 24, 0
     return options

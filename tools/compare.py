@@ -28,12 +28,14 @@ def options(argv):
     add("--reference", type=expanded, metavar="PATH",
         help="the tutorial's figure, or a folder with it; or any other figure or folder of pictures "
              "(default: the tutorial's own, downloaded once)")
-    add("--rows", type=positive, metavar="N", help="of the grid in a figure that is no tutorial's (default: found)")
-    add("--cols", type=positive, metavar="N", help="of the same (default: found)")
-    add("--classifier", choices=CLASSIFIERS, default="mnist", help="with --ours: what judges grey pictures")
-    add("--data_dir", type=expanded, metavar="DIR", help="where the run's data set is now, if no longer where it was")
+    add("--rows", type=positive, metavar="N",
+        help="rows of the grid in a figure that is no tutorial's (default: found)")
+    add("--cols", type=positive, metavar="N", help="columns of that grid (default: found)")
+    add("--classifier", choices=CLASSIFIERS, default="mnist",
+        help="with --ours: the classifier that judges grey pictures")
+    add("--data_dir", type=expanded, metavar="DIR", help="where the run's data set lies now, if it has moved")
     add("--output", type=expanded, metavar="DIR", help="folder for the results (default: the run's, or comparison)")
-    add("--seed", type=seed, default=1, metavar="N", help="of the noise that the run draws from")
+    add("--seed", type=seed, default=1, metavar="N", help="seed of the noise that the run draws from")
     args = parser.parse_args(argv)
     if args.ours:
         if args.run or args.checkpoint or args.data_dir:

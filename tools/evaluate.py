@@ -20,13 +20,14 @@ def options(argv=None):
     add = parser.add_argument
     add("--run", type=expanded, default=Path(DEFAULT_RUN), metavar="DIR", help="folder of the run")
     add("--checkpoint", type=expanded, metavar="FILE", help="one of its checkpoints (default: all that are kept)")
-    add("--count", type=command.positive, default=10_000, help="pictures to draw, and real ones to hold them against")
-    add("--seed", type=command.seed, default=1, metavar="N", help="of the noise")
+    add("--count", type=command.positive, default=10_000,
+        help="how many pictures to draw and compare with as many real ones")
+    add("--seed", type=command.seed, default=1, metavar="N", help="seed of the noise")
     add("--inception", type=expanded, metavar="FILE.onnx",
-        help="features by this network, from pictures [n, 3, 299, 299] in [-1, 1]; else the project's own classifier "
-             "of the run's data, or for faces histograms of gradients and colours")
+        help="compute features with this network, which takes pictures [n, 3, 299, 299] in [-1, 1] (default: the "
+             "project's classifier of the run's data; for faces histograms of gradients and colours)")
     add("--fix", nargs="+", default=[], metavar="NAME",
-        help="mend oddities of drawing beside those that the run was trained with; or all")
+        help="mend these oddities of drawing, or all, besides those that the run was trained with")
     add("--data_dir", type=expanded, metavar="PATH", help="where the run's data set lies now, if it has moved")
     return parser.parse_args(argv)
 

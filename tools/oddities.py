@@ -33,8 +33,10 @@ def options(argv=None):
         help="oddities to mend, one at a time (default: each of the recipe's that changes what is measured)")
     add("--epoch", type=positive, default=2, help="epochs of each run")
     add("--seeds", type=positive, default=3, metavar="N", help="runs of each kind, from seeds 0 to N - 1")
-    add("--count", type=positive, default=10_000, help="pictures to draw, and real ones to hold them against")
-    add("--output", type=expanded, default=Path("./output_oddities"), metavar="DIR", help="folder of the runs' folders")
+    add("--count", type=positive, default=10_000,
+        help="how many pictures to draw and compare with as many real ones")
+    add("--output", type=expanded, default=Path("./output_oddities"), metavar="DIR",
+        help="folder for the folders of all runs")
     args, more = parser.parse_known_args(argv)
     runtime.prepare()
     args.recipe = recipes.load(args.recipe)

@@ -21,7 +21,7 @@ def options(argv=None):
         "changed. Differences are relative: of an array the largest of eight values', and of its mean and root mean "
         "square. tests/traces/README.md tells how the originals were run, and common/evaluation/replay.py which "
         "bounds hold. Exit code 1: a run is beyond its bound."))
-    parser.add_argument("trace", nargs="*", default=list(recipe.TUTORIALS), metavar="NAME|FILE",
+    parser.add_argument("trace", nargs="*", metavar="NAME|FILE",
                         help=f"a tutorial ({', '.join(recipe.TUTORIALS)}; all when left out), or a file of a trace of "
                              "another seed or batch")
     return parser.parse_args(argv)
@@ -61,7 +61,7 @@ def main(argv=None):
     from common.evaluation import replay
 
     beyond = False
-    for name in args.trace:
+    for name in args.trace or recipe.TUTORIALS:
         trace = replay.load(TRACES / f"{name}.json" if name in recipe.TUTORIALS else name)
         runs = replay.replay(trace, make(trace))
         print(*table(trace, runs), sep="\n")

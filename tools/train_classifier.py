@@ -22,14 +22,14 @@ def options(argv=None):
     """The command's options."""
     parser = command.Parser(prog="train_classifier.py", description=__doc__.splitlines()[0].split(":")[0] + ".")
     add = parser.add_argument
-    add("--dataset", choices=EPOCHS, required=True, help="what to train on")
+    add("--dataset", choices=EPOCHS, required=True, help="the data set to train on")
     add("--data_dir", type=expanded, metavar="PATH",
         help="folder of the set's files, or one npz, CSV or mat file, or one EMNIST part's idx file of images")
     add("--epochs", type=command.positive, metavar="N",
-        help="default: " + ", ".join(f"{count} for {name}" for name, count in EPOCHS.items()))
-    add("--seed", type=command.seed, default=0, metavar="N", help="of initial values, order, shifts and dropout")
+        help="epochs to train (default: " + ", ".join(f"{count} for {name}" for name, count in EPOCHS.items()) + ")")
+    add("--seed", type=command.seed, default=0, metavar="N", help="seed of initial values, order, shifts and dropout")
     add("--output", type=expanded, metavar="FILE",
-        help="of the weights (default: common/evaluation/weights/DATASET.safetensors)")
+        help="file for the weights (default: common/evaluation/weights/DATASET.safetensors)")
     args = parser.parse_args(argv)
     args.epochs = args.epochs or EPOCHS[args.dataset]
     args.output = args.output or WEIGHTS / f"{args.dataset}.safetensors"

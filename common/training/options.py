@@ -134,7 +134,7 @@ def add_training_options(parser, names, recipe=None):
             help="the tutorial; --recipe NAME --help lists the options of each")
     own = {} if recipe else {"default": "the tutorial's"}
     add("--batch_size", type=positive, help="pictures in a batch", **own or {"default": recipe.batch_size})
-    epochs = "".join(f", {count} of {data}" for data, count in (recipe.epochs if recipe else {}).items())
+    epochs = "".join(f"; {count} for {data}" for data, count in (recipe.epochs if recipe else {}).items())
     add("--epoch", type=positive, help="epochs to train" + epochs, **own or {"default": recipe.epoch})
     add("--output", type=expanded, metavar="DIR", help="folder of the run: pictures, records, checkpoints",
         **own or {"default": Path(recipe.output)})
@@ -142,7 +142,7 @@ def add_training_options(parser, names, recipe=None):
     add("--amp", action="store_true",
         help="faster, on a CPU with AVX-512 BF16 or AMX: convolutions and dense layers round their factors to "
              "bfloat16; not the tutorial's arithmetic")
-    add("--seed", type=seed, default=0, metavar="N", help="of initial values, noise and order")
+    add("--seed", type=seed, default=0, metavar="N", help="seed of initial values, noise and order")
     if not recipe or recipe.learning_rate is not None:
         add("--learning_rate", type=learning_rate, metavar="RATE", help="of Adam, for both networks",
             **own or {"default": recipe.learning_rate})

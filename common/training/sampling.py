@@ -29,7 +29,7 @@ def parser(run, output, count=64):
     add("--checkpoint", type=expanded, metavar="FILE",
         help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
     add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
-    add("--seed", type=seed, default=1, metavar="N", help="of the noise")
+    add("--seed", type=seed, default=1, metavar="N", help="seed of the noise")
     add("--output", type=expanded, default=Path(output), metavar="DIR", help="folder for the pictures")
     add("--interpolate", action="store_true",
         help=f"rows of {STEPS} pictures, each from one noise to another, in place of single ones")
