@@ -26,7 +26,7 @@ class Drawing:
     """The static program that draws, of Paddle's own operators.
 
     Args:
-        gan: `common.recipe.GAN`, with the fixes of all oddities that show only in drawing.
+        gan: `common.gan.GAN`, with the fixes of all oddities that show only in drawing.
 
     Attributes:
         program, noise, images: the program, its input and its output.

@@ -192,7 +192,7 @@ class FaceGAN(DynamicGAN):
     # Not in the tutorial
 
     def network(self, noise):
-        """See `common.recipe.GAN.network`; the pictures are those of `as_pictures`."""
+        """See `common.gan.GAN.network`; the pictures are those of `as_pictures`."""
         generator = Generator(self.fix)
         generator.eval()
         pictures = generator(noise).transpose([0, 2, 3, 1] if "orientation" in self.fix else [0, 3, 2, 1])
@@ -201,7 +201,7 @@ class FaceGAN(DynamicGAN):
                 {parameter.name: arrays[name].numpy() for name, parameter in generator.state_dict().items()})
 
     def noise_code(self):
-        """See `common.recipe.GAN.noise_code`."""
+        """See `common.gan.GAN.noise_code`."""
         return f"random.{'uniform(0, 1, ' if 'noise' in self.fix else 'standard_normal('}[n, {G_DIMENSION}, 1, 1])"
 
     def networks(self):

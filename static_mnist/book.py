@@ -255,13 +255,13 @@ class BookGAN(StaticGAN):
         return self.drawn(self.g_program_test, {"noise": noise}, self.g_img_test).reshape(-1, img_dim, img_dim)
 
     def network(self, noise):
-        """See `common.recipe.GAN.network`."""
+        """See `common.gan.GAN.network`."""
         g = G()
         g.eval()
         return g(noise).reshape([-1, img_dim, img_dim, 1]), self.drawing_arrays()
 
     def noise_code(self):
-        """See `common.recipe.GAN.noise_code`."""
+        """See `common.gan.GAN.noise_code`."""
         return f"random.uniform(-1, 1, [n, {NOISE_SIZE}])"
 
     def message(self, epoch, batch, losses):

@@ -234,13 +234,13 @@ class CGAN(ConditionalGAN):
             return program, generator(input_z), dropout
 
     def network(self, noise):
-        """See `common.recipe.GAN.network`."""
+        """See `common.gan.GAN.network`."""
         generator = Generator(self.shape, len(self.classes), Dropout(on=False))
         generator.eval()
         return generator(noise).transpose([0, 2, 3, 1]), self.drawing_arrays()
 
     def noise_code(self):
-        """See `common.recipe.GAN.noise_code`; the pictures show all classes in turn."""
+        """See `common.gan.GAN.noise_code`; the pictures show all classes in turn."""
         count = len(self.classes)
         return f"np.hstack([random.uniform(-1, 1, [n, {z_dim}]), np.eye({count})[np.arange(n) % {count}]])"
 

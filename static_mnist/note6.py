@@ -253,13 +253,13 @@ class Note6GAN(StaticGAN):
         return self.drawn(self.infer_program, {"z": noise}, self.fake)[:, 0]
 
     def network(self, noise):
-        """See `common.recipe.GAN.network`."""
+        """See `common.gan.GAN.network`."""
         generator = Generator(self.fix)
         generator.eval()
         return generator(noise).transpose([0, 2, 3, 1]), self.drawing_arrays()
 
     def noise_code(self):
-        """See `common.recipe.GAN.noise_code`."""
+        """See `common.gan.GAN.noise_code`."""
         return f"random.{'uniform(-1.0, 1.0' if self.repository else 'normal(0.0, 1.0'}, [n, {z_dim}, 1, 1])"
 
     def due(self, batch, step, last):
