@@ -25,7 +25,7 @@ INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet
 
 .PHONY: help demo mnist celeba test lint bench anew
 help:
-	@echo 'make demo      trains the book on small embedded digits: 5 minutes, no network'
+	@echo 'make demo      a gallery of trained generators; then trains the book on small embedded digits: 5 minutes'
 	@echo 'make mnist     trains the book, chapter 09.gan, on MNIST'
 	@echo 'make celeba    trains the faces on CelebA, or on embedded ones, and draws 100'
 	@echo 'make test      runs the tests'
@@ -37,6 +37,7 @@ help:
 	@echo 'PYTHON=python3.12 takes another interpreter. README.md tells the rest.'
 
 demo: $(VENV)/installed
+	$(RUN) tools/gallery.py
 	$(RUN) static_mnist/train.py --dataset digits --output output_demo $(ARGS)
 
 mnist: $(VENV)/installed

@@ -2,6 +2,7 @@
 
 import importlib.util
 import sys
+from pathlib import Path
 
 import numpy as np
 import paddle
@@ -9,7 +10,7 @@ import pytest
 
 from common import export, load
 from common.backend import compat
-from common.errors import UserError
+from common.errors import ROOT, UserError
 from static_mnist.note6 import Note6GAN
 from tests.helpers import caller
 from tools import export as command
@@ -44,6 +45,16 @@ def test_the_printed_example_draws_our_pictures(request, tmp_path, call, run, sh
         expected = load(run, fix=None).sample(names["noise"])
         np.testing.assert_allclose(names["images"].reshape(expected.shape), expected, atol=export.MOST)
     assert np.ptp(names["images"]) > 0
+
+
+@pytest.mark.parametrize("page", ["commands.md", "commands.zh-CN.md"])
+def test_the_pages_have_the_examples(page, book_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("exported").mkdir()
+    Path("exported/generator.json").touch()  # as Paddle 3 calls it
+    text, gan = (ROOT / "docs" / page).read_text(encoding="utf-8"), load(book_run)
+    for kind, folder in (("paddle", "exported"), ("onnx", "exported_onnx")):
+        assert f"```python\n{export.example(gan, kind, Path(folder), (28, 28, 1))}\n```" in text
 
 
 @pytest.mark.parametrize("kind", FORMATS)

@@ -4,8 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from common import load, pretrained
+from common import load, plotting, pretrained
 from common.errors import run_command
 from common.evaluation.scores import Evaluation, digits
 from common.evaluation.trained import Packed
@@ -15,7 +16,7 @@ from common.training.records import Records
 from dygraph_celeba import generate as faces_generate
 from static_mnist import generate as static_generate
 from tests.helpers import caller, content
-from tools import pack_generator
+from tools import gallery, pack_generator
 
 COUNT = 140
 
@@ -142,3 +143,18 @@ def test_cards(weights, tmp_path):
         assert "<!-- generator other -->\n<!-- end -->" in text and text.count("| `cgan-folder` | cgan |") == 1
     assert sorted(path.stem for path in (tmp_path / "pictures").iterdir()) == [
         "pretrained_book", "pretrained_cgan-folder", "pretrained_faces"]
+
+
+def test_gallery(weights, tmp_path, capsys, monkeypatch):
+    path = tmp_path / "new" / "gallery.png"
+    code, out, err = caller(gallery.main, capsys)("--output", path)
+    assert (code, out, err) == (0, f"gallery of book, cgan-folder, faces: {path}\n", "")
+    with Image.open(path) as whole:
+        height = whole.height // 3
+        faces = np.asarray(whole)[2 * height + gallery.TITLE:]
+    drawn = plotting.to_uint8(load("pretrained:faces").generate(24))
+    np.testing.assert_array_equal(faces[1:65, 1:65], drawn[0])
+    np.testing.assert_array_equal(faces[66:130, -65:-1], drawn[23])
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path / "none")
+    code, out, _ = caller(gallery.main, capsys)("--output", tmp_path / "no.png")
+    assert code == 0 and "no trained generator comes with" in out and not (tmp_path / "no.png").exists()
