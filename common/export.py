@@ -14,9 +14,9 @@ import paddle
 from paddle.static import Executor, Program, Scope, program_guard, scope_guard
 from paddle.utils import unique_name
 
-from common import recipe as recipes
 from common.backend import compat, fast
 from common.errors import UserError
+from common.gan import LOCK, with_channels
 
 MOST = 1e-5  # largest difference from the project's own pictures
 COUNTS = (1, 3, 64)  # pictures in the batches that are compared
@@ -110,7 +110,7 @@ def export(gan, kind, output):
         with tempfile.TemporaryDirectory(prefix=f".{output.name}.", dir=output.parent) as temporary:
             whole = Path(temporary) / "export"
             whole.mkdir()
-            with recipes.LOCK:
+            with LOCK:
                 drawing = Drawing(gan)
                 difference = compare(gan, getattr(drawing, f"save_{kind}")(whole))
             if not difference <= MOST:
@@ -140,7 +140,7 @@ def require_onnx():
 def compare(gan, draw):
     """The largest difference between the exported generator's pictures and the project's own."""
     noises = [gan.noise(count, np.random.RandomState(count)) for count in COUNTS]
-    return max(float(np.abs(draw(noise) - recipes.with_channels(gan.sample(noise))).max()) for noise in noises)
+    return max(float(np.abs(draw(noise) - with_channels(gan.sample(noise))).max()) for noise in noises)
 
 
 def example(gan, kind, folder, shape):

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 import static_mnist
+from common import load, pretrained
 from common import recipe as recipes
 from common.training import checkpoint
 from common.training.records import Records
 from static_mnist import generate, train
 from tests.helpers import caller, moved
-from tools import evaluate, oddities, report
+from tools import evaluate, export, oddities, pack_generator, report
 
 FILE = '''
 """A GAN without networks: the generator draws the mean picture that it has seen, brightened by its noise."""
@@ -73,7 +74,7 @@ def fifth(tmp_path, monkeypatch):
     sys.modules.pop("static_mnist.fifth", None)
 
 
-def test_a_fifth_recipe(fifth, tmp_path, capsys):
+def test_a_fifth_recipe(fifth, tmp_path, capsys, monkeypatch):
     def call(command, *args):
         code, out, err = caller(command.main, capsys)(*args)
         assert code == 0, err
@@ -97,5 +98,13 @@ def test_a_fifth_recipe(fifth, tmp_path, capsys):
     assert len(Records(tmp_path / "whole").evaluations()) == 3  # untrained, and both epochs
     call(report, "whole", "--output", "page.html")
     assert "fifth on digits" in (tmp_path / "page.html").read_text(encoding="utf-8")
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path / "weights")
+    call(pack_generator, "--run", "whole", "--name", "fifth", "--count", "150")
+    call(generate, "--pretrained", "fifth", "--count", "30", "--output", "packed")
+    np.testing.assert_array_equal(np.load(tmp_path / "packed" / "generated.npy"), drawn)
+    np.testing.assert_array_equal(load("whole").generate(30)[..., 0], drawn)
+    code, _, err = caller(export.main, capsys)("--run", "whole")
+    assert (code, err) == (2, "error: the generator of this tutorial cannot be exported\n")
+
     table = call(oddities, "--recipe", "fifth", "--dataset", "digits", "--epoch", "1", "--seeds", "1", "--count", "150")
     assert table.splitlines()[-1].startswith("| noise | ")

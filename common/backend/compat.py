@@ -81,7 +81,7 @@ def use_cudnn(wanted):
 
 
 # Paddle's mode is its tracer: None means static. There are three places: Python's for this thread, Python's for threads
-# to come, and the one in C++, which all threads share. An assignment sets all three. `common.recipe.LOCK` must be held.
+# to come, and the one in C++, which all threads share. An assignment sets all three. `common.gan.LOCK` must be held.
 
 
 @contextlib.contextmanager

@@ -15,6 +15,7 @@ from common import pretrained
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
+from common.gan import with_channels
 from common.training.records import Records
 
 CLASSIFIERS = {"mnist": "mnist", "fashion": "fashion", "emnist": "emnist", "digits": "mnist"}
@@ -104,7 +105,7 @@ class Trained:
         from common.generator import make
 
         pictures, labels = make(config, arrays, self.fix).new_pictures(count, np.random.RandomState(seed), labels)
-        return recipes.with_channels(pictures), labels
+        return with_channels(pictures), labels
 
     # Training data
 
@@ -130,7 +131,7 @@ class Trained:
         from common.data.batches import scale
 
         pictures = scale(np.asarray(images[:]))
-        return recipes.with_channels(pictures), labels
+        return with_channels(pictures), labels
 
     # Features for a comparison
 
