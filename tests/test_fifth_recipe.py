@@ -107,4 +107,4 @@ def test_a_fifth_recipe(fifth, tmp_path, capsys, monkeypatch):
     assert (code, err) == (2, "error: the generator of this tutorial cannot be exported\n")
 
     table = call(oddities, "--recipe", "fifth", "--dataset", "digits", "--epoch", "1", "--seeds", "1", "--count", "150")
-    assert table.splitlines()[-1].startswith("| noise | ")
+    assert table.splitlines()[-1].startswith("| noise ")
