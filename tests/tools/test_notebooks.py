@@ -1,0 +1,108 @@
+"""The notebooks run from top to bottom without data and without a network, and a kernel is a good place to train in."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+
+from common.errors import ROOT, UserError
+from common.recipe import names
+from tools import notebooks
+
+
+def packages():
+    for package in ("nbformat", "nbclient", "ipykernel"):
+        pytest.importorskip(package)
+
+
+def shown(cell):
+    """The kinds of output of a cell, such as image/png."""
+    return {kind for output in cell["outputs"] for kind in output.get("data", {})}
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_cell_runs(name, tmp_path):
+    packages()
+    made = notebooks.notebook(name)
+    for cell in made.cells:  # a generator that is not packed yet is stood in for by the notebook's own run
+        cell.source = re.sub(r'"pretrained:([\w-]+)"', lambda found: found[0] if (
+            ROOT / "common/weights" / f"{found[1]}.safetensors").is_file() else "OUTPUT", cell.source)
+    notebooks.execute(made, tmp_path / "output", STEPS=2)
+    code = [cell for cell in made.cells if cell.cell_type == "code"]
+    assert sum(any(kind.startswith("image/") for kind in shown(cell)) for cell in code) >= 5
+    assert sum("text/markdown" in shown(cell) for cell in code) >= 5  # source, and the table of oddities
+    assert (tmp_path / "output/report.html").is_file()
+    assert str(tmp_path) not in json.dumps(made) and str(ROOT) not in json.dumps(made)
+
+
+def test_without_the_packages_it_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "nbclient", None)
+    with pytest.raises(UserError, match="pip install nbformat nbclient ipykernel"):
+        notebooks.main(["book"])
+
+
+def test_the_first_cell_clones_and_installs(tmp_path):
+    packages()
+    if not (ROOT / ".git").exists():
+        pytest.skip("this copy of the project cannot be cloned")
+    code = next(text for kind, text in notebooks.cells("book") if kind == "code")
+    alone = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert alone.returncode == 1 and "fill in REPOSITORY" in alone.stderr and not list(tmp_path.iterdir())
+    code = code.replace('REPOSITORY = ""', f"REPOSITORY = {str(ROOT)!r}") + "\nprint(oddities.__doc__, Path.cwd())"
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == str(tmp_path / "gan-tutorials")
+
+
+@pytest.fixture
+def kernel():
+    """(its manager, a function that runs code in it and yields the messages about it)."""
+    packages()
+    from jupyter_client.manager import start_new_kernel
+
+    manager, client = start_new_kernel(startup_timeout=300, extra_arguments=["--IPKernelApp.log_level=40"], cwd=ROOT)
+
+    def run(code):
+        wanted = client.execute(code)
+        while True:
+            message = client.get_iopub_msg(timeout=300)
+            if message["parent_header"].get("msg_id") == wanted:
+                yield message["header"]["msg_type"], message["content"]
+                if message["content"].get("execution_state") == "idle":
+                    return
+
+    yield manager, run
+    client.stop_channels()
+    manager.shutdown_kernel(now=True)
+
+
+def test_a_kernel_shows_one_bar_and_its_stop_button_saves(kernel, tmp_path):
+    manager, run = kernel
+    setup = "import sys; sys.path.insert(0, ''); from static_mnist import train; import matplotlib; "
+    argv = ["--dataset", "digits", "--batch_size", "16", "--output", str(tmp_path / "run")]
+    messages = list(run(setup + f"train.main({argv + ['--max_steps', '3']})"))
+    kinds = [kind for kind, _ in messages]
+    assert "error" not in kinds, messages
+    assert kinds.count("display_data") == 1  # the bar, which is changed in its place
+    assert "batch 3/112" in [content for kind, content in messages if kind == "update_display_data"][-1]["data"][
+        "text/plain"]
+    printed = "".join(content["text"] for kind, content in messages if kind == "stream" and content["name"] == "stdout")
+    assert "Epoch ID" not in printed and printed.splitlines()[-1].startswith("done: 3 steps")
+
+    [mistake] = [content for kind, content in run(f"train.main({argv})") if kind == "error"]
+    assert len(mistake["traceback"]) == 1 and mistake["traceback"][0].startswith("error: ")
+
+    stopped = []
+    for kind, content in run(f"train.main({argv + ['--overwrite']})"):
+        if kind == "update_display_data" and "batch" in content["data"]["text/plain"] and not stopped:
+            stopped.append(time.monotonic())
+            manager.interrupt_kernel()
+        if kind == "error":
+            stopped.append(content)
+    assert stopped[1]["ename"] == "RunStopped" and "go on with --resume" in stopped[1]["traceback"][0]
+    assert len(list((tmp_path / "run/checkpoints").glob("*.safetensors"))) == 1
+    messages = list(run("print(matplotlib.rcParams['backend'], 'matplotlib.pyplot' in sys.modules)"))
+    assert ("stream", {"name": "stdout", "text": "module://matplotlib_inline.backend_inline False\n"}) in messages
