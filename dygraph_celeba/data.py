@@ -16,6 +16,7 @@ import numpy as np
 from paddle.io import DataLoader, Dataset
 from PIL import Image
 
+from common.backend import processes
 from common.crop import Box, crop_folder
 from common.data.batches import Batches
 from common.data.packed import TUTORIALS, UnpackedPictures, default_cache, network_input, open_packed
@@ -106,13 +107,16 @@ class PackedDataset(Dataset):
 class Faces(Batches):
     """Batches [B, 3, 64, 64] of a Dataset: shuffled, the short last one dropped.
 
+    Of several processes each yields and reads only its share of each batch.
+
     The order depends only on the seed and the epoch, so that an epoch can begin at any of its batches.
 
     Args:
         dataset: `DataGenerater` or `PackedDataset`.
         batch_size: pictures in a batch.
         seed: of the order.
-        workers: processes of the DataLoader. 0, for a `PackedDataset`, means that there is no DataLoader at all.
+        workers: processes of the DataLoader, of all processes together. 0, for a `PackedDataset`, means that
+            there is no DataLoader at all.
     """
 
     def __init__(self, dataset, batch_size, seed=0, workers=0):
@@ -120,7 +124,7 @@ class Faces(Batches):
         self.unpacked = packed if isinstance(packed, UnpackedPictures) else None
         # Of an archive that nothing may be written of, the first pictures are the quickest to read.
         super().__init__(dataset, batch_size, 0 if self.unpacked else len(dataset), drop_last=True, seed=seed)
-        self.workers = workers
+        self.workers = workers and max(1, len(processes.share(range(workers))))
 
     def epoch(self, epoch, first=0):
         """Yield the batches of an epoch from number ``first`` on. Closing the generator ends its worker processes.
@@ -129,7 +133,7 @@ class Faces(Batches):
             UserError: a picture cannot be read.
         """
         order = self.order(epoch)
-        chosen = [order[start:start + self.batch_size]
+        chosen = [processes.share(order[start:start + self.batch_size])
                   for start in range(first * self.batch_size, len(self) * self.batch_size, self.batch_size)]
         if self.workers:
             yield from self.load([numbers.tolist() for numbers in chosen])

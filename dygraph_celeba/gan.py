@@ -16,6 +16,7 @@ from paddle.nn import functional as F
 from safetensors.numpy import save_file
 
 from common import plotting
+from common.backend import processes
 from common.backend.adam import Adam
 from common.backend.compat import scalar
 from common.crop import Box
@@ -47,6 +48,8 @@ class FaceGAN(DynamicGAN):
         fix: names of the oddities to mend, see `RECIPE`.
         seed: of the initial values.
         learning_rate, beta1: of Adam.
+        batch_size: pictures in a batch of all processes together; a single process does not need it.
+        sync_bn: whether batch norm's statistics are those of all processes' pictures.
     """
 
     losses = ("D-Loss", "G-Loss")
@@ -56,18 +59,24 @@ class FaceGAN(DynamicGAN):
                     labels=("D Loss", "G Loss"))
     weights = "generator.safetensors"
     files = (curves.file, weights)
+    parallel = True
 
-    def __init__(self, place, fix=(), seed=0, learning_rate=lr, beta1=beta1):
+    def __init__(self, place, fix=(), seed=0, learning_rate=lr, beta1=beta1, batch_size=None, sync_bn=True):
         if not paddle.in_dynamic_mode():
             paddle.disable_static(place)
         paddle.seed(seed)
-        self.fix = fix
+        self.fix, self.batch_size, self.weight = fix, batch_size, 1
         self.betas = beta1, beta2
         self.loss = paddle.nn.BCELoss()
-        self.netD = Discriminator(fix)
-        self.netG = Generator(fix)
+        self.netD = processes.parallel(Discriminator(fix, sync_bn))
+        self.netG = processes.parallel(Generator(fix, sync_bn))
         self.optimizerD = Adam(learning_rate, beta1, beta2, parameters=self.netD.parameters())
         self.optimizerG = Adam(learning_rate, beta1, beta2, parameters=self.netG.parameters())
+
+
+    @classmethod
+    def original(cls, place, batch_size):
+        return cls(place, batch_size=batch_size)
 
     def noise(self, count, random):
         """Noise [count, 100, 1, 1], float32, from a ``numpy.random.RandomState``: N(0, 1), or as ``fix`` says."""
@@ -79,18 +88,20 @@ class FaceGAN(DynamicGAN):
         """One iteration: D on reals, D on fakes, G once.
 
         Args:
-            batch: real pictures [B, 3, 64, 64] in [0, 1], (C, W, H).
+            batch: real pictures [B, 3, 64, 64] in [0, 1], (C, W, H); of several processes each gets its share.
             random: ``numpy.random.RandomState`` of the noise.
 
         Returns:
-            The losses by name. D-Loss is the sum of D's two.
+            The losses of the whole batch by name. D-Loss is the sum of D's two.
         """
-        count = len(batch)
+        count = len(batch) if processes.count == 1 else self.batch_size
+        self.weight = processes.weight(count)
         errD_real, errD_fake = self.train_discriminator(self.as_input(batch), self.noise(count, random))
         errG = []
         for _ in range(2 if "g_steps" in self.fix else 1):
             self.last_noise = self.noise(count, random)
             errG.append(self.train_generator(self.last_noise))
+        errD_real, errD_fake, *errG = processes.mean([errD_real, errD_fake, *errG], self.weight)
         losses = {"D-Loss": errD_real + errD_fake, "G-Loss": errG[-1],
                   "D-Loss real": errD_real, "D-Loss fake": errD_fake}
         return losses if len(errG) == 1 else {**losses, "G-Loss first": errG[0]}
@@ -103,7 +114,7 @@ class FaceGAN(DynamicGAN):
             self.update(self.optimizerD, errD_real)
 
         with paddle.no_grad():  # the listing's detach(), without recording what it throws away
-            fake = self.netG(paddle.to_tensor(noise))
+            fake = self.netG(paddle.to_tensor(processes.share(noise)))
         output = self.netD(fake)
         errD_fake = self.loss(output, paddle.full_like(output, fake_label))
         self.update(self.optimizerD, errD_real + errD_fake if "d_step" in self.fix else errD_fake)
@@ -112,13 +123,14 @@ class FaceGAN(DynamicGAN):
     def train_generator(self, noise):
         """G on whether D takes the pictures of ``noise`` for real, and an Adam step; the loss."""
         with frozen(self.netD):  # the listing computes the gradients of D's weights and throws them away
-            output = self.netD(self.netG(paddle.to_tensor(noise)))
+            output = self.netD(self.netG(paddle.to_tensor(processes.share(noise))))
             errG = self.loss(output, paddle.full_like(output, real_label))
             self.update(self.optimizerG, errG)
         return scalar(errG)
 
     def update(self, optimizer, loss):
-        """One Adam step down the gradient of ``loss``."""
+        """One Adam step down the gradient of ``loss``; of several processes, of the mean over all their pictures."""
+        loss = loss if self.weight == 1 else loss * self.weight
         loss.backward()
         optimizer.step()
         optimizer.clear_grad(set_to_zero=False)
@@ -155,7 +167,7 @@ class FaceGAN(DynamicGAN):
 
         The listing draws its pictures this way, during training and at the end.
         """
-        with LOCK, self.mode(), paddle.no_grad():
+        with LOCK, self.mode(), paddle.no_grad(), processes.apart():
             return self.as_pictures(self.netG(paddle.to_tensor(noise)))
 
     def message(self, epoch, batch, losses):
@@ -245,6 +257,9 @@ class CelebA(Recipe):
         add("--reader", choices=["packed", "skimage"], default="packed",
             help=f"packed: all pictures in one array; skimage: the tutorial's Dataset, {WORKERS} workers")
         add_box(parser, ", and a square of another size is scaled to 64")
+        add("--sync_bn", choices=["on", "off"], nargs="?", const="on", default="on",
+            help="of several processes, on: batch norm uses the statistics of the whole batch, so that the numbers are "
+                 "those of one process; off: each process those of its own pictures")
 
     def defaults(self, options):
         return {"epoch": 8} if "epochs" in options["fix"] else super().defaults(options)
@@ -280,7 +295,8 @@ class CelebA(Recipe):
 
     def make_gan(self, config, place, fix=()):
         options = config["options"]
-        return FaceGAN(place, [*options["fix"], *fix], options["seed"], **self.adam(options))
+        return FaceGAN(place, [*options["fix"], *fix], options["seed"], **self.adam(options),
+                       batch_size=options.get("batch_size"), sync_bn=options.get("sync_bn") != "off")
 
 
 RECIPE = CelebA(

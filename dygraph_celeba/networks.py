@@ -9,7 +9,8 @@ from paddle import ParamAttr, nn
 from paddle.nn import functional as F
 from paddle.nn.initializer import Normal
 
-from common.backend import compat, fast
+from common.backend import compat, fast, processes
+from common.backend.sync_norm import SyncBatchNorm2D
 
 conv_initializer = Normal(mean=0.0, std=0.02)
 bn_initializer = Normal(mean=1.0, std=0.02)
@@ -35,10 +36,14 @@ def deconv(in_channels, out_channels, stride, padding, name):
                                 weight_attr=attribute(name, conv_initializer))
 
 
-def bn(channels, name, fix):
-    """Batch normalisation. The moving averages keep 0.8 of their value at each batch; 0.5 in the prose."""
-    return nn.BatchNorm2D(channels, momentum=0.5 if "bn_momentum" in fix else 0.8,
-                          weight_attr=attribute(name, bn_initializer))
+def bn(channels, name, fix, sync):
+    """Batch normalisation. The moving averages keep 0.8 of their value at each batch; 0.5 in the prose.
+
+    With several processes its statistics are those of the whole batch, unless ``sync`` is False.
+    """
+    layer = SyncBatchNorm2D if sync and processes.count > 1 else nn.BatchNorm2D
+    return layer(channels, momentum=0.5 if "bn_momentum" in fix else 0.8,
+                 weight_attr=attribute(name, bn_initializer))
 
 
 class Discriminator(paddle.nn.Layer):
@@ -47,18 +52,19 @@ class Discriminator(paddle.nn.Layer):
     Args:
         fix: ``bn_momentum`` is 0.5; ``two_outputs`` has an output for each of the labels fake and real, with a
             softmax over the two, as the prose says.
+        sync: see `bn`.
     """
 
-    def __init__(self, fix=()):
+    def __init__(self, fix=(), sync=True):
         super().__init__()
         self.two_outputs = "two_outputs" in fix
         self.conv_1 = conv(3, 64, 2, 1, "d_conv_weight_1_")
         self.conv_2 = conv(64, 128, 2, 1, "d_conv_weight_2_")
-        self.bn_2 = bn(128, "d_2_bn_weight_", fix)
+        self.bn_2 = bn(128, "d_2_bn_weight_", fix, sync)
         self.conv_3 = conv(128, 256, 2, 1, "d_conv_weight_3_")
-        self.bn_3 = bn(256, "d_3_bn_weight_", fix)
+        self.bn_3 = bn(256, "d_3_bn_weight_", fix, sync)
         self.conv_4 = conv(256, 512, 2, 1, "d_conv_weight_4_")
-        self.bn_4 = bn(512, "d_4_bn_weight_", fix)
+        self.bn_4 = bn(512, "d_4_bn_weight_", fix, sync)
         self.conv_5 = conv(512, 2 if self.two_outputs else 1, 1, 0, "d_conv_weight_5_")
 
     def forward(self, x):
@@ -77,18 +83,19 @@ class Generator(paddle.nn.Layer):
 
     Args:
         fix: ``bn_momentum`` is 0.5.
+        sync: see `bn`.
     """
 
-    def __init__(self, fix=()):
+    def __init__(self, fix=(), sync=True):
         super().__init__()
         self.conv_1 = deconv(G_DIMENSION, 512, 1, 0, "g_dconv_weight_1_")
-        self.bn_1 = bn(512, "g_1_bn_weight_", fix)
+        self.bn_1 = bn(512, "g_1_bn_weight_", fix, sync)
         self.conv_2 = deconv(512, 256, 2, 1, "g_dconv_weight_2_")
-        self.bn_2 = bn(256, "g_2_bn_weight_", fix)
+        self.bn_2 = bn(256, "g_2_bn_weight_", fix, sync)
         self.conv_3 = deconv(256, 128, 2, 1, "g_dconv_weight_3_")
-        self.bn_3 = bn(128, "g_3_bn_weight_", fix)
+        self.bn_3 = bn(128, "g_3_bn_weight_", fix, sync)
         self.conv_4 = deconv(128, 64, 2, 1, "g_dconv_weight_4_")
-        self.bn_4 = bn(64, "g_4_bn_weight_", fix)
+        self.bn_4 = bn(64, "g_4_bn_weight_", fix, sync)
         self.conv_5 = deconv(64, 3, 2, 1, "g_dconv_weight_5_")
         self.tanh = nn.Tanh()
 

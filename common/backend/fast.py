@@ -151,6 +151,8 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
         bn: ``paddle.nn.BatchNorm``, ``BatchNorm1D`` or ``BatchNorm2D``; its moving statistics move in training.
         x: [B, C] or [B, C, H, W].
     """
+    if not getattr(bn, "apart", True):  # a SyncBatchNorm2D that asks other processes
+        return bn.activated(x, negative_slope)
     layout = getattr(bn, "_data_layout", None) or bn._data_format
     covered = (negative_slope >= 0 and layout.startswith("NC") and bn._use_global_stats in (None, False)
                and not getattr(bn, "_trainable_statistics", False) and getattr(bn, "_act", None) is None
@@ -168,6 +170,34 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
     return _call("gan_norm_x" if bn.weight.stop_gradient else "gan_norm", inputs, outputs,
                  {"momentum": float(bn._momentum), "epsilon": float(bn._epsilon), "slope": float(negative_slope),
                   "training": int(bn.training)})
+
+
+def moments(x):
+    """The means of the channels of x [B, C, H, W], and the sums of squared deviations from them: [2, C]."""
+    return _call("gan_norm_moments", {"X": x}, {"Moments": x.dtype}, {})
+
+
+def normalised(x, weight, bias, mean, variance, epsilon, negative_slope):
+    """``F.leaky_relu(bn(x), negative_slope)`` with given statistics [C]."""
+    inputs = {"X": x, "Scale": weight, "Bias": bias, "Mean": mean, "Variance": variance}
+    return _call("gan_norm", inputs, {"Y": x.dtype}, {
+        "momentum": 1.0, "epsilon": epsilon, "slope": negative_slope, "training": 0})
+
+
+def normalised_sums(x, weight, bias, mean, inverse, gradient, negative_slope):
+    """The gradients of weight and bias in `normalised`, [2, C]; ``inverse`` is ``rsqrt(variance + epsilon)``."""
+    return _call("gan_norm_sums", {"X": x, "Scale": weight, "Bias": bias, "Mean": mean, "Inverse": inverse,
+                                   "dY": gradient}, {"Sums": x.dtype}, {"slope": negative_slope})
+
+
+def normalised_dx(x, weight, bias, mean, inverse, gradient, sums, negative_slope):
+    """The gradient of x in `normalised`, where mean and variance depend on x.
+
+    Args:
+        sums: `normalised_sums` of the whole batch, divided by its number of values in a channel.
+    """
+    return _call("gan_norm_dx", {"X": x, "Scale": weight, "Bias": bias, "Mean": mean, "Inverse": inverse,
+                                 "dY": gradient, "Sums": sums}, {"dX": x.dtype}, {"slope": negative_slope})
 
 
 def masked(x, mask):

@@ -13,7 +13,7 @@ import warnings
 from importlib import metadata
 from pathlib import Path
 
-from common.backend import cuda
+from common.backend import cuda, processes
 from common.errors import UserError
 
 
@@ -45,7 +45,7 @@ def fast_settings():
     - Quiet: glog's notes about the executor are no news to a user.
     """
     settings = {
-        "OMP_NUM_THREADS": str(cores()),
+        "OMP_NUM_THREADS": str(processes.threads(cores())),
         "FLAGS_enable_pir_in_executor_trace_run": "1",
         "FLAGS_new_executor_serial_run": "1",
         "GLOG_minloglevel": "2",
@@ -86,6 +86,8 @@ def keep_memory():
 
 
 def _import_paddle():
+    if processes.count > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+        del os.environ["OMP_NUM_THREADS"]  # the launcher has imported Paddle, which sets it to 1 unless it is set
     for name, value in fast_settings().items():
         os.environ.setdefault(name, value)
     import zlib  # noqa: F401  Paddle 2.6 crashes in a later PNG or gzip write unless zlib is loaded first
@@ -102,7 +104,7 @@ def _import_paddle():
 
 
 def place(use_gpu):
-    """``CUDAPlace(0)`` or ``CPUPlace``.
+    """``CUDAPlace(0)``, of several processes each its own card, or ``CPUPlace``.
 
     Raises:
         UserError: a GPU was asked for, and there is none or this Paddle cannot use it, see `cuda.check`.
@@ -115,12 +117,16 @@ def place(use_gpu):
     if not paddle.is_compiled_with_cuda():
         raise UserError("--use_gpu: this Paddle is built without CUDA; "
                         "pip install -r requirements-gpu.txt, or leave the flag out")
-    if paddle.device.cuda.device_count() == 0:
+    found, card = paddle.device.cuda.device_count(), processes.card()
+    if found == 0:
         raise UserError("--use_gpu: no CUDA device is visible; "
                         "check nvidia-smi and CUDA_VISIBLE_DEVICES, or leave the flag out")
-    cuda.check("gpu:0")
-    paddle.set_device("gpu:0")
-    return paddle.CUDAPlace(0)
+    if card >= found:
+        raise UserError(f"--use_gpu: there are {processes.count_here} processes for {found} CUDA devices; "
+                        "start one for each device")
+    cuda.check(f"gpu:{card}")
+    paddle.set_device(f"gpu:{card}")
+    return paddle.CUDAPlace(card)
 
 
 def describe():

@@ -11,12 +11,14 @@ from collections import Counter
 from contextlib import closing, contextmanager, suppress
 
 from common import plotting
+from common.backend import processes
 from common.errors import RunStopped, UserError, say
 from common.files import numbered
 from common.training import checkpoint
 from common.training.progress import Progress
 
 CHECKPOINT_SECONDS = 300
+UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`
 
 
 STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
@@ -26,7 +28,8 @@ class Signals:
     """SIGINT, SIGTERM and SIGHUP end the run after the current batch; a second signal ends the process at once.
 
     Under nohup, SIGHUP is ignored, and stays ignored. A closed terminal may send SIGHUP twice, from the shell and from
-    the system, so a repeated SIGHUP does not count as a second signal.
+    the system, so a repeated SIGHUP does not count as a second signal. Nor does any signal if the run has several
+    processes: their launcher sends SIGTERM three times, and kills them at the user's second Ctrl-C.
     """
 
     def __init__(self):
@@ -44,12 +47,13 @@ class Signals:
 
     def note(self, number, _frame):
         if self.received is not None:
-            if number in (signal.SIGINT, signal.SIGTERM):
+            if number in (signal.SIGINT, signal.SIGTERM) and processes.count == 1:
                 sys.exit(128 + number)
             return
         self.received = number
         say("")  # begins a new line below the bar
-        say(f"{signal.Signals(number).name}: saving after this batch; once more to stop at once")
+        say(f"{signal.Signals(number).name}: saving after this batch"
+            + ("; once more to stop at once" if processes.count == 1 else ""))
 
 
 class Loop:
@@ -115,7 +119,8 @@ class Loop:
                     self.epoch(*divmod(self.step, len(self.data)), progress)
         finally:
             progress.close()
-        self.finish()
+        if processes.first:
+            self.finish()
 
     def epoch(self, epoch, first, progress):
         """Train on the batches of one epoch from number ``first`` on, until the run's last step."""
@@ -142,29 +147,32 @@ class Loop:
                             self.seconds["reader"] / sum(self.seconds.values()))
             last = number == len(self.data) - 1 or self.step == self.steps
             due = self.gan.due(number, self.step, last)
-            if due:
+            if due and processes.first:
                 with self.timed("records"):
                     self.record(epoch, number, batch, losses, progress)
-            if last:
+            if last and processes.first:
                 self.gan.end_epoch(self.folder.path)
-            stop = self.stopped_by(progress)
-            save = last or stop or time.monotonic() - saved > CHECKPOINT_SECONDS
+            with self.timed("step"):
+                code, late = processes.largest(self.exit_code(progress), time.monotonic() - saved > CHECKPOINT_SECONDS)
+            save = last or code or late
             if save:
-                with self.timed("checkpoints"):
-                    path = self.save()
+                if processes.first:
+                    with self.timed("checkpoints"):
+                        path = self.save()
                 saved = time.monotonic()
             if due or save:
+                with self.timed("step"):
+                    processes.meet()  # it may have taken longer than processes wait for each other in a step
                 self.write_timing()
-            if stop and self.step < self.steps:
-                why, code = stop
+            if code and self.step < self.steps:
+                why = "its reader's end" if code == UNREAD else signal.Signals(code - 128).name
+                path = path if processes.first else "a checkpoint"
                 raise RunStopped(f"stopped by {why} after epoch {epoch} batch {number}; saved {path}; "
                                  "go on with --resume", exit_code=code)
 
-    def stopped_by(self, progress):
-        """(reason, exit code) if the run has to end after this batch, else None."""
-        if self.signals.received:
-            return signal.Signals(self.signals.received).name, 128 + self.signals.received
-        return ("its reader's end", 141) if progress.unread else None  # `… | head`; the shell's code
+    def exit_code(self, progress):
+        """The shell's exit code if the run has to end after this batch, else 0."""
+        return 128 + self.signals.received if self.signals.received else UNREAD if progress.unread else 0
 
     def write_timing(self):
         """Write how long each part of the work has taken in this process so far."""
@@ -173,10 +181,13 @@ class Loop:
 
     @contextmanager
     def timed(self, part):
-        """Add the time that the block takes to one part of the run's time."""
-        start = time.perf_counter()
+        """Add the time that the block takes to one part of the run's time; waiting for other processes is another."""
+        start, waited = time.perf_counter(), processes.waited()
         yield
-        self.seconds[part] += time.perf_counter() - start
+        waiting = processes.waited() - waited
+        self.seconds[part] += time.perf_counter() - start - waiting
+        if waiting:
+            self.seconds["waiting"] += waiting
 
     def record(self, epoch, batch, real, losses, progress):
         """Print the tutorial's message, save its picture, and save the constant noise's pictures separately."""

@@ -5,12 +5,12 @@ import time
 
 import numpy as np
 
-from common.backend import runtime
+from common.backend import processes, runtime
 from common.errors import UserError
 from common.training.dry_run import dry_run
 from common.training.loop import Loop
 from common.training.options import KEPT, jsonable
-from common.training.run_folder import RunFolder
+from common.training.run_folder import RunFolder, SilentFolder
 
 
 def train(recipe, args, report=None):
@@ -25,24 +25,44 @@ def train(recipe, args, report=None):
         UserError: the data are missing or the folder cannot be used; `RunStopped`: the run ended early.
     """
     place = runtime.place(args.use_gpu)
-    data, dataset = recipe.open_data(vars(args))
-    multiply_in_bf16(args, dataset)
+    if processes.count > 1:
+        join(recipe, args)
+    with processes.first_here_first("data"):
+        data, dataset = recipe.open_data(vars(args))
+        multiply_in_bf16(args, dataset)
     if args.batch_size > dataset["pictures"]:
         raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
     if args.dry_run:
         dry_run(args, data, dataset, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
         return
-    writer = visualdl() if args.visualdl else None
-    folder = RunFolder(args.output, args.resume, args.overwrite)
+    writer = visualdl() if args.visualdl and processes.first else None
+    folder = (RunFolder if processes.first else SilentFolder)(args.output, args.resume, args.overwrite)
+    processes.meet()  # a run that is to be resumed is complete now, or the folder's owner has said why not
     try:
         loop = prepare(recipe, args, data, dataset, folder, place)
         loop.writer = writer and writer(logdir=str(args.output / "visualdl"))
         loop.report = report
         loop.run()
-        recipe.end(vars(args), folder.metrics())
+        if processes.first:
+            recipe.end(vars(args), folder.metrics())
+        processes.leave()
     finally:
         folder.close()
+
+
+def join(recipe, args):
+    """Connect the processes of this run.
+
+    Raises:
+        UserError: the tutorial trains in one process, or there are more processes than pictures in a batch.
+    """
+    if not recipe.gan.parallel:
+        raise UserError(f"the recipe {recipe.name} trains in one process; start it without paddle.distributed.launch")
+    if args.batch_size < processes.count:
+        raise UserError(f"--batch_size {args.batch_size} is less than the {processes.count} processes; "
+                        "choose a larger one, or fewer processes")
+    processes.join(args.use_gpu)
 
 
 def multiply_in_bf16(args, dataset):
@@ -63,11 +83,13 @@ def multiply_in_bf16(args, dataset):
 
 
 def described():
-    """`runtime.describe`, and the arithmetic of convolutions and dense layers: float32 or bfloat16."""
+    """`runtime.describe`, the arithmetic of convolutions and dense layers (float32 or bfloat16), and processes."""
     from common.backend import fast
 
     about = runtime.describe()
     about["machine"]["arithmetic"] = fast.arithmetic()
+    if processes.count > 1:
+        about["machine"]["processes"] = processes.count
     return about
 
 
@@ -85,7 +107,8 @@ def prepare(recipe, args, data, dataset, folder, place):
         folder.write_config({"recipe": recipe.name, "options": options, "oddities": sorted(recipe.fixes),
                              "dataset": dataset, "files": list(gan.files), **described(),
                              "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
-        recipe.begin(folder.path, data, dataset)
+        if processes.first:
+            recipe.begin(folder.path, data, dataset)
     random = np.random.RandomState(args.seed)
     loop = Loop(gan, data, folder, random, args.epoch, args.max_steps, dataset.get("note", ""))
     if args.resume:
@@ -110,6 +133,7 @@ def check_data(folder, dataset):
                         f"({dataset['name']} from {dataset['source']})")
     now = described()
     for what, before, after in (
+            ("processes", config["machine"].get("processes", 1), processes.count),
             ("threads", config["machine"]["threads"], now["machine"]["threads"]),
             ("arithmetic", config["machine"].get("arithmetic", "float32"), now["machine"]["arithmetic"]),
             ("Paddle", config["versions"].get("paddlepaddle"), now["versions"].get("paddlepaddle"))):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import platform
 import time
 from contextlib import contextmanager, suppress
 
@@ -131,3 +132,25 @@ class RunFolder(Records):
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "free some space, then go on with --resume") from error
+
+
+class SilentFolder(Records):
+    """The same folder for the run's other processes, which leave writing to the first.
+
+    Args:
+        path, resume: as in `RunFolder`.
+
+    Raises:
+        UserError: there is no run to resume: the folder is on another machine.
+    """
+
+    def __init__(self, path, resume=False, _overwrite=False):
+        super().__init__(path)
+        if resume and not self.exists():
+            raise UserError(f"--resume: there is no run in {self.path} on {platform.node()}; each machine has to see "
+                            "the run's folder: put it on a disk that all share, or copy it there")
+
+    def _nothing(self, *_args, **_values):
+        pass
+
+    close = write_config = open_metrics = write_metrics = write_timing = sync_metrics = _nothing

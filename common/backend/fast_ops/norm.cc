@@ -189,7 +189,106 @@ static std::vector<Type> grad_types(Type x, Type scale, Type bias, Type, Type, T
   return choose<wanted, Type>({x, scale, bias});
 }
 
+// The parts of a batch norm whose batch is shared among processes; between them the processes add up their figures.
+
+// The means of the channels, and the sums of the squared deviations from them: [2, channels].
+static std::vector<Tensor> moments(const Tensor &x) {
+  const Batch b = batch(x, 1);
+  Tensor found = empty({2, b.channels});
+  const float *from = data(x);
+  float *means = found.data<float>(), *squares = means + b.channels;
+  each_run(b, [&](int64_t first, int64_t lanes) {
+    double total[1][LANES];
+    sum<1>(b, first, lanes, total, [=](int64_t, int64_t at, float *out) { out[0] = from[at]; });
+    for (int64_t i = 0; i < lanes; ++i) means[first + i] = total[0][i] / b.count();
+    sum<1>(b, first, lanes, total, [=](int64_t lane, int64_t at, float *out) {
+      const float d = from[at] - means[first + lane];
+      out[0] = d * d;
+    });
+    for (int64_t i = 0; i < lanes; ++i) squares[first + i] = total[0][i];
+  });
+  return {found};
+}
+
+// The gradient behind the normalisation, before the activation.
+struct Behind {
+  const float *x, *dy;
+  Line l;
+  float slope;
+  float operator()(int64_t lane, int64_t at) const {
+    return passes(x[at] * l.factor[lane] + l.shift[lane], slope) ? dy[at] : dy[at] * slope;
+  }
+};
+
+// The gradients of the scale and of the bias: [2, channels].
+static std::vector<Tensor> gradient_sums(const Tensor &x, const Tensor &scale, const Tensor &bias, const Tensor &mean,
+                                         const Tensor &inverse, const Tensor &dy, float slope) {
+  const Batch b = batch(x, slope);
+  Tensor sums = empty({2, b.channels});
+  const float *from = data(x), *sent = data(dy), *scales = data(scale), *biases = data(bias);
+  const float *means = data(mean), *inverses = data(inverse);
+  float *dscales = sums.data<float>(), *dbiases = dscales + b.channels;
+  each_run(b, [&](int64_t first, int64_t lanes) {
+    const Behind gradient{from, sent, line(scales, biases, means, inverses, first, lanes), slope};
+    const float *center = means + first;
+    double total[2][LANES];
+    sum<2>(b, first, lanes, total, [=, &gradient](int64_t lane, int64_t at, float *out) {
+      const float g = gradient(lane, at);
+      out[0] = g;
+      out[1] = g * (from[at] - center[lane]);
+    });
+    for (int64_t i = 0; i < lanes; ++i) {
+      dbiases[first + i] = total[0][i];
+      dscales[first + i] = total[1][i] * inverses[first + i];
+    }
+  });
+  return {sums};
+}
+
+// The gradient of x. `sums`: those of all processes, divided by the number of values of all.
+static std::vector<Tensor> gradient_of_input(const Tensor &x, const Tensor &scale, const Tensor &bias,
+                                             const Tensor &mean, const Tensor &inverse, const Tensor &dy,
+                                             const Tensor &sums, float slope) {
+  const Batch b = batch(x, slope);
+  Tensor dx = empty(x.shape());
+  const float *from = data(x), *sent = data(dy), *scales = data(scale), *biases = data(bias);
+  const float *means = data(mean), *inverses = data(inverse), *slants = data(sums), *bases = slants + b.channels;
+  float *to = dx.data<float>();
+  each_run(b, [&](int64_t first, int64_t lanes) {
+    const Behind gradient{from, sent, line(scales, biases, means, inverses, first, lanes), slope};
+    float slant[LANES];
+    for (int64_t i = 0; i < lanes; ++i) slant[i] = slants[first + i] * inverses[first + i];
+    const float *center = means + first, *base = bases + first;
+    each_value(b, first, lanes, [=, &gradient, &slant](int64_t lane, int64_t at) {
+      to[at] = (gradient(lane, at) - base[lane] - (from[at] - center[lane]) * slant[lane]) * gradient.l.factor[lane];
+    });
+  });
+  return {dx};
+}
+
+static std::vector<Shape> two_rows(const Shape &x) { return {{2, x[1]}}; }
+static std::vector<Shape> two_rows_of_six(const Shape &x, const Shape &, const Shape &, const Shape &, const Shape &,
+                                          const Shape &, float) {
+  return {{2, x[1]}};
+}
+static std::vector<Shape> first_of_seven(const Shape &x, const Shape &, const Shape &, const Shape &, const Shape &,
+                                         const Shape &, const Shape &, float) {
+  return {x};
+}
+static std::vector<Type> type_of_one(Type x) { return {x}; }
+static std::vector<Type> type_of_six(Type x, Type, Type, Type, Type, Type) { return {x}; }
+static std::vector<Type> type_of_seven(Type x, Type, Type, Type, Type, Type, Type) { return {x}; }
+
 }  // namespace norm
+
+PD_BUILD_OP(gan_norm_moments).Inputs({"X"}).Outputs({"Moments"}).SetKernelFn(PD_KERNEL(norm::moments))
+    .SetInferShapeFn(PD_INFER_SHAPE(norm::two_rows)).SetInferDtypeFn(PD_INFER_DTYPE(norm::type_of_one));
+PD_BUILD_OP(gan_norm_sums).Inputs({"X", "Scale", "Bias", "Mean", "Inverse", "dY"}).Outputs({"Sums"})
+    .Attrs({"slope: float"}).SetKernelFn(PD_KERNEL(norm::gradient_sums))
+    .SetInferShapeFn(PD_INFER_SHAPE(norm::two_rows_of_six)).SetInferDtypeFn(PD_INFER_DTYPE(norm::type_of_six));
+PD_BUILD_OP(gan_norm_dx).Inputs({"X", "Scale", "Bias", "Mean", "Inverse", "dY", "Sums"}).Outputs({"dX"})
+    .Attrs({"slope: float"}).SetKernelFn(PD_KERNEL(norm::gradient_of_input))
+    .SetInferShapeFn(PD_INFER_SHAPE(norm::first_of_seven)).SetInferDtypeFn(PD_INFER_DTYPE(norm::type_of_seven));
 
 #define NORM_ATTRIBUTES {"momentum: float", "epsilon: float", "slope: float", "training: int"}
 #define NORM(name, wanted, ...)                                                                              \

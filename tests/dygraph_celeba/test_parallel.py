@@ -1,0 +1,184 @@
+"""The faces, trained by several processes as ``paddle.distributed.launch`` starts them."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from common.training import checkpoint
+from dygraph_celeba import train
+
+TRAIN = Path(train.__file__)
+STEPS = 4  # two epochs of two batches of five pictures: shares of 3 and 2, or of 2, 2 and 1
+
+
+@pytest.fixture(scope="module")
+def faces(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("celeba") / "imgs"
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    for number in range(11):
+        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
+        small.resize((64, 64)).save(folder / f"{number:06d}.png")
+    return folder
+
+
+@pytest.fixture
+def launch(faces, tmp_path):
+    """A function that starts a training by several processes: count, output folder, more options → the process."""
+    started = []
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    del environment["OMP_NUM_THREADS"]  # of this process
+
+    def start(count, output, *more):
+        command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count), "--log_level",
+                   "CRITICAL", "--log_dir", str(tmp_path / "log"), TRAIN, "--data_dir", str(faces), "--batch_size",
+                   "5", "--output", str(output), *more]
+        started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                        env=environment, start_new_session=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()  # its processes see that, save and end
+        process.communicate()
+
+
+def trained(process):
+    """Wait for a process that has to end well; what it printed."""
+    out, err = process.communicate(timeout=300)
+    assert (process.returncode, err) == (0, ""), err
+    return out
+
+
+def losses(output):
+    return [json.loads(line) for line in (output / "metrics.jsonl").read_text().splitlines()]
+
+
+def arrays(output):
+    return checkpoint.load(checkpoint.listing(output / "checkpoints")[-1])[0]
+
+
+def assert_same_bits(one, other):
+    assert (one / "metrics.jsonl").read_bytes() == (other / "metrics.jsonl").read_bytes()
+    ours, theirs = arrays(one), arrays(other)
+    assert set(ours) == set(theirs)
+    for name in ours:
+        np.testing.assert_array_equal(ours[name], theirs[name], err_msg=name)
+
+
+def assert_close(one, other):
+    """The same losses to rounding. Adam's first steps enlarge it: a gradient near zero decides about a whole step."""
+    for ours, theirs in zip(losses(one), losses(other), strict=True):
+        for name in ours:
+            tolerance = 2e-6 if ours["step"] == 0 and name.startswith("D-") else 2e-3 if ours["step"] == 0 else 0.1
+            np.testing.assert_allclose(ours[name], theirs[name], tolerance, err_msg=f"{name} of step {ours['step']}")
+
+
+@pytest.fixture(scope="module")
+def alone(faces, tmp_path_factory):
+    """A finished run of one process."""
+    output = tmp_path_factory.mktemp("alone") / "run"
+    train.main(["--data_dir", str(faces), "--batch_size", "5", "--output", str(output), "--epoch", "2"])
+    return output
+
+
+@pytest.fixture(scope="module")
+def pair():
+    """Where the first test of two processes leaves its finished run."""
+    return {}
+
+
+@pytest.mark.parametrize("count, more", [(2, ()), (3, ("--reader", "skimage"))])
+def test_several_processes_compute_what_one_computes(count, more, launch, alone, pair, tmp_path):
+    said = trained(launch(count, tmp_path / "run", "--epoch", "2", *more))
+    assert len(said.splitlines()) == 5 and f"done: {STEPS} steps" in said and "waiting" in said  # printed once
+    assert_close(tmp_path / "run", alone)
+    timing = [json.loads(line) for line in (tmp_path / "run" / "timing.jsonl").read_text().splitlines()]
+    assert timing[-1]["seconds"]["waiting"] > 0
+    names = {path.relative_to(alone) for path in alone.rglob("*")}
+    assert {path.relative_to(tmp_path / "run") for path in (tmp_path / "run").rglob("*")} == names
+    pair[count] = shutil.move(tmp_path / "run", alone.with_name(f"of {count}"))
+
+
+def processes_of(launcher):
+    """rank → pid of the processes that a launcher has started."""
+    found = {}
+    for pid in map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()):
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+        found |= {int(line.partition(b"=")[2]): pid for line in environment if line.startswith(b"PADDLE_TRAINER_ID=")}
+    return found
+
+
+def wait_for_steps(output, steps, process):
+    for _ in range(15_000):
+        if (output / "metrics.jsonl").exists() and len(losses(output)) >= steps:
+            return
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.02)
+    raise AssertionError("nothing happened for 300 s")
+
+
+def gone(pids):
+    for _ in range(100):
+        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+            return True
+        time.sleep(0.1)
+    return False
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_process_ends_all_in_one_line_and_the_run_goes_on_to_the_bit(victim, launch, alone, pair, tmp_path):
+    process = launch(2, tmp_path / "run", "--epoch", "100")
+    wait_for_steps(tmp_path / "run", 3, process)
+    pids = processes_of(process.pid)
+    os.kill(pids[victim], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert err.splitlines() == [f"process {victim} (pid {pids[victim]}) of 2 died, killed or out of memory: all have "
+                                "ended; go on with --resume"]
+    assert gone(pids.values())
+    assert len(checkpoint.listing(tmp_path / "run" / "checkpoints")) >= 1
+    if victim:
+        trained(launch(2, tmp_path / "run", "--resume", "--epoch", "2"))
+        assert_same_bits(tmp_path / "run", pair[2])
+    else:  # one process goes on with the run of two
+        train.main(["--resume", "--output", str(tmp_path / "run"), "--epoch", "2"])
+        assert_close(tmp_path / "run", alone)
+
+
+def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(faces, launch, alone, tmp_path):
+    output = tmp_path / "run"
+    train.main(["--data_dir", str(faces), "--batch_size", "5", "--output", str(output), "--max_steps", "1"])
+    process = launch(2, output, "--resume", "--epoch", "100")
+    wait_for_steps(output, 3, process)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    done = len(losses(output))
+    path = checkpoint.listing(output / "checkpoints")[-1]
+    assert "note: processes 1 when the run started, 2 now" in err
+    assert [line for line in err.splitlines() if line and not line.startswith("note: ")] == [
+        "SIGTERM: saving after this batch",
+        f"stopped by SIGTERM after epoch {(done - 1) // 2} batch {(done - 1) % 2}; saved {path}; go on with --resume"]
+    assert process.returncode != 0
+    assert checkpoint.read_record(path)["step"] == done
+    for ours, theirs in zip(losses(output), losses(alone), strict=False):
+        np.testing.assert_allclose(ours["D-Loss"], theirs["D-Loss"], 0.1)
+
+
+def test_a_mistake_is_told_once(launch, tmp_path):
+    process = launch(2, tmp_path / "run", "--batch_size", "12")
+    _, err = process.communicate(timeout=100)
+    assert process.returncode == 2
+    [line] = err.splitlines()
+    assert line.startswith("error: --batch_size 12 is more than the 11 pictures")
+    assert not (tmp_path / "run").exists()
