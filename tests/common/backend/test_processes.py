@@ -5,7 +5,7 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from common.backend import fast, processes, runtime
+from common.backend import cuda, fast, processes, runtime
 from common.backend.sync_norm import SyncBatchNorm2D
 from common.errors import RunStopped, UserError
 from common.training import run
@@ -56,6 +56,7 @@ def test_each_process_has_its_own_card(monkeypatch):
     monkeypatch.setattr(paddle, "CUDAPlace", lambda number: f"card {number}")
     chosen = []
     monkeypatch.setattr(paddle, "set_device", chosen.append)
+    monkeypatch.setattr(cuda, "check", lambda device: None)
     of(monkeypatch, 3, 4, 2, 1)
     assert runtime.place(True) == "card 1" and chosen == ["gpu:1"]
     monkeypatch.setenv("FLAGS_selected_gpus", "0")  # launch --devices 0
