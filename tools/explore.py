@@ -65,7 +65,7 @@ class Pictures:
         """
         import numpy as np
 
-        random, classes = np.random.RandomState(int(seed)), self.gan.classes
+        random, classes = np.random.RandomState(int(seed or 0)), self.gan.classes
         if not classes:
             return (self.gan.noise(count, random) * scale).astype("float32")
         numbers = np.arange(count) % len(classes) if label == EVERY else np.full(count, list(classes).index(label))

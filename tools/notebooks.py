@@ -6,6 +6,7 @@
 docs/notebooks/text/NAME.md is the one home of a notebook's text and code: each fenced block is a code cell.
 """
 
+import argparse
 import re
 import sys
 import tempfile
@@ -110,10 +111,17 @@ def tidy(shown, places):
                 holder[key] = holder[key].replace(place, name)
 
 
+def known(text):
+    """argparse type: the name of a notebook, which is its tutorial's."""
+    if text not in names():
+        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(names())}")
+    return text
+
+
 def main(argv=None):
     """Run the command; raises `UserError`."""
     parser = Parser(prog="notebooks.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[[], *names()], metavar="NAME", default=[],
+    parser.add_argument("names", nargs="*", type=known, metavar="NAME", default=[],
                         help=f"of a notebook: {', '.join(names())} (default: all)")
     args = parser.parse_args(argv)
     for name in args.names or names():

@@ -40,8 +40,11 @@ def test_every_cell_runs(name, tmp_path):
 
 def test_without_the_packages_it_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "nbclient", None)
-    with pytest.raises(UserError, match="pip install nbformat nbclient ipykernel"):
-        notebooks.main(["book"])
+    for argv in ([], ["book"]):
+        with pytest.raises(UserError, match="pip install nbformat nbclient ipykernel"):
+            notebooks.main(argv)
+    with pytest.raises(UserError, match="'books' is none of book, note6"):
+        notebooks.main(["books"])
 
 
 def test_the_first_cell_clones_and_installs(tmp_path):
