@@ -37,8 +37,8 @@ class RunStopped(UserError):
 def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
-    A `UserError`, or a path that the operating system refuses, becomes one line on stderr and an exit code. Ctrl-C
-    becomes 130, the shell's usual code.
+    A `UserError`, a path that the operating system refuses, or a lack of memory becomes one line on stderr and an exit
+    code. Ctrl-C becomes 130, the shell's usual code.
     Two things do not stop a command. Characters that the terminal or file cannot show are written as escapes. Standard
     output or error may be missing, as under a service, pythonw or ``2>&-``.
     """
@@ -57,6 +57,9 @@ def run_command(main):
     except BrokenPipeError:  # `… | head`: the reader has closed the pipe, which is no error
         sys.stderr.close()
         return 0
+    except MemoryError as error:
+        say(f"error: not enough memory ({str(error) or 'the system gives no more'}); ask for fewer or smaller pictures")
+        return 2
     except OSError as error:
         if error.errno not in REFUSED or error.filename is None:
             raise

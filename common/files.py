@@ -1,10 +1,12 @@
 """Safe files: written under a temporary name, then renamed, so that a reader never sees half a file."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from pathlib import Path
 
@@ -36,9 +38,10 @@ def replacing(path):
     block fails, or the process dies, ``path`` is as it was before.
 
     Raises:
-        UserError: the folder cannot be written, or the disk is full.
+        UserError: the folder cannot be written, or the disk is full; or a pipe or device is at ``path``.
     """
     path = Path(path)
+    refuse_pipe(path)  # renaming would put a file in place of /dev/null
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -74,11 +77,17 @@ def expanded(path):
     """A path that a user has typed, with ``~`` replaced by the home folder; unchanged if there is no such home.
 
     Raises:
-        UserError: the path is empty; it would mean the current folder.
+        UserError: the path is empty, which would mean the current folder; or it is a link that leads back to itself.
     """
     if not str(path):
         raise UserError("an empty name is no path; name a file or folder, . for the current one")
-    return Path(os.path.expanduser(path))  # noqa: PTH111
+    path = Path(os.path.expanduser(path))  # noqa: PTH111
+    try:
+        path.stat()
+    except OSError as error:  # any other error is told where the path is used
+        if error.errno == errno.ELOOP:
+            raise UserError(f"{path} is a link that leads back to itself; name the file or folder itself") from None
+    return path
 
 
 def cache_folder(name):
@@ -171,6 +180,42 @@ def exists(path):
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     return True
+
+
+def refuse_pipe(path):
+    """Refuse a pipe, socket or device in place of a file, because reading it could wait for ever.
+
+    Raises:
+        UserError: there is one at the path.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # there is nothing, or it is told where the path is used
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise UserError(f"{path} is a pipe or device, not a file; name a file")
+
+
+def refuse_other(path, mark, what):
+    """Refuse to write over a file that is not an earlier one of the same kind, before minutes of work.
+
+    Args:
+        path: to be written.
+        mark: bytes that a file of the kind has among its first 64 KiB.
+        what: the kind, in words.
+
+    Raises:
+        UserError: another file, a folder, a pipe or a device is there, or no folder is above it.
+    """
+    refuse_pipe(path)
+    above = next(each for each in path.absolute().parents if os.path.lexists(each))
+    if path.is_dir() or not above.is_dir():
+        raise UserError(f"{path} cannot be a file: {path if path.is_dir() else above} is "
+                        f"{'a' if path.is_dir() else 'no'} folder; choose another --output")
+    if path.is_file():
+        with open(path, "rb") as stream:
+            if mark not in stream.read(1 << 16):
+                raise UserError(f"{path} is there and is no {what}; choose another --output")
 
 
 def numbered(folder, suffix):

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_command
-from common.files import expanded
+from common.files import expanded, refuse_pipe
 from tools.bench import machine
 from tools.bench.ways import GANS, ROWS
 
@@ -146,6 +146,7 @@ def read(paths):
     """
     joined = None
     for path in paths:
+        refuse_pipe(path)
         try:
             report = json.loads(path.read_text())
             report = {"operators": [], **{name: report[name] for name in (

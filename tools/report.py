@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import run_command
-from common.files import expanded
+from common.files import expanded, refuse_other
 from common.training.options import Parser
 
 
@@ -21,6 +21,7 @@ def main(argv=None):
     from common.report import page as report  # not before --help, because NumPy and Pillow load slowly
 
     output = args.output or (args.runs[0] if len(args.runs) == 1 else Path()) / "report.html"
+    refuse_other(output, b"<!doctype html", "report")
     report.write(args.runs, output)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 

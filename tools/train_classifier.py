@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from common.errors import run_command
 from common.evaluation import classifier_training
 from common.evaluation.classifier_training import EPOCHS
-from common.files import checksum, expanded
+from common.files import checksum, expanded, refuse_other
 from common.training import options as command
 
 WEIGHTS = Path(classifier_training.__file__).with_name("weights")
@@ -39,6 +39,7 @@ def options(argv=None):
 def main(argv=None):
     """Run the command; raises `UserError`."""
     args = options(argv)
+    refuse_other(args.output, b"balanced_accuracy", "file of a classifier")
     arrays, record = classifier_training.train(args.dataset, args.data_dir, args.epochs, args.seed)
     classifier_training.save(args.output, arrays, record)
     report(args.output, record)

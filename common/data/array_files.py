@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import UserError
-from common.files import kind_of
+from common.files import kind_of, refuse_pipe
 
 LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
 LONG_TEXT = 20 << 20  # bytes; reading a larger CSV file takes long, so a message announces it
@@ -53,6 +53,7 @@ def read_idx(path):
         UserError: the file is unreadable, damaged, no idx file, or shorter or longer than its header says.
     """
     path = Path(path)
+    refuse_pipe(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(512)
@@ -106,6 +107,7 @@ def read_table(path, split="train"):
             labels as pictures.
     """
     path = Path(path)
+    refuse_pipe(path)
     try:
         with path.open("rb") as stream:
             start = stream.read(512)

@@ -20,7 +20,7 @@ from common.data.array_files import SUFFIXES, NoSuchPart, Table, idx_md5, read_i
 from common.data.catalogue import PUBLISHED, compare, emnist_classes
 from common.data.download import Unavailable, complete
 from common.errors import UserError, announce
-from common.files import cache_folder, exists, expanded, junk, kind_of
+from common.files import cache_folder, exists, expanded, junk, kind_of, refuse_pipe
 
 CHOICES = ("auto", "mnist", "fashion", "emnist", "digits")
 DEFAULT_DIR = {  # in the cache folder; Paddle's own folders, so downloads of `paddle.vision.datasets` are found
@@ -92,6 +92,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True, write=True
         return _digits(split)
     key = "mnist" if dataset == "auto" else dataset
     place = expanded(data_dir) if data_dir else cache_folder(DEFAULT_DIR[key])
+    refuse_pipe(place)
     if exists(place) and not place.is_dir():
         return _of_file(key, place, split)
     if not exists(place) and (_emnist_part(place.name) or place.name.lower().endswith(SUFFIXES)):

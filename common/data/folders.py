@@ -166,7 +166,7 @@ def _read_all(files, size, fit):
     if span:
         print(span_note(span), file=sys.stderr)
     if several:
-        print(f"note: {len(several)} files hold several pictures or pages, {several[0]} for one; the first is used",
+        print(f"note: files with several pictures or pages: {len(several)}, {several[0]} for one; the first is used",
               file=sys.stderr)
     for number in deep:
         images[number] = _brought(rgb(_decoded(files[number]), span), size, fit, sizes)

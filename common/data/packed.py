@@ -17,7 +17,7 @@ from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
 from common.data.picture import BadPicture, read_image, span_note
 from common.data.picture_files import PictureFiles, is_compressed_tar
 from common.errors import UserError
-from common.files import cache_folder, expanded, replacing
+from common.files import cache_folder, expanded, refuse_pipe, replacing
 
 VERSION = 1
 SIZE = Box.size
@@ -40,6 +40,8 @@ class PackedPictures:
 
     def __init__(self, path):
         self.path = Path(path)
+        refuse_pipe(self.path)
+        refuse_pipe(self.path.with_suffix(".json"))
         try:
             about = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
             self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)

@@ -61,6 +61,10 @@ class Inception:
         if not self.path.is_file():
             raise UserError(f"--inception: there is no file {path}; export the network as ONNX and name it")
         try:
+            str(path).encode()
+        except UnicodeEncodeError:  # OpenCV would crash
+            raise UserError(f"--inception: the name {str(path)!r} is no UTF-8; rename the file") from None
+        try:
             self.network = cv2.dnn.readNetFromONNX(str(path))
         except cv2.error as error:
             raise UserError(f"--inception: {path} is no network in ONNX that OpenCV reads ({_reason(error)}); "

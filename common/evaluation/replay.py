@@ -8,12 +8,12 @@ compares its numbers with the trace.
 import json
 import statistics
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from common.errors import UserError
+from common.files import expanded, refuse_pipe
 
 LARGEST_BATCH = 4096
 KINDS = ("weight", "bias", "shift", "scale", "mean", "variance")  # of arrays, see `weights`
@@ -100,8 +100,10 @@ def load(path):
     Raises:
         UserError: the file cannot be read, or is no trace.
     """
+    path = expanded(path)
+    refuse_pipe(path)
     try:
-        trace = json.loads(Path(path).read_text(encoding="utf-8"))
+        trace = json.loads(path.read_text(encoding="utf-8"))
         np.random.RandomState(trace["seed"])
         trace["recipe"], trace["software"]
         if not 1 <= trace["batch"] <= LARGEST_BATCH:

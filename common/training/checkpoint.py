@@ -17,7 +17,7 @@ from safetensors.numpy import save_file
 
 from common import recipe as recipes
 from common.errors import UserError, say
-from common.files import numbered, replacing
+from common.files import numbered, refuse_pipe, replacing
 
 KEEP_LAST = 3  # this many of the newest checkpoints are kept whole
 KEEP_EPOCHS = 5  # of the checkpoint after each fifth epoch the generator is never deleted
@@ -132,6 +132,7 @@ def _record(header):
 @contextmanager
 def _whole(path):
     """Turn any error in reading a checkpoint into a `UserError` of one line."""
+    refuse_pipe(path)
     try:
         yield
     except UNREADABLE as error:

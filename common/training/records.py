@@ -61,7 +61,7 @@ class Records:
                 if not isinstance(config[name], dict):
                     raise ValueError(f"{name!r} has no parts")
             return config
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"there is no run in {self.path}: {file.name} is missing; "
                             "train one, or name its folder") from None
         except (OSError, ValueError, TypeError, RecursionError) as error:

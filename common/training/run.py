@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -33,6 +34,7 @@ def train(recipe, args, report=None):
     if args.batch_size > dataset["pictures"]:
         raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
+    refuse_data_folder(args.output, dataset["source"])
     if args.dry_run:
         dry_run(args, data, dataset, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
         return
@@ -63,6 +65,16 @@ def join(recipe, args):
         raise UserError(f"--batch_size {args.batch_size} is less than the {processes.count} processes; "
                         "choose a larger one, or fewer processes")
     processes.join(args.use_gpu)
+
+
+def refuse_data_folder(output, source):
+    """Refuse to train into the folder of the data: the run's pictures would become data.
+
+    Raises:
+        UserError: both are the same folder.
+    """
+    if output.exists() and Path(source).exists() and output.samefile(source):
+        raise UserError(f"{output} holds the pictures to train on; choose another --output")
 
 
 def multiply_in_bf16(args, dataset):

@@ -28,6 +28,8 @@ def raising(error):
     (raising(RunStopped("a loss is nan")), 1, "a loss is nan\n"),
     (raising(RunStopped("stopped by SIGTERM", exit_code=143)), 143, "stopped by SIGTERM\n"),
     (raising(KeyboardInterrupt()), 130, "interrupted\n"),
+    (raising(MemoryError("Unable to allocate 3 TiB")), 2,
+     "error: not enough memory (Unable to allocate 3 TiB); ask for fewer or smaller pictures\n"),
 ])
 def test_exit_codes_and_messages(capsys, main, code, stderr):
     assert run_command(main) == code

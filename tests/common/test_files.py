@@ -10,7 +10,36 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import cache_folder, checksum, expanded, numbered, replacing, write_json
+from common.files import cache_folder, checksum, expanded, numbered, refuse_other, replacing, write_json
+
+
+def test_a_pipe_is_not_written_over(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="pipe is a pipe or device, not a file"), replacing(tmp_path / "pipe"):
+        raise AssertionError("it was begun")
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode) and len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_link_in_a_circle_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    for path in tmp_path / "a", tmp_path / "a" / "file":
+        with pytest.raises(UserError, match="leads back to itself"):
+            expanded(path)
+
+
+def test_only_an_earlier_file_of_the_kind_is_written_over(tmp_path):
+    file = tmp_path / "file"
+    refuse_other(file, b"mark", "report")
+    for text in ("", "other", "x" * 70000 + "mark"):
+        file.write_text(text)
+        with pytest.raises(UserError, match="file is there and is no report; choose another --output"):
+            refuse_other(file, b"mark", "report")
+    file.write_text("a mark")
+    refuse_other(file, b"mark", "report")
+    for path, words in ((tmp_path, "is a folder"), (file / "x", "file is no folder")):
+        with pytest.raises(UserError, match=words):
+            refuse_other(path, b"mark", "report")
 
 
 def test_the_file_appears_whole_at_the_end(tmp_path):

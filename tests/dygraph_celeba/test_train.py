@@ -301,6 +301,16 @@ def test_a_dry_run_packs_nothing_and_decodes_what_it_needs(faces, home, capfd, m
     assert content(home.parent) == before and "unpacking" not in err
 
 
+def test_a_run_does_not_go_into_the_folder_of_its_pictures(faces, home, capfd):
+    own = shutil.copytree(faces, home / "own")
+    before = content(own)
+    for flags in [], ["--overwrite"]:
+        assert run_command(lambda more=flags: train.main(arguments(own, "own", "--max_steps", "1", *more))) == 2
+        assert capfd.readouterr().err.splitlines()[-1] == \
+            "error: own holds the pictures to train on; choose another --output"
+    assert content(own) == before
+
+
 def test_a_dry_run_of_bad_pictures_alone_is_one_line(home, capfd):
     (home / "bad").mkdir()
     for number in range(5):

@@ -35,6 +35,13 @@ def test_one_run_has_its_report_in_its_folder(home, capsys):
     assert call("a") == 0  # it belongs to the run: made anew
 
 
+def test_a_runs_records_are_not_written_over(home, capsys):
+    before = (home / "a" / "config.json").read_text()
+    assert call("a", "--output", "a/config.json") == 2
+    assert "is no report; choose another --output" in capsys.readouterr().err
+    assert (home / "a" / "config.json").read_text() == before
+
+
 def test_several_have_it_here(home):
     assert call("a", "b") == 0
     assert "<h1>2 runs: a, b</h1>" in (home / "report.html").read_text()

@@ -94,6 +94,13 @@ def test_shifts_move_pictures_and_lose_nothing_else():
     assert (moved == -1).sum() == 200 * 783
 
 
+def test_another_file_is_not_written_over(digits, tmp_path, capsys):
+    (tmp_path / "mine").write_text("mine")
+    command = ["--dataset", "mnist", "--data_dir", str(digits), "--output", str(tmp_path / "mine")]
+    assert run_command(lambda: train_classifier.main(command)) == 2
+    assert "is no file of a classifier" in capsys.readouterr().err and (tmp_path / "mine").read_text() == "mine"
+
+
 def test_bad_data(emnist, capsys):
     labels = next(emnist.glob("*labels*"))
     labels.write_bytes(labels.read_bytes()[:-5])

@@ -190,7 +190,7 @@ def test_files_of_several_pictures_are_remarked_on(tmp_path, kind, capsys):
     first.save(tmp_path / "x" / "b.png")
     assert (abs(folders.load(tmp_path / "x").images[..., 0].astype(int) - 200) < 9).all()
     [line] = capsys.readouterr().err.splitlines()
-    assert "1 files hold several pictures" in line and f"a.{kind}" in line
+    assert "files with several pictures or pages: 1, " in line and f"a.{kind}" in line
 
 
 def test_fit_makes_pictures_of_any_size_grey_squares(tmp_path, capsys):

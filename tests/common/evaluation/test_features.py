@@ -1,5 +1,8 @@
 """Features without a classifier: gradients with colours, and a network of the user's own in an ONNX file."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -124,3 +127,11 @@ def test_a_file_that_is_no_network(tmp_path, content):
     with pytest.raises(UserError, match="--inception: .*bad.onnx") as caught:
         Inception(tmp_path / "bad.onnx").features(pictures(2))
     assert "\n" not in str(caught.value)
+
+
+def test_a_name_that_is_no_utf_8_is_refused(tmp_path):
+    """OpenCV would end the whole process."""
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/n\xe9.onnx"))
+    path.write_bytes(b"no network")
+    with pytest.raises(UserError, match="is no UTF-8; rename the file"):
+        Inception(path)

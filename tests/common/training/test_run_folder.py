@@ -135,8 +135,10 @@ def test_a_key_that_a_config_lacks_is_named_when_it_is_asked_for(tmp_path):
 
 
 def test_a_missing_config_is_refused(tmp_path):
-    with pytest.raises(UserError, match="there is no run in"):
-        Records(tmp_path).read_config()
+    (tmp_path / "file").write_text("no folder")
+    for path in tmp_path, tmp_path / "file":
+        with pytest.raises(UserError, match="there is no run in"):
+            Records(path).read_config()
 
 
 def test_metrics_are_written_line_by_line_in_shortest_digits(tmp_path):
