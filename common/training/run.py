@@ -34,7 +34,8 @@ def train(recipe, args, report=None):
     if args.batch_size > dataset["pictures"]:
         raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
-    refuse_data_folder(args.output, dataset["source"])
+    if not args.resume:
+        refuse_data_folder(args.output, dataset["source"])
     if args.dry_run:
         dry_run(args, data, dataset, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
         return
