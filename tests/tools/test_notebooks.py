@@ -38,6 +38,19 @@ def test_every_cell_runs(name, tmp_path):
     assert str(tmp_path) not in json.dumps(made) and str(ROOT) not in json.dumps(made)
 
 
+@pytest.mark.parametrize("name", names())
+def test_the_files_are_of_the_present_text_and_small(name):
+    text = (notebooks.FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert len(text.encode()) < notebooks.MOST
+    found = json.loads(text)["cells"]
+    assert [(cell["cell_type"], "".join(cell["source"])) for cell in found] == list(notebooks.cells(name)), \
+        "python tools/notebooks.py makes the notebooks anew"
+    outputs = [output for cell in found if cell["cell_type"] == "code" for output in cell["outputs"]]
+    assert outputs and not any(output["output_type"] == "error" for output in outputs)
+    both = [cell for cell in found if cell["cell_type"] == "markdown" and len("".join(cell["source"])) > 200]
+    assert both and all(re.search("[一-鿿]", "".join(cell["source"])) for cell in both[:-1])  # the last: references
+
+
 def test_without_the_packages_it_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "nbclient", None)
     for argv in ([], ["book"]):
