@@ -317,12 +317,18 @@ def test_no_pictures_have_no_gradient(channels):
 
 
 @needs_operators
-def test_two_processes_build_a_damaged_library_anew_and_once_and_agree_to_the_bit(tmp_path):
+def test_a_damaged_library_in_the_cache_is_built_anew(tmp_path):
     library = tmp_path / "paddle_gan_tutorials" / fast._build().parent.name / "fast.so"
     library.parent.mkdir(parents=True)
     library.touch()
+    (ready, _), notes = finish(script(XDG_CACHE_HOME=str(tmp_path)))
+    assert ready == "True" and sum("building" in note for note in notes) == 1
+
+
+@needs_operators
+def test_two_processes_build_once_and_agree_to_the_bit(tmp_path):
     pair = [script(XDG_CACHE_HOME=str(tmp_path)) for _ in range(2)]
     (first, notes), (second, more) = map(finish, pair)
     assert first[0] == "True" and first == second
     assert sum("building" in note for note in notes + more) == 1
-    assert list(tmp_path.rglob("*.so")) == [library]
+    assert len(list(tmp_path.rglob("*.so"))) == 1
