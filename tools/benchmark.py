@@ -112,7 +112,8 @@ def measure(options, report):
             if {"crop", "loader"} & set(options.rows):
                 pictures.make_pictures(folder, options.count, options.pictures)
             for row in dict.fromkeys(options.rows):
-                other = {"crop": rows.measure_crop, "loader": rows.measure_loader}.get(row)
+                other = {"crop": rows.measure_crop, "loader": rows.measure_loader,
+                         "processes": rows.measure_processes}.get(row)
                 report["rows"].append(other(options, folder) if other else rows.measure_gan(row, options))
     if options.growth:
         report["growth"] = rows.measure_growth(options)

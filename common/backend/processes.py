@@ -34,6 +34,11 @@ _met = 0
 _waited = 0.0
 
 
+def launched():
+    """Whether ``paddle.distributed.launch`` has started this process as one of several."""
+    return count > 1 and "PADDLE_LOG_DIR" in os.environ
+
+
 def join(use_gpu):
     """Connect the processes: gloo for CPUs, NCCL for GPUs.
 

@@ -86,7 +86,7 @@ def keep_memory():
 
 
 def _import_paddle():
-    if processes.count > 1 and os.environ.get("OMP_NUM_THREADS") == "1":
+    if processes.launched() and os.environ.get("OMP_NUM_THREADS") == "1":
         del os.environ["OMP_NUM_THREADS"]  # the launcher has imported Paddle, which sets it to 1 unless it is set
     for name, value in fast_settings().items():
         os.environ.setdefault(name, value)

@@ -10,7 +10,10 @@ import threading
 import time
 from pathlib import Path
 
+from common.backend import processes
+
 LOOK = 0.5  # seconds between two looks at the message of another machine's process
+ANSWER = 1.5  # seconds that the store has to answer; a process that was killed may leave it waiting for its word's rest
 LINGER = 1.5  # seconds that a process stays after it has seen a death, so that all see who is alive
 PATIENCE = 10  # seconds for which an error is left to the process that has to print it
 LOST = (RuntimeError, ValueError, OSError)  # what Paddle's store raises when process 0, which holds it, has ended
@@ -43,7 +46,7 @@ class Watch(threading.Thread):
                 with contextlib.suppress(AttributeError, OSError):  # Linux 5.3
                     self.siblings[other] = pid, os.pidfd_open(pid)
         self.launcher = None
-        if launched():
+        if processes.launched():
             with contextlib.suppress(AttributeError, OSError):
                 self.launcher = os.pidfd_open(os.getppid())
         self.start()
@@ -81,7 +84,9 @@ class Watch(threading.Thread):
                 self.launcher = None
                 os.kill(os.getpid(), signal.SIGTERM)  # the launcher was killed: save and end
             try:
-                self.follow()
+                within(self.follow)
+            except TimeoutError:  # it is only slow
+                pass
             except LOST:
                 if 0 not in self.siblings:
                     self.mourn([0])
@@ -93,9 +98,9 @@ class Watch(threading.Thread):
             poll.register(fd, select.POLLIN)
         found = {fd for fd, _ in poll.poll(seconds * 1000)}
         ended = [rank for rank, (_, fd) in self.siblings.items() if fd in found]
-        with contextlib.suppress(LOST):
-            for rank in ended:
-                if self.add(f"left {rank}", 0):  # in order
+        for rank in ended:
+            with contextlib.suppress(LOST):
+                if within(lambda rank=rank: self.add(f"left {rank}", 0)):  # in order
                     del self.siblings[rank]
         return [rank for rank in ended if rank in self.siblings]
 
@@ -113,13 +118,14 @@ class Watch(threading.Thread):
         """End this process because others have died; the lowest one alive on a machine says so."""
         self.mourning = True
         with contextlib.suppress(LOST):
-            self.follow()
+            within(self.follow)
         if self.rank < min({*self.siblings} - {*dead}, default=self.count):
             names = ", ".join(f"process {rank}" + (f" (pid {self.siblings[rank][0]})" if rank in self.siblings else "")
                               for rank in dead)
             text = f"{names} of {self.count} died, killed or out of memory: all have ended; go on with --resume"
             speak(text)
-            self.claim(1, text)
+            with contextlib.suppress(LOST):
+                within(lambda: self.claim(1, text))
         silence()
         time.sleep(LINGER)
         os._exit(1)
@@ -153,6 +159,29 @@ class Watch(threading.Thread):
                 left = self.add("left", 0)
 
 
+def within(work):
+    """The result of ``work()``, in another thread.
+
+    Raises:
+        TimeoutError: it takes longer than `ANSWER` seconds.
+    """
+    found = []
+
+    def run():
+        try:
+            found.append(work())
+        except LOST as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(ANSWER)
+    result = found[0] if found else TimeoutError("no answer")
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
 def outlast_gloo():
     """Let `abort` wait six seconds, in which `Watch` ends this process in order.
 
@@ -171,11 +200,6 @@ def _ended(fd):
     return bool(poll.poll(0))
 
 
-def launched():
-    """Whether ``paddle.distributed.launch`` is the parent of this process."""
-    return "PADDLE_LOG_DIR" in os.environ
-
-
 def terminal(number):
     """The launcher's standard output (1) or error (2), if it is a terminal or a pipe; else None.
 
@@ -184,7 +208,7 @@ def terminal(number):
     """
     path = Path(f"/proc/{os.getppid()}/fd/{number}")
     try:
-        if launched() and not path.is_file():
+        if processes.launched() and not path.is_file():
             return os.open(path, os.O_WRONLY | os.O_NOCTTY)
     except OSError:
         pass

@@ -236,7 +236,8 @@ def times(runs):
     runs = [run for run in runs if run.timing]
     if not runs:
         return ""
-    titles = {"step": "training", "reader": "reading", "records": "pictures and messages"}
+    titles = {"step": "training", "reader": "reading", "records": "pictures and messages",
+              "waiting": "waiting for other processes"}
     rows = [["Iterations", *(f"{run.timing[1]:,} in {duration(run.timing[0])}" for run in runs)]]
     for part in dict.fromkeys(part for run in runs for part in run.timing[2]):
         cells = []

@@ -160,6 +160,15 @@ def test_crop_and_loader_rows(bench, tmp_path):
     assert cells(out, "packed cache")
 
 
+def test_two_processes_of_one_thread_beside_one_of_two(bench, tmp_path):
+    code, out, err = bench("--quick", "--rows", "processes", "--json", "report.json")
+    assert code == 0, err
+    assert [line[0] for line in cells(out, "")][2:] == ["one process, 2 threads", "two processes, 1 thread each",
+                                                        "two that exchange nothing"]
+    [row] = json.loads((tmp_path / "report.json").read_text())["rows"]
+    assert all(seconds > 0 for [seconds] in row["seconds"].values())
+
+
 def test_a_worker_that_ends_is_one_line_and_no_end_without_a_word(tmp_path):
     worker = Worker("loader", OURS, 4, tmp_path)
     worker.process.kill()

@@ -8,7 +8,21 @@ import numpy as np
 from common.backend import runtime
 from tools.bench.pictures import CROP
 from tools.bench.turns import Worker, measure
-from tools.bench.ways import FLUIDS, GANS, LOOP, MEMORY, OF_FLUID, OURS, PRODUCT, TORCH, TORCHES, WRITTEN
+from tools.bench.ways import (
+    ALONE,
+    APART,
+    FLUIDS,
+    GANS,
+    LOOP,
+    MEMORY,
+    OF_FLUID,
+    OURS,
+    PAIR,
+    PRODUCT,
+    TORCH,
+    TORCHES,
+    WRITTEN,
+)
 
 # `--settings`: the book's iteration without one setting; way → environment
 SETTINGS = {
@@ -90,6 +104,15 @@ def measure_settings(options):
         del ways["MKL's own choice of path"]
     workers = {way: Worker("book", way, batch, settings=settings) for way, settings in ways.items()}
     return {"batch": batch, "threads": runtime.cores(), **measure("settings", workers, options)[1]}
+
+
+def measure_processes(options, _folder):
+    """Measure two processes of one thread beside one process of two: the recipe that several processes can train."""
+    row = "celeba"
+    batch = max(2, options.batch or GANS[row].batch)
+    workers = {way: Worker(row, way, batch, threads=threads) for way, threads in ((ALONE, 2), (PAIR, 1), (APART, 1))}
+    return {"row": "processes", "title": GANS[row].title, "batch": batch,
+            **measure(f"processes, batch {batch}", workers, options)[1]}
 
 
 def measure_crop(options, folder):

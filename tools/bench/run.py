@@ -16,7 +16,7 @@ def show_run(folder):
                         "name the folder of a run, or train longer")
     elapsed, steps, parts = spent
     titles = {"step": "training", "reader": "reader", "records": "pictures and messages",
-              "all else": "logging and all else"}
+              "waiting": "waiting for other processes", "all else": "logging and all else"}
     print(f"{folder}: {steps} iterations in {elapsed:.0f} s, {elapsed / steps:.3f} s each, "
           f"{parts['step'] / steps:.3f} s of it training")
     print(table(["part", "share", "seconds an iteration"], [

@@ -2,6 +2,7 @@
 
 from tools.bench.machine import line
 from tools.bench.operators import operators_tables, shares_table
+from tools.bench.pair import pair_table
 from tools.bench.pictures import CROP
 from tools.bench.text import median, percent, ratio, short, table, times
 from tools.bench.turns import DISTURBED
@@ -127,6 +128,7 @@ def show(report):
     tables = [*([summary_table(gans)] if gans else []), *map(gan_table, gans), *([work_table(gans)] if gans else []),
               *([shares_table(profiled)] if profiled else []),
               *(each for result in operators for each in operators_tables(result)),
+              *([pair_table(rows["processes"])] if "processes" in rows else []),
               *([crop_table(rows["crop"])] if "crop" in rows else []),
               *([loader_table(rows["loader"], rows.get("celeba"))] if "loader" in rows else []),
               *([growth_table(grown(report))] if report["growth"] else []),

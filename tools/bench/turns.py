@@ -60,7 +60,9 @@ class Worker:
         """Processor seconds that all other processes have used, plus those that a host has taken away; Linux only."""
         try:
             whole = Path("/proc/stat").read_text().splitlines()[0].split()[1:9]
-            own = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()[11:15]
+            pid = self.process.pid
+            own = [seconds for each in (pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                   for seconds in Path(f"/proc/{each}/stat").read_text().rpartition(")")[2].split()[11:15]]
         except OSError:
             return 0.0
         user, nice, system, _idle, _waiting, *interrupts = map(int, whole)

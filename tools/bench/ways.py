@@ -15,6 +15,7 @@ WRITTEN, OURS, PRODUCT = "as written", "ours", "product"
 TORCH, TORCH_LAST, TORCH_BF16 = "PyTorch", "PyTorch, channels-last", "PyTorch, bf16"
 TORCH_KEPT = "PyTorch, memory kept"  # only in older files: TORCH's layout with TORCH_LAST's memory
 
+ALONE, PAIR, APART = "one process", "two processes", "two processes apart"
 FLUIDS, TORCHES = (FLUID, FLUID_BEST), (TORCH, TORCH_LAST, TORCH_BF16)
 MEMORY, LOOP = "freed memory given back", "the loop as written"  # of `--settings`, but no environment variables
 PRODUCTS = 4  # of 2048×2048 matrices in one turn
@@ -31,7 +32,7 @@ class Row(NamedTuple):
 
 GANS = {"book": Row("book 09.gan", 128, "book"), "note6": Row("note 6", 128, "note6"),
         "cgan": Row("conditional", 32, "cgan"), "celeba": Row("CelebA", 128, "faces")}
-ROWS = (*GANS, "crop", "loader")
+ROWS = (*GANS, "processes", "crop", "loader")
 OF_FLUID = ("book", "note6")  # the tutorials that were written for fluid
 
 
@@ -71,6 +72,8 @@ def environment(way, threads=None, settings=None):
         threads: how many do the arithmetic; None: all.
         settings: further environment variables.
     """
+    from tools.bench.pair import environment as of_pair
+
     fast = runtime.fast_settings()
     env = {name: value for name, value in os.environ.items()
            if name not in ("GAN_FAST_OPS", *fast, "MKL_DEBUG_CPU_TYPE")}
@@ -80,4 +83,4 @@ def environment(way, threads=None, settings=None):
         env["OMP_NUM_THREADS"] = str(threads or runtime.cores())
     if way == FLUID_BEST and "MKL_DEBUG_CPU_TYPE" in fast:
         env["MKL_DEBUG_CPU_TYPE"] = fast["MKL_DEBUG_CPU_TYPE"]
-    return {**env, **(settings or {})}
+    return {**env, **of_pair(way), **(settings or {})}

@@ -6,9 +6,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from common.backend import runtime
+from common.backend import processes, runtime
+from tools.bench import pair
 from tools.bench.protocol import serve
-from tools.bench.ways import GANS, LOOP, MEMORY, OURS, PRODUCT, PRODUCTS, SIDE, TORCH, TORCHES, WRITTEN
+from tools.bench.ways import APART, GANS, LOOP, MEMORY, OURS, PAIR, PRODUCT, PRODUCTS, SIDE, TORCH, TORCHES, WRITTEN
 
 
 def prepare(row, way, batch, folder):
@@ -53,6 +54,8 @@ def prepare(row, way, batch, folder):
 
         profiling.watch_custom_operators()
         return about, 1, prepare_gan(row, False, batch, about), profiling.profile
+    if way in (PAIR, APART):
+        return about, 1, pair.prepare(way, batch, lambda batch: prepare_gan(row, False, batch, about)), None
     return about, 1, prepare_gan(row, way in (WRITTEN, LOOP), batch, about), None
 
 
@@ -75,10 +78,12 @@ def prepare_gan(row, as_written, batch, about):
     about["gflop"] = gan.flop(batch) / 1e9
     about["fast operators"] = os.environ.get("GAN_FAST_OPS") != "0" and fast.available()
     random = np.random.RandomState(0)
-    real = gan.random_batch(batch, random)
+    real = processes.share(gan.random_batch(batch, random))
     return lambda: gan.step(real, random)
 
 
 if __name__ == "__main__":
     row, way, batch, folder = sys.argv[1:]
-    serve(*prepare(row, way, int(batch), Path(folder)))
+    prepared = prepare(row, way, int(batch), Path(folder))
+    serve(*prepared)
+    pair.end(prepared[2])
