@@ -103,11 +103,14 @@ def _heard(main):
         else:
             own = isinstance(error, UserError) or getattr(error, "filename", None)
             watch.ends_this(watching.LINGER * ((not first) + 2 * (not own)))  # the first has precedence
+            if not own and "gloo" in str(error):
+                error = RunStopped(f"process {rank} of {count} has lost the connection to another one, or has waited "
+                                   "30 s for it: all have ended; go on with --resume")
             if not watch.claim(getattr(error, "exit_code", 1), error):
                 watch.ends_this(watching.PATIENCE)
             elif not first:
                 watching.unsilence()
-        raise
+        raise error
 
 
 def threads(cores):

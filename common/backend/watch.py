@@ -73,6 +73,7 @@ class Watch(threading.Thread):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def run(self):
+        doubts = 0  # looks at a broken connection that no death on this machine explains
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
         while not self.over:
             dead = self.dead(LOOK)
@@ -80,6 +81,9 @@ class Watch(threading.Thread):
                 return
             if dead:
                 self.mourn(dead)
+            doubts += aborting()
+            if doubts * LOOK > ANSWER:
+                self.mourn([])
             if self.launcher is not None and _ended(self.launcher):
                 self.launcher = None
                 os.kill(os.getpid(), signal.SIGTERM)  # the launcher was killed: save and end
@@ -115,13 +119,17 @@ class Watch(threading.Thread):
             os._exit(code)
 
     def mourn(self, dead):
-        """End this process because others have died; the lowest one alive on a machine says so."""
+        """End this process because others have died; the lowest one alive on a machine says so.
+
+        Args:
+            dead: their ranks; none if only a broken connection tells of it.
+        """
         self.mourning = True
         with contextlib.suppress(LOST):
             within(self.follow)
         if self.rank < min({*self.siblings} - {*dead}, default=self.count):
             names = ", ".join(f"process {rank}" + (f" (pid {self.siblings[rank][0]})" if rank in self.siblings else "")
-                              for rank in dead)
+                              for rank in dead) or "a process on another machine"
             text = f"{names} of {self.count} died, killed or out of memory: all have ended; go on with --resume"
             speak(text)
             with contextlib.suppress(LOST):
@@ -192,6 +200,16 @@ def outlast_gloo():
         libc = ctypes.CDLL(None)
         libc.signal.argtypes = ctypes.c_int, ctypes.c_void_p
         libc.signal(int(signal.SIGABRT), ctypes.cast(libc.sleep, ctypes.c_void_p))
+
+
+def aborting():
+    """Whether a thread waits in the handler of `outlast_gloo`: no other thread blocks SIGABRT and nothing else."""
+    mark = f"SigBlk:\t{1 << signal.SIGABRT - 1:016x}\n"
+    for status in Path("/proc/self/task").glob("*/status"):
+        with contextlib.suppress(OSError):
+            if mark in status.read_text():
+                return True
+    return False
 
 
 def _ended(fd):
