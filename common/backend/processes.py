@@ -50,10 +50,11 @@ def join(use_gpu):
         return
     import paddle
 
-    from common.backend.watch import Watch
+    from common.backend.watch import SIGNALS, Watch
 
     os.environ["PADDLE_DISTRI_BACKEND"] = "nccl" if use_gpu else "gloo"
     paddle.disable_signal_handler()  # it writes a trace of C++ at the launcher's SIGTERM
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # for good in gloo's threads, which begin here
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a list of the flags that `runtime` has set
             paddle.distributed.init_parallel_env()
@@ -61,6 +62,8 @@ def join(use_gpu):
         raise UserError(f"process {rank} cannot reach the others ({str(error).strip().splitlines()[-1]}); check the "
                         "addresses that paddle.distributed.launch was given, and firewalls between the machines"
                         ) from error
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     watch = Watch(rank, count, rank_here, count_here)
 
 

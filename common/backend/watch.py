@@ -12,8 +12,9 @@ from pathlib import Path
 
 from common.backend import processes
 
+SIGNALS = signal.valid_signals() - {signal.SIGABRT}  # they are for the main thread; see `outlast_gloo` for SIGABRT
 LOOK = 0.5  # seconds between two looks at the message of another machine's process
-ANSWER = 1.5  # seconds that the store has to answer; a process that was killed may leave it waiting for its word's rest
+ANSWER = 0.8  # seconds that the store has to answer; a process that was killed may leave it waiting for its word's rest
 LINGER = 1.5  # seconds that a process stays after it has seen a death, so that all see who is alive
 PATIENCE = 10  # seconds for which an error is left to the process that has to print it
 LOST = (RuntimeError, ValueError, OSError)  # what Paddle's store raises when process 0, which holds it, has ended
@@ -65,7 +66,7 @@ class Watch(threading.Thread):
     @contextlib.contextmanager
     def alone(self):
         """A context in which the store's connection is this thread's: a signal would break off an answer half way."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         try:
             with self.lock:
                 yield
@@ -74,7 +75,7 @@ class Watch(threading.Thread):
 
     def run(self):
         doubts = 0  # looks at a broken connection that no death on this machine explains
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are for the main thread
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
         while not self.over:
             dead = self.dead(LOOK)
             if self.over:
@@ -102,7 +103,7 @@ class Watch(threading.Thread):
             poll.register(fd, select.POLLIN)
         found = {fd for fd, _ in poll.poll(seconds * 1000)}
         ended = [rank for rank, (_, fd) in self.siblings.items() if fd in found]
-        for rank in ended:
+        for rank in filter(None, ended):  # process 0 has the store, and goes last
             with contextlib.suppress(LOST):
                 if within(lambda rank=rank: self.add(f"left {rank}", 0)):  # in order
                     del self.siblings[rank]
@@ -125,12 +126,15 @@ class Watch(threading.Thread):
             dead: their ranks; none if only a broken connection tells of it.
         """
         self.mourning = True
-        with contextlib.suppress(LOST):
-            within(self.follow)
+        if 0 not in dead:
+            with contextlib.suppress(LOST):
+                within(self.follow)
         if self.rank < min({*self.siblings} - {*dead}, default=self.count):
             names = ", ".join(f"process {rank}" + (f" (pid {self.siblings[rank][0]})" if rank in self.siblings else "")
-                              for rank in dead) or "a process on another machine"
-            text = f"{names} of {self.count} died, killed or out of memory: all have ended; go on with --resume"
+                              for rank in dead)
+            what = (f"{names} of {self.count} died, killed or out of memory" if dead else
+                    f"process {self.rank} of {self.count} has lost the connection to another one")
+            text = f"{what}: all have ended; go on with --resume"
             speak(text)
             with contextlib.suppress(LOST):
                 within(lambda: self.claim(1, text))
@@ -203,11 +207,11 @@ def outlast_gloo():
 
 
 def aborting():
-    """Whether a thread waits in the handler of `outlast_gloo`: no other thread blocks SIGABRT and nothing else."""
-    mark = f"SigBlk:\t{1 << signal.SIGABRT - 1:016x}\n"
+    """Whether a thread waits in the handler of `outlast_gloo`: there alone SIGABRT is blocked."""
     for status in Path("/proc/self/task").glob("*/status"):
         with contextlib.suppress(OSError):
-            if mark in status.read_text():
+            blocked = status.read_text().partition("SigBlk:")[2].split(None, 1)[0]
+            if int(blocked, 16) >> signal.SIGABRT - 1 & 1:
                 return True
     return False
 

@@ -153,6 +153,8 @@ class Loop:
             if last and processes.first:
                 self.gan.end_epoch(self.folder.path)
             with self.timed("step"):
+                if due or last:
+                    processes.meet()  # pictures may take longer than gloo waits
                 code, late = processes.largest(self.exit_code(progress), time.monotonic() - saved > CHECKPOINT_SECONDS)
             save = last or code or late
             if save:
@@ -162,7 +164,7 @@ class Loop:
                 saved = time.monotonic()
             if due or save:
                 with self.timed("step"):
-                    processes.meet()  # it may have taken longer than processes wait for each other in a step
+                    processes.meet()
                 self.write_timing()
             if code and self.step < self.steps:
                 why = "its reader's end" if code == UNREAD else signal.Signals(code - 128).name
