@@ -8,6 +8,7 @@ import contextlib
 import io
 import os
 import signal
+import sys
 import time
 
 from common import errors
@@ -53,7 +54,6 @@ def join(use_gpu):
     from common.backend.watch import SIGNALS, Watch
 
     os.environ["PADDLE_DISTRI_BACKEND"] = "nccl" if use_gpu else "gloo"
-    paddle.disable_signal_handler()  # it writes a trace of C++ at the launcher's SIGTERM
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # for good in gloo's threads, which begin here
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a list of the flags that `runtime` has set
@@ -80,13 +80,23 @@ def run_command(main):
         return errors.run_command(main)
     from common.backend import watch as watching
 
-    signal.signal(signal.SIGTERM, lambda *_: os._exit(128 + signal.SIGTERM))  # until the loop begins
+    end_at_sigterm()
     watching.to_terminal() if first else watching.silence()
-    code = errors.run_command(lambda: _heard(main))
+    try:
+        code = errors.run_command(lambda: _heard(main))
+    except SystemExit as stopped:
+        code = stopped.code
     if watch:
         watch.stop()
         watch.exit(code)
     return code
+
+
+def end_at_sigterm():
+    """Until the loop begins, the launcher's SIGTERM ends this process without a word."""
+    if "paddle" in sys.modules:  # its handler writes a trace of C++
+        sys.modules["paddle"].disable_signal_handler()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
 
 
 def _heard(main):
@@ -97,11 +107,13 @@ def _heard(main):
         return main()
     except BaseException as error:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it as soon as one process has ended
-        if watch is None:  # something is wrong with the command, which is the same in all processes
+        if watch is None and isinstance(error, SystemExit):
+            os._exit(error.code)
+        elif watch is None:  # something is wrong with the command, which is the same in all processes
             if not first:
                 time.sleep(watching.PATIENCE)
                 watching.unsilence()  # only here, then
-        elif not first and isinstance(error, RunStopped):  # all processes stop together, and the first says so
+        elif isinstance(error, SystemExit) or not first and isinstance(error, RunStopped):  # all stop together
             watch.stop()
         else:
             own = isinstance(error, UserError) or getattr(error, "filename", None)

@@ -98,6 +98,8 @@ def _import_paddle():
     noise = io.StringIO()
     with contextlib.redirect_stderr(noise):
         import paddle  # noqa: F401
+    if processes.count > 1:
+        processes.end_at_sigterm()
     for line in noise.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:  # a warning against the very setting that makes it fast
             print(line, file=sys.stderr)
