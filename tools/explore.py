@@ -4,6 +4,7 @@
     python tools/explore.py --run output_dcgan
 """
 
+import argparse
 import contextlib
 import os
 import signal
@@ -31,14 +32,23 @@ def options(argv=None):
     add = parser.add_argument
     add("--run", type=expanded, metavar="DIR", help="folder of a trained run")
     add("--pretrained", metavar="NAME", help="a trained generator that comes with the project, in place of a run")
-    add("--checkpoint", type=expanded, metavar="FILE", help="one of the run's checkpoints (default: the newest)")
-    add("--port", type=positive, default=7860, metavar="N", help=f"of the page at http://{HOST}:N")
+    add("--checkpoint", type=expanded, metavar="FILE",
+        help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
+    add("--port", type=port, default=7860, metavar="N", help=f"of the page at http://{HOST}:N")
     args = parser.parse_args(argv)
     if bool(args.run) == bool(args.pretrained):
         parser.error("say --run DIR or --pretrained NAME" + (", not both" if args.run else ""))
     if args.checkpoint and not args.run:
         parser.error("--checkpoint is for --run")
     return args
+
+
+def port(text):
+    """argparse type: a port, 1 … 65535."""
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+    return number
 
 
 class Pictures:
@@ -48,7 +58,7 @@ class Pictures:
     depends on its own noise and class alone, and a small change of the noise is a small change of the picture.
 
     Args:
-        gan: `common.gan.GAN` of a trained generator.
+        gan: `common.gan.GAN` of a trained generator, with all oddities of drawing mended.
     """
 
     def __init__(self, gan):
@@ -160,15 +170,6 @@ def page(gr, pictures, name):
     return blocks
 
 
-def opened(source, checkpoint):
-    """The GAN of `common.load`, with all oddities of drawing mended, see `Pictures`."""
-    from common import load
-
-    with contextlib.suppress(UserError):  # the tutorial has no such oddity; or the next call tells what else is wrong
-        return load(source, checkpoint, fix=["all"])
-    return load(source, checkpoint)
-
-
 def gradio():
     """The module gradio, told to keep quiet.
 
@@ -188,8 +189,10 @@ def main(argv=None):
     args = options(argv)
     gr = gradio()
 
+    from common import load
+
     name = args.pretrained or args.run.resolve().name
-    gan = opened(f"pretrained:{args.pretrained}" if args.pretrained else args.run, args.checkpoint)
+    gan = load(f"pretrained:{args.pretrained}" if args.pretrained else args.run, args.checkpoint, fix=None)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # each picture passes through a file
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = page(gr, Pictures(gan), name)

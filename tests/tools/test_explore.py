@@ -10,6 +10,7 @@ import sys
 import numpy as np
 import pytest
 
+from common import load
 from common.errors import ROOT, UserError
 from tools import explore
 
@@ -18,7 +19,7 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 @pytest.mark.parametrize("kind", ["book_run", "digits_run", "faces_run"])
 def test_pictures(request, kind):
-    pictures = explore.Pictures(explore.opened(request.getfixturevalue(kind), None))
+    pictures = explore.Pictures(load(request.getfixturevalue(kind), fix=None))
     label = "3" if pictures.gan.classes else None
 
     def draw(what, scale=1.0, seed=1, **more):
@@ -36,7 +37,7 @@ def test_pictures(request, kind):
 
 
 def test_labels_are_not_scaled(digits_run):
-    gan = explore.opened(digits_run, None)
+    gan = load(digits_run, fix=None)
     noise = explore.Pictures(gan).noise(1, 12, 0.0, explore.EVERY)
     np.testing.assert_array_equal(noise[:, -10:].argmax(1), np.arange(12) % 10)
     assert noise[:, -10:].sum() == 12 and not noise[:, :-10].any()
@@ -46,7 +47,8 @@ def test_labels_are_not_scaled(digits_run):
 
 @pytest.mark.parametrize(("argv", "message"), [
     ([], "say --run DIR or --pretrained NAME; "), (["--run", "a", "--pretrained", "cgan"], "not both"),
-    (["--pretrained", "cgan", "--checkpoint", "x"], "--checkpoint is for --run"), (["--run", "nowhere"], "no run in")])
+    (["--pretrained", "cgan", "--checkpoint", "x"], "--checkpoint is for --run"), (["--run", "nowhere"], "no run in"),
+    (["--pretrained", "cgan", "--port", "99999"], "not a whole number from 1 to 65535")])
 def test_refusals(argv, message, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(explore, "gradio", lambda: None)
