@@ -11,6 +11,7 @@ import pytest
 from common import export, load
 from common.backend import compat
 from common.errors import ROOT, UserError
+from common.gan import GAN
 from static_mnist.note6 import Note6GAN
 from tests.helpers import caller
 from tools import export as command
@@ -83,6 +84,19 @@ def test_other_pictures_leave_nothing(tmp_path, folder_run, kind, monkeypatch):
     with pytest.raises(UserError, match="differ by .* nothing is kept"):
         export.export(load(folder_run), kind, tmp_path / "out")  # with the dropout that is not exported
     assert not list(tmp_path.iterdir())
+
+
+def test_nan_in_one_batch_is_a_difference():
+    class Zeros(GAN):
+        def noise(self, count, random):
+            return np.zeros([count, 4], "float32")
+
+        def sample(self, noise):
+            return np.zeros([len(noise), 2, 2], "float32")
+
+    for bad in export.COUNTS:
+        assert np.isnan(export.compare(Zeros(), lambda noise, bad=bad: np.full(
+            [len(noise), 2, 2, 1], np.nan if len(noise) == bad else 0.0)))
 
 
 def test_refusals(tmp_path, call, folder_run, monkeypatch):
