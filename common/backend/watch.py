@@ -241,7 +241,8 @@ def to_terminal():
     """Let this process's output go to the launcher's terminal, see `terminal`."""
     for number, name in ((1, "stdout"), (2, "stderr")):  # what libraries write to 1 and 2 stays in the launcher's file
         found = terminal(number)
-        setattr(sys, name, open(number if found is None else found, "w", buffering=1))  # noqa: SIM115  until the end
+        setattr(sys, name, open(number if found is None else found, "w", buffering=1,  # noqa: SIM115  until the end
+                                errors="backslashreplace"))  # as in `errors.run_command`
 
 
 def silence():
