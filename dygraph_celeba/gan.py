@@ -73,7 +73,6 @@ class FaceGAN(DynamicGAN):
         self.optimizerD = Adam(learning_rate, beta1, beta2, parameters=self.netD.parameters())
         self.optimizerG = Adam(learning_rate, beta1, beta2, parameters=self.netG.parameters())
 
-
     @classmethod
     def original(cls, place, batch_size):
         return cls(place, batch_size=batch_size)

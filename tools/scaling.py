@@ -99,7 +99,7 @@ def measured(path):
     from tools.bench.ways import GANS, OURS
 
     try:
-        report = json.loads(path.read_text())
+        report = json.loads(path.read_text(encoding="utf-8"))
         row = next(row for row in report["rows"] if row["row"] in GANS and GANS[row["row"]].recipe == name())
         return float(median(row["seconds"][OURS])[0]), row["batch"], report["machine"]
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
