@@ -58,6 +58,8 @@ def strip(name):
     gan = load(f"{pretrained.PREFIX}{name}")
     classes = [gan.classes[i] for i in spread(len(gan.classes), COLUMNS)] if gan.classes else None
     pictures = gan.generate(ROWS * COLUMNS, classes=classes)
+    step = -(-max(pictures.shape[1:3]) // SIDE)  # of larger pictures every second or third pixel is shown
+    pictures = pictures[:, ::step, ::step]
     factor = SIDE // max(pictures.shape[1:3])  # by a whole factor, with an edge around smaller pictures
     pictures = pictures.repeat(factor, axis=1).repeat(factor, axis=2)
     edges = [(SIDE - size) // 2 for size in pictures.shape[1:3]]

@@ -1,6 +1,7 @@
 """tools/pack_generator.py on tiny runs: what is in a file, and what the commands draw from it."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -143,6 +144,14 @@ def test_cards(weights, tmp_path):
         assert "<!-- generator other -->\n<!-- end -->" in text and text.count("| `cgan-folder` | cgan |") == 1
     assert sorted(path.stem for path in (tmp_path / "pictures").iterdir()) == [
         "pretrained_book", "pretrained_cgan-folder", "pretrained_faces"]
+
+
+def test_gallery_of_larger_pictures(monkeypatch):
+    white = SimpleNamespace(classes=None, generate=lambda count, classes: np.ones([count, 132, 68, 1], "float32"))
+    monkeypatch.setattr("common.load", lambda source: white)
+    drawn = np.asarray(gallery.strip("large"))
+    assert drawn.shape == (*np.array([gallery.ROWS, gallery.COLUMNS]) * (gallery.SIDE + plotting.GAP), 3)
+    assert 0.2 < (drawn == 255).mean() < 0.4  # 44×23 of the 64×64 pixels
 
 
 def test_gallery(weights, tmp_path, capsys, monkeypatch):
