@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from common.backend import runtime
-from tests.helpers import narrowed
+from tests import helpers
 
 runtime.prepare()
 
@@ -34,7 +34,7 @@ def dynamic_mode_after_all():
 @pytest.fixture(scope="module")
 def narrow():
     """The book's networks have few channels from here to the end of the module."""
-    with narrowed():
+    with helpers.narrowed():
         yield
 
 
@@ -59,7 +59,7 @@ def trained_book(tmp_path_factory):
     from static_mnist import train
 
     run = tmp_path_factory.mktemp("book") / "run"
-    with narrowed():
+    with helpers.narrowed():
         train.main(["--dataset", "digits", "--batch_size", "900", "--epoch", "2", "--output", str(run)])
     return run
 
@@ -98,11 +98,6 @@ def faces_run(tmp_path_factory):
     from dygraph_celeba import train
 
     folder = tmp_path_factory.mktemp("faces")
-    (folder / "imgs").mkdir()
-    random = np.random.RandomState(0)
-    for number in range(200):
-        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
-        small.resize((64, 64)).save(folder / "imgs" / f"{number:06d}.png")
-    train.main(["--data_dir", str(folder / "imgs"), "--batch_size", "4", "--max_steps", "1",
+    train.main(["--data_dir", str(helpers.faces(folder / "imgs", 200)), "--batch_size", "4", "--max_steps", "1",
                 "--output", str(folder / "run")])
     return folder / "run"

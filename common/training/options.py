@@ -73,26 +73,22 @@ def seed(text):
     return number
 
 
-def learning_rate(text):
-    """argparse type: a number above 0 and up to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
-    return number
+def number(range_of, fits):
+    """An argparse type: a number for which ``fits`` is true; ``range_of`` says so in words."""
+    def read_number(text):
+        try:
+            value = float(text)
+        except ValueError:
+            value = math.nan  # fits no range
+        if not fits(value):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a number {range_of}")
+        return value
+
+    return read_number
 
 
-def beta(text):
-    """argparse type: a number from 0 and below 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = math.nan
-    if not 0 <= number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 and below 1")
-    return number
+learning_rate = number("above 0 and up to 1", lambda value: 0 < value <= 1)
+beta = number("from 0 and below 1", lambda value: 0 <= value < 1)
 
 
 def coordinate(text):

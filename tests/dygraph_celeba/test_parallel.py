@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from common.training import checkpoint
 from dygraph_celeba import train
+from tests import helpers
 
 TRAIN = Path(train.__file__)
 STEPS = 4  # two epochs of two batches of five pictures: shares of 3 and 2, or of 2, 2 and 1
@@ -22,13 +22,7 @@ STEPS = 4  # two epochs of two batches of five pictures: shares of 3 and 2, or o
 
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("celeba") / "imgs"
-    folder.mkdir()
-    random = np.random.RandomState(0)
-    for number in range(11):
-        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
-        small.resize((64, 64)).save(folder / f"{number:06d}.png")
-    return folder
+    return helpers.faces(tmp_path_factory.mktemp("celeba") / "imgs", 11)
 
 
 @pytest.fixture

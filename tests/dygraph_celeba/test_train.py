@@ -21,6 +21,7 @@ from common.training import checkpoint, options
 from common.training.run_folder import RunFolder
 from dygraph_celeba import data, generate, train
 from dygraph_celeba.gan import FaceGAN
+from tests import helpers
 from tests.helpers import content
 
 TRAIN = Path(train.__file__)
@@ -30,13 +31,7 @@ CURVES = "Generator and Discriminator Loss During Training.png"
 @pytest.fixture(scope="module")
 def faces(tmp_path_factory):
     """A folder of 14 cropped pictures: three batches of four, and two over."""
-    folder = tmp_path_factory.mktemp("celeba") / "imgs"
-    folder.mkdir()
-    random = np.random.RandomState(0)
-    for number in range(14):
-        small = Image.fromarray(random.randint(0, 256, [8, 8, 3]).astype("uint8"))
-        small.resize((64, 64)).save(folder / f"{number:06d}.jpg")
-    return folder
+    return helpers.faces(tmp_path_factory.mktemp("celeba") / "imgs", 14, ".jpg")
 
 
 @pytest.fixture
