@@ -141,6 +141,8 @@ def show_room(args, room, packed):
         print(f"room: {megabytes(packed[1])} in {packed[0]}, the packed pictures")
     if Records(args.output).exists() and not (args.resume or args.overwrite):
         print(f"note: {args.output} holds a run already; a run there wants --resume or --overwrite", file=sys.stderr)
+    if args.resume and not Records(args.output).exists():
+        print(f"note: there is no run in {args.output}; leave --resume out to start one", file=sys.stderr)
     for path, needed in ((args.output, sum(room.values())), *([packed] if packed else [])):
         place = next(each for each in (path.absolute(), *path.absolute().parents) if os.path.lexists(each))
         if path == args.output and not (place.is_dir() and os.access(place, os.W_OK | os.X_OK)):

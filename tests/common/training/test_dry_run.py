@@ -96,6 +96,8 @@ def test_what_is_done_is_told_and_an_existing_run(fifth, tmp_path, capsys):  # n
     assert "16 iterations, 5 of them done" in out and err == ""
     train.main([*typed, "--dry_run"])
     assert "holds a run already; a run there wants --resume or --overwrite" in capsys.readouterr().err
+    train.main([*typed[:-1], str(tmp_path / "other"), "--dry_run", "--resume"])
+    assert "there is no run in" in capsys.readouterr().err
     train.main([*typed[:-1], str(tmp_path / "run" / "config.json"), "--dry_run"])
     assert "config.json is no folder that can be written" in capsys.readouterr().err
     assert content(tmp_path / "run") == before
