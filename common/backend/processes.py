@@ -86,8 +86,10 @@ def run_command(main):
         code = errors.run_command(lambda: _heard(main))
     except SystemExit as stopped:
         code = stopped.code
+    finally:
+        if watch:
+            watch.stop()
     if watch:
-        watch.stop()
         watch.exit(code)
     return code
 
@@ -112,19 +114,19 @@ def _heard(main):
         elif watch is None:  # something is wrong with the command, which is the same in all processes
             if not first:
                 time.sleep(watching.PATIENCE)
-                watching.unsilence()  # only here, then
+                watching.to_terminal()  # only here, then
         elif isinstance(error, SystemExit) or not first and isinstance(error, RunStopped):  # all stop together
             watch.stop()
         else:
             own = isinstance(error, UserError) or getattr(error, "filename", None)
-            watch.ends_this(watching.LINGER * ((not first) + 2 * (not own)))  # the first has precedence
+            time.sleep(watching.LINGER * ((not first) + 2 * (not own)))  # the first has precedence; a death, too
             if not own and "gloo" in str(error):
                 error = RunStopped(f"process {rank} of {count} has lost the connection to another one, or has waited "
                                    "30 s for it: all have ended; go on with --resume")
             if not watch.claim(getattr(error, "exit_code", 1), error):
-                watch.ends_this(watching.PATIENCE)
+                time.sleep(watching.PATIENCE)  # `watch` ends this process
             elif not first:
-                watching.unsilence()
+                watching.to_terminal()
         raise error
 
 

@@ -1,5 +1,9 @@
 """Which process does what, without starting several."""
 
+import signal
+import sys
+import time
+
 import numpy as np
 import paddle
 import pytest
@@ -77,14 +81,11 @@ class Others:
     """In place of `Watch`: notes what this process claims."""
 
     def __init__(self, granted):
-        self.granted, self.claims, self.waits = granted, [], []
+        self.granted, self.claims = granted, []
 
     def claim(self, code, reason):
         self.claims.append((code, str(reason)))
         return self.granted
-
-    def ends_this(self, seconds):
-        self.waits.append(seconds)
 
 
 @pytest.mark.parametrize("rank, granted, error, code, claims, said", [
@@ -95,9 +96,6 @@ class Others:
     (0, True, RunStopped("stopped", 130), 130, [(130, "stopped")], "stopped\n"),
 ])
 def test_one_process_says_why_all_end(rank, granted, error, code, claims, said, monkeypatch, capfd):
-    import signal
-    import sys
-
     def main():
         raise error
 
@@ -105,6 +103,7 @@ def test_one_process_says_why_all_end(rank, granted, error, code, claims, said, 
     watch = Others(granted)
     watch.stop, watch.exit = lambda: None, lambda code: None
     monkeypatch.setattr(processes, "watch", watch)
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
     for name in ("stdout", "stderr"):
         monkeypatch.setattr(sys, name, open(1 if name == "stdout" else 2, "w", closefd=False))  # noqa: SIM115
     before = signal.getsignal(signal.SIGTERM)
