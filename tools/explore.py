@@ -4,7 +4,6 @@
     python tools/explore.py --run output_dcgan
 """
 
-import argparse
 import contextlib
 import os
 import signal
@@ -47,7 +46,9 @@ def port(text):
     """argparse type: a port, 1 … 65535."""
     number = positive(text)
     if number > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
+        from argparse import ArgumentTypeError  # here: Ctrl-C during an import is handled by common.errors
+
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
     return number
 
 

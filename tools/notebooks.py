@@ -6,7 +6,6 @@
 docs/notebooks/text/NAME.md is the one home of a notebook's text and code: each fenced block is a code cell.
 """
 
-import argparse
 import re
 import sys
 import tempfile
@@ -114,7 +113,9 @@ def tidy(shown, places):
 def known(text):
     """argparse type: the name of a notebook, which is its tutorial's."""
     if text not in names():
-        raise argparse.ArgumentTypeError(f"{text!r} is none of {', '.join(names())}")
+        from argparse import ArgumentTypeError  # here: Ctrl-C during an import is handled by common.errors
+
+        raise ArgumentTypeError(f"{text!r} is none of {', '.join(names())}")
     return text
 
 
