@@ -144,7 +144,7 @@ def test_what_is_wrong_with_a_run(run, call, tmp_path):
     (tmp_path / "empty").mkdir()
     refused(call("--run", tmp_path / "none", "--reference", demo), "there is no run")
     refused(call("--run", tmp_path / "empty", "--reference", demo), "there is no run")
-    refused(call("--run", demo, "--reference", demo), "cannot be read")
+    refused(call("--run", demo, "--reference", demo), "there is no run")
     refused(call("--run", run, "--reference", demo, "--checkpoint", tmp_path / "none.safetensors"), "none.safetensors")
     older, checkpoint = sorted((run / "checkpoints").glob("*.safetensors"))
     older.unlink()
