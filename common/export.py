@@ -5,6 +5,7 @@ depends on its own noise alone. It takes noise [n, …] and gives pictures [n, H
 """
 
 import contextlib
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -60,6 +61,8 @@ class Drawing:
         def draw(noise):
             predictor.get_input_handle("noise").copy_from_cpu(noise)
             predictor.run()
+            # A predictor sets the whole process to one thread, and all that follows would round differently.
+            paddle.base.core.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
             return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
         return draw
