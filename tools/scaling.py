@@ -90,7 +90,7 @@ def seconds(sizes, processes, gigabits, latency):
 
 
 def measured(path):
-    """(seconds, batch, machine) of an iteration of the faces in a file of ``tools/benchmark.py --json``.
+    """(seconds, batch, machine in words) of the faces' iteration in a file of ``tools/benchmark.py --json``.
 
     Raises:
         UserError: there is no such file, or it has no such row.
@@ -101,7 +101,8 @@ def measured(path):
     try:
         report = json.loads(path.read_text(encoding="utf-8"))
         row = next(row for row in report["rows"] if row["row"] in GANS and GANS[row["row"]].recipe == name())
-        return float(median(row["seconds"][OURS])[0]), row["batch"], report["machine"]
+        machine = f"{report['machine']['cpu']}, {report['machine']['cores']} cores"
+        return float(median(row["seconds"][OURS])[0]), row["batch"], machine
     except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
         raise UserError(f"{path} has no iteration of the faces; name a file that make bench ARGS=\"--rows celeba "
                         "--json FILE\" wrote") from error
@@ -110,19 +111,6 @@ def measured(path):
 def name():
     """The recipe that trains in several processes."""
     return recipe.names("dygraph_celeba")[0]
-
-
-def show(header, rows):
-    """Print a table: columns of equal width, the first on the left."""
-    rows = [header, *rows]
-    widths = [max(len(row[k]) for row in rows) for k in range(len(header))]
-    for number, row in enumerate(rows):
-        print("| " + " | ".join(text.rjust(width) if k else text.ljust(width)
-                                for k, (text, width) in enumerate(zip(row, widths, strict=True))) + " |")
-        if not number:
-            print("|" + "|".join(("-" * (width + 1) + ":") if k else "-" * (width + 2)
-                                 for k, width in enumerate(widths)) + "|")
-    print()
 
 
 def report(sent, once, batch, latency, apart=False):
@@ -135,9 +123,11 @@ def report(sent, once, batch, latency, apart=False):
         latency: as in `seconds`.
         apart: whether batch norm is not synchronised.
     """
-    show(["network", "parameters", "bytes", "times an iteration"],
-         [[network, f"{numbers:,}", f"{FLOAT * numbers:,}", str(times)]
-          for network, (numbers, times) in sent.gradients.items()])
+    from tools.bench.text import table
+
+    print(table(["network", "parameters", "bytes", "times an iteration"],
+                [[network, f"{numbers:,}", f"{FLOAT * numbers:,}", times]
+                 for network, (numbers, times) in sent.gradients.items()], right=True), end="\n\n")
     gradients = sum(messages(sent, 1, synchronised=False))
     print(f"gradients: {gradients / 1e6:.1f} MB an iteration")
     if not apart:
@@ -155,9 +145,9 @@ def report(sent, once, batch, latency, apart=False):
                 whole = alone + seconds(sizes, processes, gigabits, latency)
                 gain = once / whole * (1 if shared else processes)
                 cells.append(f"{whole:.3f} s {gain:5.2f}×")
-            rows.append([str(processes), str(math.ceil(batch / processes) if shared else batch), *cells])
+            rows.append([processes, math.ceil(batch / processes) if shared else batch, *cells])
         print(f"{title}: an iteration, and the speed-up\n")
-        show(["processes", "pictures", *links], rows)
+        print(table(["processes", "pictures", *links], rows, right=True), end="\n\n")
 
 
 def main(argv=None):
@@ -173,7 +163,7 @@ def main(argv=None):
 
     once, batch, machine = measured(args.json)
     sent = exchange(recipe.load(name()).gan.original(paddle.CPUPlace(), batch))
-    print(f"one process: {once:.2f} s an iteration of {batch} pictures on {machine['cpu']}, {machine['cores']} cores\n")
+    print(f"one process: {once:.2f} s an iteration of {batch} pictures on {machine}\n")
     report(sent, once, batch, args.latency * 1e-6, args.apart)
 
 

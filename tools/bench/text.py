@@ -38,10 +38,12 @@ def figures(values, unit, factor=1, digits=2):
     return f"{middle}{unit} ({low}–{high})"
 
 
-def table(header, lines):
-    """A table that reads well on a terminal and is Markdown too."""
+def table(header, lines, right=False):
+    """A table that reads well on a terminal and is Markdown too; ``right`` aligns all columns but the first there."""
     lines = [header, *[[str(cell) for cell in line] for line in lines]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    text = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |"
-            for line in lines]
-    return "\n".join([text[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *text[1:]])
+    signs = ["<", *("<>"[right] for _ in widths[1:])]
+    text = ["| " + " | ".join(f"{cell:{sign}{width}}" for cell, sign, width in zip(line, signs, widths, strict=True))
+            + " |" for line in lines]
+    rule = "|".join("-" * (width + 1) + ("-:"[sign == ">"]) for sign, width in zip(signs, widths, strict=True))
+    return "\n".join([text[0], f"|{rule}|", *text[1:]])
