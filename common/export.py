@@ -5,7 +5,6 @@ depends on its own noise alone. It takes noise [n, …] and gives pictures [n, H
 """
 
 import contextlib
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -15,7 +14,7 @@ import paddle
 from paddle.static import Executor, Program, Scope, program_guard, scope_guard
 from paddle.utils import unique_name
 
-from common.backend import compat, fast
+from common.backend import compat, fast, runtime
 from common.errors import UserError
 from common.gan import LOCK, with_channels
 
@@ -62,7 +61,7 @@ class Drawing:
             predictor.get_input_handle("noise").copy_from_cpu(noise)
             predictor.run()
             # A predictor sets the whole process to one thread, and all that follows would round differently.
-            paddle.base.core.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+            paddle.base.core.set_num_threads(runtime.threads())
             return predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()
 
         return draw

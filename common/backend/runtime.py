@@ -35,6 +35,11 @@ def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
     return count
 
 
+def threads():
+    """How many threads Paddle computes with, after `prepare`."""
+    return int(os.environ.get("OMP_NUM_THREADS", 1))
+
+
 def fast_settings():
     """The environment in which Paddle trains fastest on this CPU; ``docs/performance.md`` measures each.
 
@@ -142,5 +147,5 @@ def describe():
     return {
         "versions": versions,
         "machine": {"system": platform.platform(), "cpu": cpu_name(), "cores": cores(),
-                    "threads": int(os.environ.get("OMP_NUM_THREADS", 1))},
+                    "threads": threads()},
     }

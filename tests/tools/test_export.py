@@ -1,5 +1,6 @@
 """tools/export.py: the exported generators draw the project's own pictures, in batches of any size."""
 
+import ctypes
 import importlib.util
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import paddle
 import pytest
 
 from common import export, load
-from common.backend import compat
+from common.backend import compat, runtime
 from common.errors import ROOT, UserError
 from common.gan import GAN
 from static_mnist.note6 import Note6GAN
@@ -110,3 +111,12 @@ def test_refusals(tmp_path, call, folder_run, monkeypatch):
         code, _, err = call("--output", tmp_path / "out", *args)
         assert (code, err.count("\n")) == (2, 1) and words in err, err
     assert not list(tmp_path.iterdir())
+
+
+def test_the_check_leaves_the_number_of_threads(book_run, tmp_path, call):
+    """Paddle Inference's predictor sets the process to one thread; then all that follows would round differently."""
+    libraries = {line.split()[-1] for line in Path("/proc/self/maps").read_text().splitlines() if "libiomp5" in line}
+    [library] = map(ctypes.CDLL, libraries)
+    paddle.base.core.set_num_threads(runtime.threads())
+    assert call("--run", book_run, "--output", tmp_path / "out")[0] == 0
+    assert library.omp_get_max_threads() == runtime.threads()
