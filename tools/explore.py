@@ -15,10 +15,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import UserError, run_command
-from common.files import expanded
-from common.training.options import Parser, positive
+from common.training.options import Parser, at_most
+from common.training.sampling import add_source, source
 
 HOST = "127.0.0.1"  # never another: the page is for the person at this computer
+port = at_most(65535, "not a whole number from 1 to 65535")  # argparse type
 ONE, MANY, WALK = "one 一张", "many 多张", "a walk 漫步"
 EVERY = "every class 所有类别"
 # Gradio counts its users and asks for newer versions, unless told not to. A proxy must not be asked for this computer.
@@ -28,28 +29,14 @@ QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DIS
 
 def options(argv=None):
     parser = Parser(prog="explore.py", description=__doc__.partition("\n")[0])
-    add = parser.add_argument
-    add("--run", type=expanded, metavar="DIR", help="folder of a trained run")
-    add("--pretrained", metavar="NAME", help="a trained generator that comes with the project, in place of a run")
-    add("--checkpoint", type=expanded, metavar="FILE",
-        help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
-    add("--port", type=port, default=7860, metavar="N", help=f"of the page at http://{HOST}:N")
+    add_source(parser)
+    parser.add_argument("--port", type=port, default=7860, metavar="N", help=f"of the page at http://{HOST}:N")
     args = parser.parse_args(argv)
     if bool(args.run) == bool(args.pretrained):
         parser.error("say --run DIR or --pretrained NAME" + (", not both" if args.run else ""))
     if args.checkpoint and not args.run:
         parser.error("--checkpoint is for --run")
     return args
-
-
-def port(text):
-    """argparse type: a port, 1 … 65535."""
-    number = positive(text)
-    if number > 65535:
-        from argparse import ArgumentTypeError  # here: Ctrl-C during an import is handled by common.errors
-
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 1 to 65535")
-    return number
 
 
 class Pictures:
@@ -193,7 +180,7 @@ def main(argv=None):
     from common import load
 
     name = args.pretrained or args.run.resolve().name
-    gan = load(f"pretrained:{args.pretrained}" if args.pretrained else args.run, args.checkpoint, fix=None)
+    gan = load(source(args), args.checkpoint, fix=None)
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # each picture passes through a file
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = page(gr, Pictures(gan), name)

@@ -9,6 +9,7 @@ from common import pretrained
 from common.errors import UserError, run_command
 from common.files import expanded
 from common.training.options import Parser
+from common.training.sampling import add_source, source
 
 
 def options(argv=None):
@@ -18,10 +19,7 @@ def options(argv=None):
         "[n, H, W, C] in [-1, 1], with any n. It draws with moving averages and without dropout. Its pictures are "
         "compared with the project's own at once."))
     add = parser.add_argument
-    add("--run", type=expanded, metavar="DIR", help="folder of the trained run")
-    add("--pretrained", metavar="NAME", help="a generator that comes with the project, in place of --run")
-    add("--checkpoint", type=expanded, metavar="FILE",
-        help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
+    add_source(parser)
     add("--format", choices=["paddle", "onnx"], default="paddle",
         help="paddle: files for Paddle Inference; onnx: one file for any runtime; wants the packages onnx, onnxruntime")
     add("--output", type=expanded, default=Path("./exported"), metavar="DIR", help="folder for the files")
@@ -36,8 +34,7 @@ def main(argv=None):
 
     from common import generator
 
-    source = args.run if args.pretrained is None else f"{pretrained.PREFIX}{args.pretrained}"
-    gan = generator.load(source, args.checkpoint, fix=None)
+    gan = generator.load(source(args), args.checkpoint, fix=None)
 
     from common import export
 

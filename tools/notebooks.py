@@ -110,21 +110,14 @@ def tidy(shown, places):
                 holder[key] = holder[key].replace(place, name)
 
 
-def known(text):
-    """argparse type: the name of a notebook, which is its tutorial's."""
-    if text not in names():
-        from argparse import ArgumentTypeError  # here: Ctrl-C during an import is handled by common.errors
-
-        raise ArgumentTypeError(f"{text!r} is none of {', '.join(names())}")
-    return text
-
-
 def main(argv=None):
     """Run the command; raises `UserError`."""
     parser = Parser(prog="notebooks.py", description=__doc__.partition("\n")[0])
-    parser.add_argument("names", nargs="*", type=known, metavar="NAME", default=[],
+    parser.add_argument("names", nargs="*", metavar="NAME", default=[],
                         help=f"of a notebook: {', '.join(names())} (default: all)")
     args = parser.parse_args(argv)
+    if unknown := [name for name in args.names if name not in names()]:
+        parser.error(f"argument NAME: {unknown[0]!r} is none of {', '.join(names())}")
     for name in args.names or names():
         made = notebook(name)
         import nbformat

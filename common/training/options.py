@@ -98,12 +98,18 @@ def coordinate(text):
     return int(text)
 
 
-def side(text):
-    """argparse type: the width and height of a crop in pixels, 1 … `LARGEST_SIDE`."""
-    number = positive(text)
-    if number > LARGEST_SIDE:
-        raise argparse.ArgumentTypeError(f"{text!r} is more than {LARGEST_SIDE} pixels")
-    return number
+def at_most(largest, fault):
+    """An argparse type: a whole number from 1 to ``largest``; ``fault`` says what is wrong with a larger one."""
+    def read_at_most(text):
+        value = positive(text)
+        if value > largest:
+            raise argparse.ArgumentTypeError(f"{text!r} is {fault}")
+        return value
+
+    return read_at_most
+
+
+side = at_most(LARGEST_SIDE, f"more than {LARGEST_SIDE} pixels")  # width and height of a crop
 
 
 def add_box(parser, more=""):

@@ -22,12 +22,7 @@ def parser(run, output, count=64):
     """
     options = Parser(prog="generate.py", description="Draw pictures from a trained generator.")
     add = options.add_argument
-    add("--run", type=expanded, default=Path(run), metavar="DIR", help="folder of the trained run")
-    add("--pretrained", metavar="NAME",
-        help="a generator that comes with the project, in place of --run: "
-             + (", ".join(pretrained.names()) or "none in this copy"))
-    add("--checkpoint", type=expanded, metavar="FILE",
-        help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
+    add_source(options, Path(run))
     add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
     add("--seed", type=seed, default=1, metavar="N", help="seed of the noise")
     add("--output", type=expanded, default=Path(output), metavar="DIR", help="folder for the pictures")
@@ -35,6 +30,22 @@ def parser(run, output, count=64):
         help=f"rows of {STEPS} pictures, each from one noise to another, in place of single ones")
     add("--use_gpu", action="store_true", help="draw on CUDAPlace(0) instead of CPUPlace")
     return options
+
+
+def add_source(parser, run=None):
+    """Add the options that name a generator, ``--run`` with its default, ``--pretrained`` and ``--checkpoint``."""
+    add = parser.add_argument
+    add("--run", type=expanded, default=run, metavar="DIR", help="folder of the trained run")
+    add("--pretrained", metavar="NAME",
+        help="a generator that comes with the project, in place of --run: "
+             + (", ".join(pretrained.names()) or "none in this copy"))
+    add("--checkpoint", type=expanded, metavar="FILE",
+        help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
+
+
+def source(args):
+    """The generator that the options of `add_source` name, for `common.generator.load`; ``--pretrained`` goes first."""
+    return args.run if args.pretrained is None else f"{pretrained.PREFIX}{args.pretrained}"
 
 
 def load(package, args, typed, fix=()):
@@ -53,14 +64,11 @@ def load(package, args, typed, fix=()):
     if args.pretrained is not None:
         if other := typed & {"run", "checkpoint"}:
             raise UserError(f"--pretrained and --{min(other)} exclude each other; leave one out")
-        source = f"{pretrained.PREFIX}{args.pretrained}"
-    elif Records(args.run).exists():
-        source = args.run
-    else:
+    elif not Records(args.run).exists():
         known = pretrained.names(package)
         raise UserError(f"there is no run in {args.run}; --run DIR draws from the folder of a trained run, "
                         f"--pretrained {'|'.join(known) or 'NAME'} from a generator that comes with the project")
-    return generator.load(source, args.checkpoint, fix, args.use_gpu, package)
+    return generator.load(source(args), args.checkpoint, fix, args.use_gpu, package)
 
 
 def draw(gan, count, random, interpolate=False):
