@@ -19,18 +19,16 @@ class Unwritten(Records):
 
     def __init__(self, path):
         super().__init__(path)
-        self.new = {}
+        self.new = []
 
     def add_evaluation(self, step, epoch, batch, **values):
         """See `Records.add_evaluation`."""
-        self.new.setdefault(step, {}).update(step=step, epoch=epoch, batch=batch, **values)
+        self.new.append({"step": step, "epoch": epoch, "batch": batch, **values})
 
-    def evaluations(self):
-        """See `Records.evaluations`."""
-        found = {each["step"]: each for each in super().evaluations()}
-        for step, values in self.new.items():
-            found[step] = {**found.get(step, {}), **values}
-        return [found[step] for step in sorted(found)]
+    def added_evaluations(self):
+        """See `Records.added_evaluations`."""
+        yield from super().added_evaluations()
+        yield from self.new
 
 
 def pack(folder, checkpoint, path, data_dir=None, count=10_000):

@@ -142,17 +142,22 @@ class Records:
             UserError: ``metrics.jsonl`` cannot be read.
         """
         found = {}
+        for values in self.added_evaluations():
+            found.setdefault(values["step"], {}).update(values)
+        return [found[step] for step in sorted(found)]
+
+    def added_evaluations(self):
+        """Yield what each call of `add_evaluation` has added, the earliest first; see `evaluations`."""
         try:
             with open(self.metrics_path, "rb") as file:
                 for written in file:
                     if values := written.startswith(EVALUATION) and evaluation(written):
-                        found.setdefault(values["step"], {}).update(values)
+                        yield values
         except FileNotFoundError:
             pass
         except OSError as error:
             raise UserError(f"cannot read metrics.jsonl in {self.path}: {error.strerror}; "
                             "check its permissions") from error
-        return [found[step] for step in sorted(found)]
 
     def add_evaluation(self, step, epoch, batch, **values):
         """Add a line to ``metrics.jsonl``, while the run may be training.
