@@ -2,6 +2,7 @@
 
 from contextlib import nullcontext
 from dataclasses import dataclass
+from math import prod
 from threading import RLock
 from typing import ClassVar
 
@@ -43,6 +44,10 @@ class GAN:
     def noise(self, count, random):
         """Noise for `sample`, [count, …] float32, drawn from a ``numpy.random.RandomState``."""
         raise NotImplementedError
+
+    def constant_noise(self, batch_size, random):
+        """The `noise` of which the same pictures are drawn again and again: ``preview`` of them, else a batch."""
+        return self.noise(prod(self.preview) if self.preview else batch_size, random)
 
     def step(self, batch, random):
         """Do one training step on a batch of the recipe's data; return name → loss, with every name in ``losses``."""

@@ -75,13 +75,14 @@ class UnpackedPictures:
 
     Attributes:
         names, failed, source: as in `PackedPictures`.
+        bytes: of the array that a run would build.
         seconds: for each picture that was decoded, how long it took.
     """
 
     def __init__(self, pictures, path, box):
         self.pictures, self.path, self.box = pictures, path, box
         self.names, self.failed, self.source = pictures.names, pictures.rejected, pictures.path
-        self.seconds = []
+        self.bytes, self.seconds = array_bytes(len(self.names)), []
         size = pictures.first_size()
         if size and size != (SIZE, SIZE):
             box.check(*size)
@@ -108,6 +109,11 @@ class UnpackedPictures:
             self.seconds.append(time.perf_counter() - start)
             return np.asarray(picture)
         raise _no_picture(self.pictures, reason)
+
+
+def array_bytes(count):
+    """The bytes of an array of ``count`` pictures."""
+    return count * SIZE * SIZE * 3
 
 
 def network_input(pictures):
@@ -240,7 +246,7 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(cache)
-        free, needed = shutil.disk_usage(cache.parent).free, total * SIZE * SIZE * 3
+        free, needed = shutil.disk_usage(cache.parent).free, array_bytes(total)
     except OSError as error:
         raise UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
                         "--output that ends in .npy pack them elsewhere") from error

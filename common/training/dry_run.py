@@ -1,7 +1,6 @@
 """``--dry_run``: what a run costs. Two real iterations, a picture and a checkpoint are measured, nothing is left."""
 
 import json
-import math
 import os
 import shutil
 import sys
@@ -19,7 +18,6 @@ from common.training.options import jsonable
 from common.training.records import Records, line
 
 MEASURED = 2  # iterations, after one that is not measured, because the first one also prepares the programs
-PACKED = 64 * 64 * 3  # bytes of a picture in the packed array
 
 
 def dry_run(args, data, dataset, gan):
@@ -52,7 +50,7 @@ def dry_run(args, data, dataset, gan):
     parts = ", ".join(f"{name} {duration(value)}" for name, value in seconds.items() if value >= 1)
     print(f"time: about {duration(sum(seconds.values()))} ({parts}); an iteration took {measured.step:.3g} s")
     show_room(args, measured.room(drawn, steps, saved, steps // len(data)),
-              (unpacked.path, len(unpacked) * PACKED) if unpacked else None)
+              (unpacked.path, unpacked.bytes) if unpacked else None)
 
 
 def resumed(args):
@@ -66,7 +64,7 @@ class Measured:
 
     def __init__(self, gan, data, args, note):
         random = np.random.RandomState(args.seed)
-        noise = gan.noise(math.prod(gan.preview) if gan.preview else data.batch_size, random)
+        noise = gan.constant_noise(data.batch_size, random)
         batches = (batch for epoch in range(MEASURED + 1) for batch in data.epoch(epoch, 0))
         took = []
         for _ in range(MEASURED + 1):

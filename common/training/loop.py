@@ -78,7 +78,7 @@ class Loop:
         self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
         self.step = 0
         # Drawn before all other noise, as in the book.
-        self.constant_noise = gan.noise(math.prod(gan.preview) if gan.preview else data.batch_size, random)
+        self.constant_noise = gan.constant_noise(data.batch_size, random)
 
     def resume(self):
         """Restore the run from its newest checkpoint; return that checkpoint's path.
