@@ -73,12 +73,7 @@ def book_run(trained_book, narrow):
 @pytest.fixture(scope="session")
 def digits_run(tmp_path_factory):
     """A conditional GAN of the embedded digits, one step old."""
-    from static_mnist import train
-
-    run = tmp_path_factory.mktemp("cgan") / "run"
-    train.main(["--recipe", "cgan", "--dataset", "digits", "--batch_size", "8", "--max_steps", "1",
-                "--output", str(run)])
-    return run
+    return helpers.one_step("cgan", tmp_path_factory.mktemp("cgan") / "run")
 
 
 @pytest.fixture(scope="session")

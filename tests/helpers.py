@@ -25,6 +25,15 @@ def narrowed():
         yield
 
 
+def one_step(recipe, run):
+    """Train a recipe of static_mnist on the embedded digits for one step, in the folder ``run``; return the folder."""
+    from static_mnist import train
+
+    train.main(["--recipe", recipe, "--dataset", "digits", "--batch_size", "8", "--max_steps", "1",
+                "--output", str(run)])
+    return run
+
+
 def caller(main, capture):
     """A function that calls a command in this process: exit code, stdout, stderr.
 

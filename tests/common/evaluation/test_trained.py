@@ -14,7 +14,8 @@ from common.errors import UserError
 from common.evaluation.trained import Trained
 from common.training import checkpoint
 from dygraph_celeba import generate as faces_generate
-from static_mnist import generate, train
+from static_mnist import generate
+from tests.helpers import one_step
 
 
 @pytest.fixture
@@ -90,10 +91,7 @@ def test_faces_are_those_of_generate(faces_run, tmp_path):
 @pytest.fixture(scope="module")
 def note6_run(tmp_path_factory):
     """Note 6 on the embedded digits, one step old."""
-    run = tmp_path_factory.mktemp("note6") / "run"
-    train.main(["--recipe", "note6", "--dataset", "digits", "--batch_size", "8", "--max_steps", "1",
-                "--output", str(run)])
-    return run
+    return one_step("note6", tmp_path_factory.mktemp("note6") / "run")
 
 
 @pytest.mark.parametrize("name", ["book_run", "note6_run", "folder_run", "faces_run"])
