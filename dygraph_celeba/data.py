@@ -31,6 +31,7 @@ WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum
 EMBEDDED = "paddle/dataset/lfw_subset"  # in the cache folder
 CELEBAS_NAME = re.compile(r"\d{6}\.(jpg|png)")
+LEFT_TO_MAIN = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]  # no SIGHUP on Windows
 VARIANTS = 16  # pictures made of each of the 100 embedded faces: together 1600, twelve batches of 128
 
 
@@ -146,7 +147,8 @@ class Faces(Batches):
         loader = DataLoader(self.images, batch_sampler=chosen, num_workers=self.workers, return_list=True,
                             use_buffer_reader=True, use_shared_memory=False, collate_fn=as_data,
                             worker_init_fn=settle_worker)
-        batches = iter(loader)
+        with processes.withheld(LEFT_TO_MAIN):  # workers begin, and ignore these signals only a moment later
+            batches = iter(loader)
         try:
             for numbers in chosen:
                 [batch] = next(batches)  # the listing's data[0]
@@ -170,8 +172,8 @@ def as_data(pictures):
 
 def settle_worker(_number):
     """Set up a worker process: it leaves Ctrl-C to the main process, and ends when the main process has ended."""
-    for name in {"SIGINT", "SIGHUP"} & {*dir(signal)}:  # Windows has no SIGHUP
-        signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in LEFT_TO_MAIN:
+        signal.signal(number, signal.SIG_IGN)
     parent = os.getppid()
 
     def watch():

@@ -14,6 +14,7 @@ import time
 from common import errors
 from common.errors import RunStopped, UserError
 
+SIGNALS = signal.valid_signals() - {signal.SIGABRT}  # they are for the main thread; see `outlast_gloo` for SIGABRT
 POLL = 0.05  # seconds between two looks while waiting without a time limit; gloo gives up after 30 s
 
 
@@ -35,6 +36,22 @@ _met = 0
 _waited = 0.0
 
 
+@contextlib.contextmanager
+def withheld(signals):
+    """A context in which this thread gets none of ``signals``: those that come are delivered at its end.
+
+    Threads that begin in it never get them, and processes that begin in it get them when they ask for them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signals)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def launched():
     """Whether ``paddle.distributed.launch`` has started this process as one of several."""
     return count > 1 and "PADDLE_LOG_DIR" in os.environ
@@ -51,19 +68,17 @@ def join(use_gpu):
         return
     import paddle
 
-    from common.backend.watch import SIGNALS, Watch
+    from common.backend.watch import Watch
 
     os.environ["PADDLE_DISTRI_BACKEND"] = "nccl" if use_gpu else "gloo"
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # for good in gloo's threads, which begin here
     try:
-        with contextlib.redirect_stderr(io.StringIO()):  # a list of the flags that `runtime` has set
+        # Gloo's threads begin here. The second context keeps off a list of the flags that `runtime` has set.
+        with withheld(SIGNALS), contextlib.redirect_stderr(io.StringIO()):
             paddle.distributed.init_parallel_env()
     except (RuntimeError, ValueError) as error:
         raise UserError(f"process {rank} cannot reach the others ({str(error).strip().splitlines()[-1]}); check the "
                         "addresses that paddle.distributed.launch was given, and firewalls between the machines"
                         ) from error
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     watch = Watch(rank, count, rank_here, count_here)
 
 

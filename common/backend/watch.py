@@ -13,7 +13,6 @@ from pathlib import Path
 
 from common.backend import mourner, processes
 
-SIGNALS = signal.valid_signals() - {signal.SIGABRT}  # they are for the main thread; see `outlast_gloo` for SIGABRT
 LOOK = 0.5  # seconds between two looks at the message of another process
 LINGER = 1.5  # seconds for which an error is left to the process that has to print it
 PATIENCE = 10  # seconds until that process does not seem to be there
@@ -57,15 +56,11 @@ class Watch(threading.Thread):
     @contextlib.contextmanager
     def alone(self):
         """A context in which the store's connection is this thread's: a signal would break off an answer half way."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-        try:
-            with self.lock:
-                yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        with processes.withheld(processes.SIGNALS), self.lock:
+            yield
 
     def run(self):
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+        signal.pthread_sigmask(signal.SIG_BLOCK, processes.SIGNALS)
         while not self.over:
             time.sleep(LOOK)
             with contextlib.suppress(LOST):  # process 0 has died; if that was on another machine, gloo finds it out

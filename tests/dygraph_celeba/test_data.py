@@ -117,8 +117,13 @@ def test_no_worker_outlives_its_epoch(folder, end):
     assert alive(workers) == []
 
 
-def test_ctrl_c_in_a_terminal_does_not_stop_the_workers(folder):
-    """The batch in work is to be finished, for which the main process may still need pictures."""
+def test_ctrl_c_in_a_terminal_does_not_stop_the_workers(folder, monkeypatch):
+    """The batch in work is to be finished, for which the main process may still need pictures.
+
+    The second worker is slow to begin, and so receives the signal before it could ignore it.
+    """
+    settle = data.settle_worker
+    monkeypatch.setattr(data, "settle_worker", lambda number: (time.sleep(number), settle(number)))
     epoch = Faces(DataGenerater(folder), 1, workers=2).epoch(0)
     next(epoch)
     for worker in multiprocessing.active_children():
