@@ -32,7 +32,9 @@ class Bound(NamedTuple):
 # is near zero, its rounding error becomes a whole step. Later steps build on it, and the differences grow.
 BY_STEPS = (
     # No step before. Seen: 2e-7, 2e-6 and 3e-5. The last is TensorFlow's moving variance, which uses the unbiased one.
-    Bound(loss=1e-6, median=1e-5, worst=1e-4),
+    # With one thread 1e-3, in three channels of the book's D: if two pixels of a pool differ by rounding alone, or one
+    # is almost zero, then rounding decides which way its gradient takes.
+    Bound(loss=1e-6, median=1e-5, worst=2e-3),
     Bound(loss=1e-5, median=2e-4, worst=2e-2),  # one. Seen: 1e-6, 2e-5, 3e-3
     Bound(loss=1e-5, median=1e-1, worst=1.0),  # two or more. Seen: 3e-6, 3e-2, 2e-1: a wrong sign is off by 2
 )
