@@ -108,12 +108,19 @@ def cache_folder(name):
     if home.is_absolute() and nearest.is_dir() and (nearest == place or os.access(nearest, os.W_OK | os.X_OK)):
         return place
     user = os.getuid()
-    own = Path(tempfile.gettempdir()) / f"paddle-gan-{user}"
-    with contextlib.suppress(OSError):
-        own.mkdir(mode=0o700)
-    if own.is_symlink() or not own.is_dir() or own.stat().st_uid != user:  # another user could put files there
-        own = Path(tempfile.mkdtemp(prefix="paddle-gan-"))
-    return own / name
+    for number in range(100):
+        own = Path(tempfile.gettempdir()) / f"paddle-gan-{user}{f'-{number}' * bool(number)}"
+        with contextlib.suppress(FileExistsError):
+            own.mkdir(mode=0o700)
+        if not own.is_symlink() and own.is_dir() and own.stat().st_uid == user:
+            return own / name  # in a folder that is not this user's, another user could put files
+    raise UserError(f"the folders {own.parent}/paddle-gan-{user}… are other users'; let TMPDIR name another place")
+
+
+def compiled_folder():
+    """The folder of what is made once for this machine: in ``$XDG_CACHE_HOME``, else see `cache_folder`."""
+    named, own = os.environ.get("XDG_CACHE_HOME"), "paddle_gan_tutorials"
+    return Path(named) / own if named else cache_folder(own)
 
 
 def junk(name):

@@ -8,7 +8,12 @@
 
 The methods ``generate`` and ``interpolate`` are described in `common.gan.GAN`. Threads may share a GAN. Paddle stays
 in the mode, dynamic or static, that it is in.
+
+`load` compiles nothing: a few pictures are there before the fast operators of `common.backend.fast` would be. Where a
+training has compiled them, they draw. The pictures differ by rounding then.
 """
+
+from contextlib import contextmanager
 
 from common import pretrained
 from common import recipe as recipes
@@ -48,7 +53,7 @@ def load(source, checkpoint=None, fix=(), use_gpu=False, package=None):
     if config["recipe"] not in recipes.names(package):
         raise UserError(f"{source} is of the recipe {config['recipe']}, "
                         + recipes.other_command(config["recipe"], "generate.py"))
-    return make(config, arrays, fix, use_gpu)
+    return make(config, arrays, fix, use_gpu, waits=False)
 
 
 def pretrained_name(source):
@@ -56,15 +61,32 @@ def pretrained_name(source):
     return str(source).removeprefix(pretrained.PREFIX) if str(source).startswith(pretrained.PREFIX) else None
 
 
-def make(config, arrays, fix=(), use_gpu=False):
-    """The GAN of a run's config, with these arrays in its generator; None: untrained. See `load`."""
+def make(config, arrays, fix=(), use_gpu=False, waits=True):
+    """The GAN of a run's config, with these arrays in its generator; None: untrained. See `load`.
+
+    ``waits``: whether its first picture may wait until the fast operators are compiled; for thousands of pictures.
+    """
     runtime.prepare(use_gpu)
     recipe = recipes.load(config["recipe"])
-    with recipes.LOCK, recipe.gan.mode():
+    mode = recipe.gan.mode if waits else at_once(recipe.gan.mode)
+    with recipes.LOCK, mode():
         gan = recipe.make_gan(config, runtime.place(use_gpu), recipe.drawing(fix))
+        gan.mode = mode
         if arrays is not None:
             gan.load_generator(arrays)
     return gan
+
+
+def at_once(mode):
+    """`common.gan.GAN.mode` with `common.backend.fast.as_compiled`."""
+    from common.backend import fast
+
+    @contextmanager
+    def context():
+        with mode(), fast.as_compiled():
+            yield
+
+    return context
 
 
 def read_run(run, path=None):

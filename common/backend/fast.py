@@ -29,10 +29,9 @@ from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 
 from common.backend import compat
-from common.files import cache_folder
+from common.files import compiled_folder
 
 SOURCES = Path(__file__).with_name("fast_ops")
-CACHE = "paddle_gan_tutorials"  # in the cache folder
 FLOAT32, BF16, EMULATED = range(3)  # how convolutions and dense products multiply; see `use_bf16`
 _arithmetic = FLOAT32
 _off = False  # see `switched_off`
@@ -275,6 +274,12 @@ def switched_off():
         _off = found
 
 
+def as_compiled():
+    """A context in which the operators do the work only if nothing has to be compiled first: for a few pictures."""
+    there = available.cache_info().currsize or _library()[0].exists()
+    return contextlib.nullcontext() if there else switched_off()
+
+
 def working():
     """Whether the operators do the work: they are not switched off, Paddle is on the CPU, and they could be built."""
     wanted = not _off and os.environ.get("GAN_FAST_OPS", "1") != "0"
@@ -336,6 +341,19 @@ def _processor():
     return b""
 
 
+def _library():
+    """(path of the compiled operators in the cache, the compiler's arguments)."""
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
+    root = Path(paddle.__file__).parent
+    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native", "-fno-math-errno",
+               "-DPADDLE_WITH_CUSTOM_KERNEL", f"-I{root}/include", f"-I{root}/include/third_party",
+               str(SOURCES / "all.cc"), f"-L{root}/base", f"-L{root}/libs",
+               "-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]
+    digest = hashlib.sha256(sources + " ".join(command).encode() + _processor()).hexdigest()[:12]
+    kind = f"{paddle.__version__}-{sys.implementation.cache_tag}-{platform.machine()}-{digest}"
+    return compiled_folder() / kind / "fast.so", command
+
+
 def _build(anew=False):
     """The path of the compiled operators; compiles them unless the cache holds them, or ``anew``.
 
@@ -345,16 +363,7 @@ def _build(anew=False):
     """
     if sys.platform != "linux":
         raise OSError(f"they are for Linux, this is {sys.platform}")
-    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
-    root = Path(paddle.__file__).parent
-    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native", "-fno-math-errno",
-               "-DPADDLE_WITH_CUSTOM_KERNEL", f"-I{root}/include", f"-I{root}/include/third_party",
-               str(SOURCES / "all.cc"), f"-L{root}/base", f"-L{root}/libs",
-               "-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]
-    digest = hashlib.sha256(sources + " ".join(command).encode() + _processor()).hexdigest()[:12]
-    named = os.environ.get("XDG_CACHE_HOME")
-    cache = Path(named) / CACHE if named else cache_folder(CACHE)
-    library = cache / f"{paddle.__version__}-{sys.implementation.cache_tag}-{platform.machine()}-{digest}" / "fast.so"
+    library, command = _library()
     if library.exists() and not anew:
         return library
     compiler = shutil.which("g++") or shutil.which("c++")

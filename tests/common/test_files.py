@@ -143,6 +143,7 @@ def test_a_temporary_folder_of_somebody_else_is_not_used(tmp_path, monkeypatch):
     (tmp_path / f"paddle-gan-{os.getuid()}").symlink_to(tmp_path / "elsewhere")
     folder = cache_folder("x")
     assert folder.is_relative_to(tmp_path) and not folder.is_relative_to(tmp_path / f"paddle-gan-{os.getuid()}")
+    assert cache_folder("x") == folder  # it is used again
 
 
 def test_with_a_home_folder_they_go_there(tmp_path, monkeypatch):

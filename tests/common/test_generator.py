@@ -1,5 +1,6 @@
 """One way to load, draw and show for all tutorials; Paddle's mode is the user's own."""
 
+import functools
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from common import load, show
 from common.errors import ROOT, UserError
+from common.generator import make, read_run
 from dygraph_celeba import generate as faces_generate
 from static_mnist import generate as static_generate
 
@@ -47,6 +49,23 @@ def test_pictures_are_those_of_the_command(request, kind, tmp_path):
         assert first.shape[1:] == shape and np.abs(first).max() <= 1
         np.testing.assert_array_equal(first, draw(5, seed=1))
         assert not np.array_equal(first, draw(5, seed=2))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_picture_waits_for_no_compiler(request, kind, tmp_path, monkeypatch):
+    from common.backend import fast
+
+    run = request.getfixturevalue(kind)
+    expected = load(run).generate(2)
+    if available := fast.working():
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))  # as after the installation
+        monkeypatch.setattr(fast, "available", functools.cache(lambda: pytest.fail("a compiler is called")))
+    found = load(run).generate(2)
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+    assert fast._off is False and not list(tmp_path.iterdir())
+    if available:
+        with pytest.raises(pytest.fail.Exception, match="a compiler is called"):
+            make(*read_run(run)).generate(2)  # of thousands of pictures, as evaluate.py draws them
 
 
 def test_all_kinds_in_one_process_by_turns(request, dynamic):
