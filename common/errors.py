@@ -3,7 +3,9 @@
 import contextlib
 import errno
 import os
+import signal
 import sys
+import threading
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,11 +40,12 @@ def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
     A `UserError`, a path that the operating system refuses, or a lack of memory becomes one line on stderr and an exit
-    code. Ctrl-C becomes 130, the shell's usual code.
+    code. Ctrl-C becomes 130, the shell's usual code, SIGTERM 143, SIGHUP 129; temporary folders are removed.
     Two things do not stop a command. Characters that the terminal or file cannot show are written as escapes. Standard
     output or error may be missing, as under a service, pythonw or ``2>&-``.
     """
     open_streams()
+    end_in_order()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
             stream.reconfigure(errors="backslashreplace")
@@ -65,6 +68,21 @@ def run_command(main):
             raise
         say(f"error: cannot use {error.filename}: {error.strerror}; check the name and its permissions")
         return 2
+
+
+def end_in_order():
+    """Let SIGTERM and SIGHUP end the process as an exception does, unless they are ignored or have other handlers."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
+        number = getattr(signal, name)
+        if signal.getsignal(number) in (signal.SIG_DFL, leave):
+            signal.signal(number, leave)
+
+
+def leave(number, _frame):
+    """The handler of `end_in_order`."""
+    sys.exit(128 + number)
 
 
 def interrupted_early(kind, error, trace):

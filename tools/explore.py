@@ -6,7 +6,6 @@
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
 import threading
@@ -190,7 +189,6 @@ def main(argv=None):
         except OSError as error:
             raise UserError(f"--port {args.port}: {error}; choose another one") from error
         print(f"http://{HOST}:{args.port} shows {name}; Ctrl-C ends it", flush=True)
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder is removed
         with contextlib.closing(blocks):
             threading.Event().wait()
 

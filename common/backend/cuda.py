@@ -7,9 +7,10 @@ have ``libcudnn.so.8`` and the like, where Paddle does not look. Paddle 3 finds 
 No call here needs a card, but for the probe that `check` starts.
 """
 
-import atexit
+import contextlib
 import ctypes
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -19,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 from common.errors import ROOT, UserError
+from common.files import compiled_folder
 
 FLAGS = ("cuda_dir", "cudnn_dir", "nccl_dir")  # where Paddle 2.6 looks for libraries first; unset by default
 WANTED = ("libcublas.so.11", "libcublasLt.so.11", "libcudnn.so.8", "libcufft.so.10", "libcurand.so.10",
@@ -61,8 +63,11 @@ def use_packages():
     Paddle must be imported, but must not have used the card.
 
     Returns:
-        The folder with the libraries under the names that Paddle asks for; it lasts as long as the process. None if
-        there is nothing to do.
+        The folder with the libraries under the names that Paddle asks for: links, which are kept for the next process.
+        None if there is nothing to do.
+
+    Raises:
+        UserError: the folder cannot be written.
     """
     import paddle
 
@@ -70,28 +75,30 @@ def use_packages():
     by_itself = getattr(paddle.version, "with_pip_cuda_libraries", "OFF") == "ON"
     if by_itself or not paddle.version.cuda().startswith("11.") or not libraries:
         return None
-    folder = tempfile.mkdtemp(prefix="cuda-libraries-")
-    atexit.register(_remove, folder, os.getpid())
-    for name, path in libraries.items():  # with the full names, too: under these the libraries load each other
-        Path(folder, name).symlink_to(path.resolve())
-    for name in libraries.keys() & WANTED:
-        Path(folder, name.partition(".so")[0] + ".so").symlink_to(name)
+    links = {name: str(path.resolve()) for name, path in libraries.items()}  # under these names they load each other
+    links.update({name.partition(".so")[0] + ".so": name for name in libraries.keys() & WANTED})
+    digest = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:12]
+    folder = compiled_folder() / f"cuda-libraries-{digest}"
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+            whole = Path(temporary) / "links"
+            whole.mkdir()
+            for name, target in links.items():
+                (whole / name).symlink_to(target)
+            with contextlib.suppress(OSError):  # it is there, and not empty
+                whole.rename(folder)
+    except OSError as error:
+        raise UserError(f"--use_gpu: cannot write {folder}: {error.strerror}; make room there, or let XDG_CACHE_HOME "
+                        "name another folder") from error
     look_in(folder)
-    return folder
-
-
-def _remove(folder, process):
-    """Delete a folder of links, at the end of the process that made it and not of its forks."""
-    if os.getpid() == process:
-        for link in Path(folder).iterdir():
-            link.unlink()
-        Path(folder).rmdir()
+    return str(folder)
 
 
 def look_in(folder):
     """Let Paddle 2.6 look for CUDA's libraries in a folder first."""
     for flag in FLAGS:
-        set_flag(flag, folder)
+        set_flag(flag, str(folder))
 
 
 class _String(ctypes.Structure):

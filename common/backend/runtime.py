@@ -8,11 +8,13 @@ import ctypes
 import io
 import os
 import platform
+import signal
 import sys
 import warnings
 from importlib import metadata
 from pathlib import Path
 
+from common import errors
 from common.backend import cuda, processes
 from common.errors import UserError
 
@@ -102,9 +104,12 @@ def _import_paddle():
         warnings.filterwarnings("ignore", message=message)
     noise = io.StringIO()
     with contextlib.redirect_stderr(noise):
-        import paddle  # noqa: F401
+        import paddle
     if processes.count > 1:
         processes.end_at_sigterm()
+    elif signal.getsignal(signal.SIGTERM) is errors.leave:  # Paddle has put a handler there that writes a trace of C++
+        paddle.disable_signal_handler()
+        errors.end_in_order()
     for line in noise.getvalue().splitlines():
         if "OMP_NUM_THREADS" not in line:  # a warning against the very setting that makes it fast
             print(line, file=sys.stderr)

@@ -37,11 +37,14 @@ class Watch(threading.Thread):
         self.rank, self.count, self.machine, self.over = rank, count, rank - rank_here, False
         self.store, self.lock = core.create_or_get_global_tcp_store(), threading.Lock()
         outlast_gloo()
+        watched = hasattr(os, "pidfd_open")  # only the watching process would remove the folder
         if rank == self.machine:
-            self.store.set(f"folder {self.machine}", tempfile.mkdtemp(prefix="processes-"))
+            self.store.set(f"folder {self.machine}", tempfile.mkdtemp(prefix="processes-") if watched else os.devnull)
         self.folder = Path(self.store.get(f"folder {self.machine}").decode())
+        if watched:
+            tempfile.tempdir = str(self.folder)  # `exit` cleans nothing up, so all temporary folders go with this one
         self.store.set(f"pid {rank}", str(os.getpid()))
-        if rank == self.machine and hasattr(os, "pidfd_open"):
+        if rank == self.machine and watched:
             pids = [f"{each}:{self.store.get(f'pid {each}').decode()}" for each in range(rank, rank + count_here)]
             about = [str(self.folder), str(launcher()), str(count), *pids]
             subprocess.Popen([sys.executable, "-I", "-S", mourner.__file__, *about], stdin=subprocess.DEVNULL,

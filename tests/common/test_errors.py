@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -34,6 +35,18 @@ def raising(error):
 def test_exit_codes_and_messages(capsys, main, code, stderr):
     assert run_command(main) == code
     assert capsys.readouterr() == ("", stderr)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_leaves_no_temporary_folder_and_no_trace(tmp_path, name):
+    program = ("import os, signal, sys, tempfile, time\nsys.path.insert(0, sys.argv[1])\n"
+               "from common.backend import runtime\nfrom common.errors import run_command\n"
+               "def main():\n    runtime.prepare()\n    with tempfile.TemporaryDirectory():\n"
+               f"        os.kill(os.getpid(), signal.{name})\n        time.sleep(60)\nsys.exit(run_command(main))")
+    command = subprocess.run([sys.executable, "-c", program, str(ROOT)], capture_output=True, text=True,
+                             env={**os.environ, "TMPDIR": str(tmp_path)})
+    assert (command.returncode, command.stdout, command.stderr) == (128 + getattr(signal, name), "", "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_name_that_the_system_refuses_is_one_line(capsys):

@@ -27,9 +27,13 @@ def faces(tmp_path_factory):
 
 @pytest.fixture
 def launch(faces, tmp_path):
-    """A function that starts a training by several processes: count, output folder, more options → the process."""
-    started = []
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    """A function that starts a training by several processes: count, output folder, more options → the process.
+
+    However they end, they leave no temporary file.
+    """
+    started, temporary = [], tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(temporary)}
     del environment["OMP_NUM_THREADS"]  # of this process
 
     def start(count, output, *more):
@@ -45,6 +49,7 @@ def launch(faces, tmp_path):
         if process.poll() is None:
             process.kill()  # its processes see that, save and end
         process.communicate()
+    assert within_ten_seconds(lambda: not list(temporary.iterdir())), list(temporary.rglob("*"))
 
 
 def trained(process):
@@ -122,12 +127,16 @@ def wait_for_steps(output, steps, process):
     raise AssertionError("nothing happened for 300 s")
 
 
-def gone(pids):
+def within_ten_seconds(condition):
     for _ in range(100):
-        if not any(Path(f"/proc/{pid}").exists() for pid in pids):
+        if condition():
             return True
         time.sleep(0.1)
     return False
+
+
+def gone(pids):
+    return within_ten_seconds(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
 
 
 @pytest.mark.parametrize("victim", [0, 1])
