@@ -1,8 +1,9 @@
 """The base class of all GANs, with a default for everything that a tutorial need not define."""
 
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from math import prod
+from operator import index
 from threading import RLock
 from typing import ClassVar
 
@@ -203,10 +204,13 @@ class GAN:
             float32 [count, H, W, C] in [-1, 1], the same for the same arguments. C is 1 or 3.
 
         Raises:
-            UserError: there is no such class, or the GAN has no classes.
+            UserError: there is no such class, or the GAN has no classes; ``count`` or ``seed`` is no such number, or
+                there is not enough memory.
         """
-        labels = None if classes is None else self.numbers(classes, count)
-        return with_channels(self.new_pictures(count, RandomState(seed), labels)[0])
+        count = whole("count", count)
+        with enough_memory():
+            labels = None if classes is None else self.numbers(classes, count)
+            return with_channels(self.new_pictures(count, seeded(seed), labels)[0])
 
     def interpolate(self, count=5, seed=1, classes=None):
         """Rows of ten pictures, each from one noise to another; ``show(…, columns=10)`` shows them as rows.
@@ -221,8 +225,10 @@ class GAN:
         Raises:
             UserError: as `generate`.
         """
-        labels = None if classes is None else self.numbers(classes, count)
-        return with_channels(self.interpolations(count, RandomState(seed), labels))
+        count = whole("count", count)
+        with enough_memory():
+            labels = None if classes is None else self.numbers(classes, count)
+            return with_channels(self.interpolations(count, seeded(seed), labels))
 
     def numbers(self, classes, count):
         """The numbers [count] of classes that a user names, repeated in turn.
@@ -239,6 +245,35 @@ class GAN:
     def flop(self, batch_size):
         """Floating-point operations of one `step`; None if they are not counted."""
         return None
+
+
+def whole(name, value, least=1, most=None):
+    """A whole number of any type, NumPy's too, that a program has given, as ``int``.
+
+    Raises:
+        UserError: it is no whole number, or lies outside of the range.
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        number = None
+    if number is None or number < least or most is not None and number > most:
+        raise UserError(f"{name} {value!r} is not a whole number from {least}" + (f" to {most}" if most else ""))
+    return number
+
+
+def seeded(seed):
+    """``numpy.random.RandomState`` of a seed that a program has given; raises `UserError` as `whole`."""
+    return RandomState(whole("seed", seed, 0, 2 ** 32 - 1))
+
+
+@contextmanager
+def enough_memory():
+    """Turn a lack of memory while drawing into a `UserError`."""
+    try:
+        yield
+    except MemoryError as error:
+        raise UserError(f"not enough memory for so many pictures ({error}); ask for fewer") from None
 
 
 def with_channels(pictures):

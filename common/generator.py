@@ -15,11 +15,14 @@ training has compiled them, they draw. The pictures differ by rounding then.
 
 from contextlib import contextmanager
 
+import numpy as np
+
 from common import pretrained
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
 from common.files import expanded, replacing
+from common.gan import whole
 from common.training import checkpoint
 from common.training.records import Records
 
@@ -102,7 +105,7 @@ def read_run(run, path=None):
     Raises:
         UserError: there is no run, or no checkpoint; or the checkpoint is damaged.
     """
-    records = Records(run)
+    records = Records(expanded(run))
     records.read_config()
     arrays, record = checkpoint.load(records.chosen(path))
     return record["config"], arrays
@@ -112,8 +115,10 @@ def show(images, file=None, columns=None, labels=()):
     """A grid of pictures, row by row, as a picture. A notebook displays it if it is the last value of a cell.
 
     Args:
-        images: [n, H, W], [n, H, W, 1] or [n, H, W, 3] in [-1, 1].
-        file: path of a PNG to write, too; a file of this name is replaced.
+        images: [n, H, W], [n, H, W, 1] or [n, H, W, 3], floating-point numbers in [-1, 1]; or a single picture
+            [H, W], [H, W, 1] or [H, W, 3].
+        file: path of a PNG to write, too; a file of this name is replaced. Other suffixes that Pillow writes are
+            allowed, such as .jpg.
         columns: of the grid; None: see `common.plotting.layout`.
         labels: text above the columns, one each.
 
@@ -121,12 +126,55 @@ def show(images, file=None, columns=None, labels=()):
         ``PIL.Image.Image``, enlarged by a whole factor if the grid is small.
 
     Raises:
-        UserError: the file cannot be written.
+        UserError: there are no pictures of such a shape or in this range, not as many labels as columns, or the file
+            cannot be written.
     """
+    from PIL import Image
+
     from common import plotting
 
-    image = plotting.grid_image(images, columns and (-(-len(images) // columns), columns), labels)
+    images = showable(images)
+    if columns is not None:
+        columns = whole("columns", columns)
+    shape = (-(-len(images) // columns), columns) if columns else plotting.layout(len(images))
+    if labels and len(labels) != shape[1]:
+        raise UserError(f"{len(labels)} labels do not fit the grid's {shape[1]} columns; give one for each column")
     if file is not None:
-        with replacing(expanded(file)) as temporary:
+        file = expanded(file)
+        if file.is_dir():
+            raise UserError(f"{file} is a folder; name a file in it that ends in .png")
+        Image.init()
+        if Image.EXTENSION.get(file.suffix.lower()) not in Image.SAVE:
+            raise UserError(f"{file} has no suffix of a picture that can be written; name a file that ends in .png")
+    image = plotting.grid_image(images, shape, [*map(str, labels)])
+    if file is not None:
+        with replacing(file) as temporary:
             image.save(temporary)
     return image
+
+
+def showable(images):
+    """Check pictures that a program has given to `show`.
+
+    Returns:
+        An array [n, H, W], [n, H, W, 1] or [n, H, W, 3].
+
+    Raises:
+        UserError: they have another shape, or values that are no numbers in [-1, 1].
+    """
+    try:
+        images = np.asarray(images)
+    except ValueError:  # a list of pictures of several sizes
+        raise UserError("the pictures have several sizes; show those of one size at a time") from None
+    if images.ndim == 2 or images.ndim == 3 and images.shape[2] in (1, 3):  # a single picture
+        images = images[None]
+    if images.ndim not in (3, 4) or not images.size or images.shape[3:] not in ((), (1,), (3,)):
+        raise UserError(f"an array of shape {images.shape} holds no pictures to show; "
+                        "[n, H, W], [n, H, W, 1] or [n, H, W, 3] is expected")
+    if images.dtype.kind != "f":
+        raise UserError(f"the pictures have values of type {images.dtype}, floating-point numbers in [-1, 1] are "
+                        "expected; of 0 to 255 images / 127.5 - 1 makes them")
+    if not np.abs(images).max() <= 1 + 1e-3:  # true for NaN as well
+        raise UserError(f"the pictures have values from {images.min():g} to {images.max():g}, -1 to 1 are expected; "
+                        "np.clip(images, -1, 1) cuts off what lies outside")
+    return images

@@ -129,7 +129,8 @@ class Recipe:
         """The names of the oddities to mend when a trained run draws.
 
         Args:
-            fix: names of oddities that show only in drawing; "all" among them for all; None for all that there are.
+            fix: names of oddities that show only in drawing, or one name; "all" among them for all; None for all that
+                there are.
             measured: whether to allow only oddities that change the metrics of tools/evaluate.py.
 
         Raises:
@@ -139,6 +140,7 @@ class Recipe:
                  if oddity.shows == "drawing" and (oddity.measured or not measured)]
         if fix is None:
             return known
+        fix = [fix] if isinstance(fix, str) else fix
         if unknown := [name for name in fix if not known or name not in (*known, "all")]:
             there = f"has {', '.join(known)}, all" if known else "has no oddity that concerns drawing alone"
             raise UserError(f"--fix {unknown[0]}: the recipe {self.name} {there}")

@@ -25,6 +25,7 @@ from common.backend import compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
+from common.gan import enough_memory, seeded, whole
 from common.recipe import Curves, Figures, Layout, Oddity
 from static_mnist.classes import above, named, one_hot, present
 from static_mnist.conditional import ConditionalGAN, ConditionalRecipe
@@ -298,12 +299,14 @@ class CGAN(ConditionalGAN):
             float32 [rows·cols, H, W, C] in [-1, 1], row by row.
 
         Raises:
-            UserError: there is no such class, or the chapter's layout fails.
+            UserError: there is no such class, the chapter's layout fails, ``rows``, ``cols`` or ``seed`` is no such
+                number, or there is not enough memory.
         """
-        rows, cols = max(1, rows), max(1, cols)
-        random = np.random.RandomState(seed)
-        labels = self.labels(target_class, rows, cols)
-        samples = self.new_images(self.joined(labels, random), random)
+        rows, cols = whole("rows", max(1, rows)), whole("cols", max(1, cols))
+        random = seeded(seed)
+        with enough_memory():
+            labels = self.labels(target_class, rows, cols)
+            samples = self.new_images(self.joined(labels, random), random)
         if plot:
             plotting.save_grid(plot, samples, (rows, cols), above(self.classes, labels, cols))
         return samples

@@ -89,8 +89,11 @@ def one_hot(classes, wanted, rows, columns, by_row=False):
 
 
 def named(wanted):
-    """A name or number of a class, or several, as a list of texts."""
-    return [str(name) for name in np.ravel(wanted)]
+    """A name or number of a class, or several, as a list of texts; raises `UserError` if there is none."""
+    names = [str(name) for name in np.ravel(wanted)]
+    if not names:
+        raise UserError("no class is named; name one or several, or all")
+    return names
 
 
 def above(classes, labels, columns):

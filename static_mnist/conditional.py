@@ -3,6 +3,7 @@
 import numpy as np
 
 from common import plotting
+from common.gan import whole
 from common.training.sampling import interpolation
 from static_mnist.classes import chosen, named, note, one_hot, present
 from static_mnist.pictures import StaticRecipe
@@ -80,6 +81,7 @@ class ConditionalGAN(StaticGAN):
 
     def generate(self, count=64, seed=1, classes=None):
         """See `common.gan.GAN.generate`. Whole batches are drawn for named classes, too, see `new_pictures`."""
+        count = whole("count", count)
         return super().generate(count if classes is None else -(-count // MOST) * MOST, seed, classes)[:count]
 
     def numbers(self, classes, count):

@@ -109,6 +109,28 @@ def test_refusals(book_run, tmp_path):
         load(tmp_path)
     with pytest.raises(UserError, match="conditional GANs"):
         load(book_run).generate(classes="8")
+    with pytest.raises(UserError, match="an empty name"):
+        load("")
+    with pytest.raises(UserError, match="--fix dropout: "):
+        load(book_run, fix="dropout")
+
+
+@pytest.mark.parametrize(("wrong", "message"), [
+    ({"count": 0}, "count 0 is not a whole number from 1"), ({"count": 2.5}, "count 2.5 is"),
+    ({"count": 10 ** 13}, "not enough memory"), ({"seed": -1}, "seed -1 is not a whole number from 0 to 4294967295"),
+    ({"seed": 2 ** 32}, "seed 4294967296 is"), ({"seed": 1.5}, "seed 1.5 is"), ({"seed": None}, "seed None is")])
+def test_numbers_that_cannot_be_drawn_with(book_run, folder_run, wrong, message):
+    for run in book_run, folder_run:
+        gan = load(run)
+        for draw in gan.generate, gan.interpolate:
+            with pytest.raises(UserError, match=message):
+                draw(**wrong)
+    if "seed" in wrong:
+        with pytest.raises(UserError, match=message):
+            gan.generate_new("bag", **wrong)
+    with pytest.raises(UserError, match="no class is named"):
+        gan.generate(2, classes=[])
+    np.testing.assert_array_equal(gan.generate(np.int64(2), np.uint32(3)), gan.generate(2, 3))
 
 
 def test_show(tmp_path):
@@ -119,6 +141,26 @@ def test_show(tmp_path):
         np.testing.assert_array_equal(np.asarray(written), np.asarray(image))
     assert show(pictures[..., 0]).size == show(np.repeat(pictures, 3, axis=3)).size
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png"]
+
+
+PICTURES = np.zeros([4, 5, 6, 3], "float32")
+
+
+def test_show_takes_one_picture():
+    for picture in PICTURES[0], PICTURES[0, ..., :1], PICTURES[0, ..., 0]:
+        assert show(picture).size == show(PICTURES[:1]).size
+
+
+@pytest.mark.parametrize(("images", "more", "message"), [
+    (PICTURES[:0], {}, "holds no pictures"), (np.zeros([2, 3, 8, 8], "float32"), {}, "holds no pictures"),
+    (PICTURES.astype("uint8"), {}, "type uint8"), (PICTURES * np.nan, {}, "from nan to nan"),
+    (PICTURES + 255, {}, "from 255 to 255"), ([PICTURES[0], PICTURES[0, 1:]], {}, "several sizes"),
+    (PICTURES, {"columns": 0}, "columns 0 is not"), (PICTURES, {"columns": 2, "labels": ["a"]}, "1 labels do not fit"),
+    (PICTURES, {"file": "x"}, "ends in .png"), (PICTURES, {"file": "x.npy"}, "ends in .png"),
+    (PICTURES, {"file": "."}, "is a folder")])
+def test_show_refuses(images, more, message):
+    with pytest.raises(UserError, match=message):
+        show(images, **more)
 
 
 def test_the_package_alone_imports_nothing_slow_and_never_pyplot():
