@@ -6,7 +6,7 @@ from common.data import datasets, folders
 from common.errors import UserError
 from common.files import expanded
 from common.recipe import Recipe, other_pictures
-from common.training.options import positive
+from common.training.options import at_most
 
 
 class StaticRecipe(Recipe):
@@ -33,7 +33,8 @@ class StaticRecipe(Recipe):
             help="auto: MNIST if it can be had, else the embedded digits; FOLDER: pictures of your own, "
                  + ("made grey and brought to 28×28" if self.shape else "a sub-folder for each class")
                  + ", or idx, npz, CSV or mat files")
-        add("--resize", type=positive, nargs="?", const=28, metavar="N",
+        add("--resize", type=at_most(folders.LARGEST, f"more than {folders.LARGEST} pixels"), nargs="?", const=28,
+            metavar="N",
             help="bring the pictures of a FOLDER to N×N pixels by nearest neighbour; 28 when N is left out")
         add("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
             help="folder of the set's idx files, packed or not, npz, CSV or mat; or one npz, CSV or mat file, or one "

@@ -19,6 +19,7 @@ import numpy as np
 from common.data.array_files import SUFFIXES, NoSuchPart, Table, idx_md5, read_idx, read_table
 from common.data.catalogue import PUBLISHED, compare, emnist_classes
 from common.data.download import Unavailable, complete
+from common.data.picture import is_picture
 from common.errors import UserError, announce
 from common.files import cache_folder, exists, expanded, junk, kind_of, refuse_pipe
 
@@ -235,7 +236,10 @@ def _of_file(key, path, split):
         return _read(key, path.parent, prefix, split, str(path))
     if not path.name.lower().endswith(SUFFIXES):
         with open(path, "rb") as stream:
-            kind = kind_of(stream.read(512))
+            head = stream.read(512)
+        if is_picture(path.name, lambda: head):
+            raise UserError(f"{path} is one picture; name the folder that holds the pictures")
+        kind = kind_of(head)
         unpack = "unpack it and " if "archive" in kind or "packed" in kind else ""
         raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + f", and none of pictures; {unpack}name "
                         "the folder that holds the data files, or an npz, CSV or mat file")

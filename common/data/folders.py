@@ -15,7 +15,9 @@ from common.errors import UserError, terminal
 from common.files import expanded, junk, ours
 
 SIZE = 28  # pixels of height and width when ``--resize`` is given without a size
+LARGEST = 512  # pixels of height and width that stay as they are; the networks of larger pictures fill the memory
 DARK = 32  # of 255: sets without a brighter pixel are nearly black
+ARCHIVES = (".zip", ".tar", ".tgz", ".tar.gz", ".tar.bz2", ".tar.xz", ".7z", ".rar")
 SHOWN = 3  # names in a message about files that are passed over
 
 
@@ -114,6 +116,9 @@ def _classes(folder):
 
 def _nothing(folder, path, classes):
     """The message for a folder or class without pictures."""
+    archives = [each.name for each in _sorted_out(path)[1] if each.name.lower().endswith(ARCHIVES)]
+    if archives:
+        return f"{path} holds no pictures, but the archive {archives[0]}; unpack it and name the folder of its pictures"
     if not classes:
         return f"{path} holds no pictures; name a folder of pictures, or of a sub-folder of pictures for each class"
     below = sorted((each for each in classes if any(inner.is_dir() and not junk(inner.name) and pictures_in(inner)
@@ -162,6 +167,8 @@ def _read_all(files, size, fit):
         elif picture.info.get("frames", 1) > 1:
             several.append(file)
         images.append(picture and _brought(picture, size, fit, sizes))
+        if not (size or fit):
+            _refuse_large(file, picture)
     span = common_span(deep.values())
     if span:
         print(span_note(span), file=sys.stderr)
@@ -169,7 +176,10 @@ def _read_all(files, size, fit):
         print(f"note: files with several pictures or pages: {len(several)}, {several[0]} for one; the first is used",
               file=sys.stderr)
     for number in deep:
-        images[number] = _brought(rgb(_decoded(files[number]), span), size, fit, sizes)
+        picture = rgb(_decoded(files[number]), span)
+        if not (size or fit):
+            _refuse_large(files[number], picture)
+        images[number] = _brought(picture, size, fit, sizes)
     _announce_sizes(sizes, fit)
     return images
 
@@ -185,6 +195,7 @@ def _announce_sizes(sizes, fit):
 def _brought_all(pictures, size, fit):
     """`Pictures` of a table, brought to the wanted size and colours."""
     if not size and (not fit or pictures.images.shape[1:] == (fit, fit)):
+        _refuse_large(pictures.source, Image.fromarray(pictures.images[0]))
         return pictures
     sizes = set()
     images = np.stack([_brought(Image.fromarray(image), size, fit, sizes) for image in pictures.images])
@@ -192,6 +203,13 @@ def _brought_all(pictures, size, fit):
         images = np.ascontiguousarray(images[..., 0])
     _announce_sizes(sizes, fit)
     return replace(pictures, images=images, checksum=hashlib.md5(images).hexdigest())
+
+
+def _refuse_large(where, picture):
+    """Refuse a Pillow image that is larger than `LARGEST`; None is passed over."""
+    if picture and max(picture.size) > LARGEST:
+        raise UserError(f"{where} has {picture.width}×{picture.height} pixels, at most {LARGEST} a side can be trained "
+                        f"on; train.py's --resize brings all to {SIZE}×{SIZE}")
 
 
 def _decoded(file):

@@ -36,7 +36,7 @@ def test_chosen_classes_are_numbered_anew_in_the_sets_order():
 
 @pytest.mark.parametrize(("wanted", "words"), [
     (["a"], "names one class, a; a conditional GAN wants two"), (["b", "1"], "names one class, b"),
-    (["a", "d"], "no class 'd'; own has 0 a, 1 b, 2 c$"), (["a", "3"], "no class '3'"), (["a", "-1"], "stands alone"),
+    (["a", "d"], "no class 'd'; own has 0 a, 1 b, 2 c$"), (["a", "3"], "no class '3'"), (["-1"], "no class '-1'"),
     (["a", "b"], "own in here has no pictures of the class b; leave it out"),
 ])
 def test_classes_that_cannot_be_trained_on(wanted, words):

@@ -107,6 +107,9 @@ def test_resize_takes_the_nearest_pixel(tmp_path):
     (lambda own: (own / "cat" / "c.png").mkdir(), ["c.png", "cannot read"]),
     (lambda own: os.mkfifo(own / "cat" / "c.png"), ["c.png", "cannot read", "not a file"]),  # and is not waited for
     (lambda own: os.truncate(own / "cat" / "a.png", 300 << 20), ["a.png", "cannot read", "too many"]),
+    (lambda own: save(own / "Dog" / "0.png", 0, (4000, 3000)), ["0.png has 4000×3000", "at most 512", "--resize"]),
+    (lambda own: Image.new("I;16", (520, 4)).save(own / "Dog" / "0.png"), ["0.png has 520×4", "at most 512"]),
+    (lambda own: (own / "bird").mkdir() or (own / "bird" / "all.zip").touch(), ["bird", "archive all.zip", "unpack"]),
 ])
 def test_what_is_wrong_is_named(own, change, words):
     change(own)
@@ -222,8 +225,9 @@ def test_a_huge_picture_is_refused(own, monkeypatch):
 
 @pytest.mark.parametrize(("name", "words"), [
     ("nothing", "no data set and no folder"), ("list.txt", "is a file, and none of pictures"),
-    (".hidden", "no pictures"),
+    (".hidden", "no pictures"), ("cat/a.png", "is one picture; name the folder"), ("table.npz", "has 600×2 pixels"),
 ])
 def test_no_folder(own, name, words):
+    np.savez(own / "table.npz", x_train=np.zeros([3, 2, 600], "uint8"))
     with pytest.raises(UserError, match=words):
         folders.load(own / name)
