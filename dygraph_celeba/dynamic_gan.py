@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import paddle
 
-from common.backend import compat, cost
+from common.backend import amp, compat, cost
 from common.backend.compat import ADAM
 from common.recipe import GAN
 from common.training.checkpoint import taken
@@ -16,6 +16,7 @@ class DynamicGAN(GAN):
 
     Attributes:
         betas: Adam's betas; a new optimiser's accumulated powers of beta begin with them.
+        scalers: optimiser → its loss scaling, see `common.backend.amp.scaler`.
     """
 
     betas = (0.9, 0.999)
@@ -38,6 +39,7 @@ class DynamicGAN(GAN):
                 for kind in ADAM:
                     if (key := f"{parameter.name}_{kind}_0") in moments:
                         arrays[f"{network}.{name}.{kind}"] = np.array(moments[key].numpy())
+            arrays |= {f"{network}.{name}": value for name, value in amp.state(self.scalers[optimizer]).items()}
         return arrays
 
     def load_state(self, arrays):
@@ -59,6 +61,8 @@ class DynamicGAN(GAN):
                         np.full(shape, start, "float32") if untrained
                         else taken(arrays, f"{network}.{name}.{kind}", shape))
             optimizer.set_state_dict(moments)
+            scaler = self.scalers[optimizer]
+            amp.load_state(scaler, {name: taken(arrays, f"{network}.{name}", [1]) for name in amp.state(scaler)})
 
     def generator_names(self):
         return [f"{name}.{key}" for name, layer, _ in self.networks() if name == "G" for key in layer.state_dict()]

@@ -16,7 +16,7 @@ from paddle.nn import functional as F
 from safetensors.numpy import save_file
 
 from common import plotting
-from common.backend import processes
+from common.backend import amp, processes
 from common.backend.adam import Adam
 from common.backend.compat import scalar
 from common.crop import Box
@@ -72,6 +72,7 @@ class FaceGAN(DynamicGAN):
         self.netG = processes.parallel(Generator(fix, sync_bn))
         self.optimizerD = Adam(learning_rate, beta1, beta2, parameters=self.netD.parameters())
         self.optimizerG = Adam(learning_rate, beta1, beta2, parameters=self.netG.parameters())
+        self.scalers = {optimizer: amp.scaler() for optimizer in (self.optimizerD, self.optimizerG)}
 
     @classmethod
     def original(cls, place, batch_size):
@@ -107,14 +108,16 @@ class FaceGAN(DynamicGAN):
 
     def train_discriminator(self, real, noise):
         """D on reals and on the fakes of ``noise``, an Adam step after each; both losses."""
-        output = self.netD(real)
+        with amp.cast():
+            output = self.netD(real)
         errD_real = self.loss(output, paddle.full_like(output, real_label))
         if "d_step" not in self.fix:
             self.update(self.optimizerD, errD_real)
 
-        with paddle.no_grad():  # the listing's detach(), without recording what it throws away
-            fake = self.netG(paddle.to_tensor(processes.share(noise)))
-        output = self.netD(fake)
+        with amp.cast():
+            with paddle.no_grad():  # the listing's detach(), without recording what it throws away
+                fake = self.netG(paddle.to_tensor(processes.share(noise)))
+            output = self.netD(fake)
         errD_fake = self.loss(output, paddle.full_like(output, fake_label))
         self.update(self.optimizerD, errD_real + errD_fake if "d_step" in self.fix else errD_fake)
         return scalar(errD_real), scalar(errD_fake)
@@ -122,7 +125,8 @@ class FaceGAN(DynamicGAN):
     def train_generator(self, noise):
         """G on whether D takes the pictures of ``noise`` for real, and an Adam step; the loss."""
         with frozen(self.netD):  # the listing computes the gradients of D's weights and throws them away
-            output = self.netD(self.netG(paddle.to_tensor(processes.share(noise))))
+            with amp.cast():
+                output = self.netD(self.netG(paddle.to_tensor(processes.share(noise))))
             errG = self.loss(output, paddle.full_like(output, real_label))
             self.update(self.optimizerG, errG)
         return scalar(errG)
@@ -130,8 +134,9 @@ class FaceGAN(DynamicGAN):
     def update(self, optimizer, loss):
         """One Adam step down the gradient of ``loss``; of several processes, of the mean over all their pictures."""
         loss = loss if self.weight == 1 else loss * self.weight
-        loss.backward()
-        optimizer.step()
+        scaler = self.scalers[optimizer]
+        scaler.scale(loss).backward()
+        amp.step(scaler, optimizer)
         optimizer.clear_grad(set_to_zero=False)
         self.seen(loss)
 

@@ -22,7 +22,7 @@ from paddle.nn.initializer import Normal, XavierUniform
 from paddle.static import Program, program_guard
 
 from common import plotting
-from common.backend import compat, fast
+from common.backend import amp, compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches
 from common.errors import UserError
@@ -175,7 +175,7 @@ class BookGAN(StaticGAN):
         self.d_program, self.dg_program = Program(), Program()
 
         # Define the program to distinguish the real picture
-        with program_guard(self.d_program, self.startup):
+        with program_guard(self.d_program, self.startup), amp.cast():
             img = paddle.static.data("img", [None, 784], "float32")
             label = paddle.static.data("label", [None, 1], "float32")
             d_logit = D(self.fix)(img)
@@ -186,7 +186,7 @@ class BookGAN(StaticGAN):
         self.g_program_test, self.g_img_test = self.generator(for_test=True)
 
         # Define the program to distinguish the generated pictures
-        with program_guard(self.dg_program, self.startup):
+        with program_guard(self.dg_program, self.startup), amp.cast():
             noise = paddle.static.data("noise", [None, NOISE_SIZE], "float32")
             g_img = G()(noise)
 
@@ -317,6 +317,8 @@ class Book(StaticRecipe):
     def fault(self, options):
         if options["use_cudnn"] and not options["use_gpu"]:
             return "--use_cudnn needs --use_gpu"
+        if options["amp"] and options["use_gpu"] and not options["use_cudnn"]:
+            return "--amp with --use_gpu needs --use_cudnn, because Paddle's own convolutions have no float16"
         return super().fault(options)
 
     def batches(self, pictures, options):

@@ -21,7 +21,7 @@ from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
 from common import plotting
-from common.backend import compat, fast
+from common.backend import amp, compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
@@ -198,7 +198,7 @@ class CGAN(ConditionalGAN):
             return self.adam(**self.rates, beta2=0.999, epsilon=1e-8)
 
         self.train_d, self.train_g = Program(), Program()
-        with program_guard(self.train_d, self.startup):
+        with program_guard(self.train_d, self.startup), amp.cast():
             input_real, input_z, labels = inputs()
             self.d_dropout = Dropout()
             g_output = frozen(Generator(*network, self.d_dropout, updates))(input_z)
@@ -209,7 +209,7 @@ class CGAN(ConditionalGAN):
             d_vars = [var for var in compat.trained_parameters(self.train_d) if var.startswith("discriminator")]
             compat.minimize(optimizer(), self.d_loss, self.train_d, d_vars)
 
-        with program_guard(self.train_g, self.startup):
+        with program_guard(self.train_g, self.startup), amp.cast():
             input_real, input_z, labels = inputs()
             self.g_dropout = Dropout()
             g_output = Generator(*network, self.g_dropout)(input_z)

@@ -21,7 +21,7 @@ from paddle.static import Program, program_guard
 from paddle.utils import unique_name
 
 from common import plotting
-from common.backend import compat, fast
+from common.backend import amp, compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches
 from common.files import replacing
@@ -158,7 +158,7 @@ class Note6GAN(StaticGAN):
         self.train_g, self.infer_program = Program(), Program()
 
         # 训练判别器D识别真实图片
-        with program_guard(self.train_d_real, self.startup):
+        with program_guard(self.train_d_real, self.startup), amp.cast():
             real_image = paddle.static.data("image", [None, 1, 28, 28], "float32")
             p_real = Discriminator(self.fix)(real_image)
             self.real_avg_cost = cost(p_real, paddle.ones_like(p_real))
@@ -169,7 +169,7 @@ class Note6GAN(StaticGAN):
         # Adam numbers the names of its moments. So it makes a second set of moments for the same weights here, unless
         # the fix ``shared_moments`` starts the numbers anew.
         with (unique_name.guard() if "shared_moments" in self.fix else nullcontext(),
-              program_guard(self.train_d_fake, self.startup)):
+              program_guard(self.train_d_fake, self.startup), amp.cast()):
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")
             fake = frozen(Generator(self.fix))(z)
             p_fake = Discriminator(self.fix)(fake)
@@ -178,7 +178,7 @@ class Note6GAN(StaticGAN):
             compat.minimize(self.adam(**self.rates), self.fake_avg_cost, self.train_d_fake, d_params)
 
         # 训练生成器G生成符合判别器D标准的假图片
-        with program_guard(self.train_g, self.startup):
+        with program_guard(self.train_g, self.startup), amp.cast():
             z = paddle.static.data("z", [None, z_dim, 1, 1], "float32")
             fake = Generator(self.fix)(z)
             p = frozen(Discriminator(self.fix))(fake)

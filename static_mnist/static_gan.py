@@ -1,11 +1,13 @@
 """The shared part of the static-graph recipes: one executor, one scope, one startup, and the state as arrays."""
 
+from itertools import count, takewhile
+
 import numpy as np
 import paddle
 from paddle.static import Executor, Program, Scope, program_guard, scope_guard
 from paddle.utils import unique_name
 
-from common.backend import compat, cost
+from common.backend import amp, compat, cost
 from common.backend.adam import Adam, fluid_adam
 from common.recipe import GAN, LOCK
 from common.training.checkpoint import taken
@@ -29,7 +31,7 @@ class StaticGAN(GAN):
         self.startup = Program()
 
     def initialise(self, *programs, drawing):
-        """Run the startup and note the names of the state: parameters, moving statistics, Adam's moments.
+        """Run the startup and note the names of the state: parameters, moving statistics, Adam's moments, scalings.
 
         Args:
             programs: together they train all parameters.
@@ -40,13 +42,15 @@ class StaticGAN(GAN):
         parameters = {name: None for program in programs for name in compat.parameters(program)}
         # A weight that two optimisers update has two sets of moments: _0 and _1.
         candidates = [f"{name}_{kind}_{k}" for name in parameters for kind in compat.ADAM for k in range(2)]
-        self.names = [*parameters, *(name for name in candidates if self.scope.find_var(name) is not None)]
+        scaling = (name for kind in compat.SCALING for name in takewhile(self.scope.find_var, (
+            f"{kind}_{k}" for k in count())))
+        self.names = [*parameters, *filter(self.scope.find_var, candidates), *scaling]
         self.drawing_names = list(compat.parameters(drawing))
 
     def adam(self, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
         """The originals' Adam, see `common.backend.adam.fluid_adam`; with the fix ``adam_epsilon`` Paddle's own."""
         optimizer = Adam if "adam_epsilon" in self.fix else fluid_adam
-        return optimizer(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+        return amp.scaled(optimizer(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon))
 
     def __del__(self):
         """Free the arrays' memory. Paddle's cache of programs keeps the scope alive after its last use."""

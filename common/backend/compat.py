@@ -4,6 +4,7 @@ Everything else in the project is written once for both versions.
 """
 
 import contextlib
+import logging
 
 import numpy as np
 import paddle
@@ -11,6 +12,7 @@ from paddle.base import framework
 from paddle.base.dygraph.tracer import Tracer
 
 ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")  # how Paddle's Adam calls its state
+SCALING = ("loss_scaling", "num_good_steps", "num_bad_steps")  # how static programs call the state of a loss scaling
 
 
 def pir():
@@ -47,6 +49,38 @@ def minimize(optimizer, loss, program, names):
     if not names or missing:
         raise ValueError(f"no such parameters in the program: {missing}" if names else "an empty parameter list")
     optimizer.minimize(loss, parameters=[own[name] for name in names] if pir() else names)
+
+
+def auto_cast(white, black):
+    """``paddle.amp.auto_cast`` in float16: a context to call layers in.
+
+    In Paddle 2.6 it is for dynamic mode only; there `Scaled` adds the casts to a static program.
+
+    Args:
+        white, black: names of operators that are always float16, or always float32, besides Paddle's own lists.
+    """
+    if not (paddle.in_dynamic_mode() or pir()):
+        return contextlib.nullcontext()
+    return paddle.amp.auto_cast(custom_white_list=white, custom_black_list=black)
+
+
+class Scaled:
+    """An optimiser for one static program, with loss scaling; see `auto_cast`."""
+
+    def __init__(self, optimizer, white, black):
+        # It warns of operators in Paddle's own list that Paddle's own build lacks
+        logging.getLogger("paddle.static.amp.fp16_lists").setLevel(logging.ERROR)
+        lists = paddle.static.amp.AutoMixedPrecisionLists(white, black)
+        self.optimizer = paddle.static.amp.decorate(optimizer, lists, level="O1", dtype="float16")
+
+    def minimize(self, loss, parameters):
+        """As ``paddle.optimizer.Optimizer.minimize``."""
+        if not pir():
+            self.optimizer.minimize(loss, parameter_list=parameters)
+            return
+        with paddle.amp.auto_cast(enable=False):  # only layers are cast, not their gradients' operators
+            scaler = paddle.amp.GradScaler()
+            scaler.minimize(self.optimizer, scaler.scale(loss), parameter_list=parameters)
 
 
 class BatchNorm(paddle.nn.BatchNorm):

@@ -23,7 +23,9 @@ class SyncBatchNorm2D(paddle.nn.BatchNorm2D):
         return super().forward(x) if self.apart else self.activated(x, 1.0)
 
     def activated(self, x, negative_slope):
-        """``F.leaky_relu(self(x), negative_slope)`` in training; 0 is ReLU, 1 no activation."""
+        """``F.leaky_relu(self(x), negative_slope)`` in training, float32; 0 is ReLU, 1 no activation."""
+        if x.dtype != paddle.float32:  # with --amp on a GPU; float16 ends at 65504, and the number of values is a sum
+            x = x.astype("float32")
         with paddle.no_grad():
             mean, variance, count = statistics(x)
             for moving, value in ((self._mean, mean), (self._variance, variance)):

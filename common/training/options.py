@@ -142,8 +142,8 @@ def add_training_options(parser, names, recipe=None):
         **own or {"default": Path(recipe.output)})
     add("--use_gpu", action="store_true", help="train on CUDAPlace(0) instead of CPUPlace")
     add("--amp", action="store_true",
-        help="faster, on a CPU with AVX-512 BF16 or AMX: convolutions and dense layers round their factors to "
-             "bfloat16; not the tutorial's arithmetic")
+        help="faster: convolutions and dense layers round their factors to bfloat16, on a CPU with AVX-512 BF16 or "
+             "AMX, or to float16, on a GPU; not the tutorial's arithmetic")
     add("--seed", type=seed, default=0, metavar="N", help="seed of initial values, noise and order")
     if not recipe or recipe.learning_rate is not None:
         add("--learning_rate", type=learning_rate, metavar="RATE", help="of Adam, for both networks",

@@ -30,7 +30,7 @@ def train(recipe, args, report=None):
         join(recipe, args)
     with processes.first_here_first("data"):
         data, dataset = recipe.open_data(vars(args))
-        multiply_in_bf16(args, dataset)
+        multiply_in_16_bits(args, dataset)
     if args.batch_size > dataset["pictures"]:
         raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
@@ -78,29 +78,28 @@ def refuse_data_folder(output, source):
         raise UserError(f"{output} holds the pictures to train on; choose another --output")
 
 
-def multiply_in_bf16(args, dataset):
-    """Multiply in bfloat16 if ``--amp`` asks for it and the processor can. The note on the data, in titles, says so.
+def multiply_in_16_bits(args, dataset):
+    """Multiply in 16 bits if ``--amp`` asks for it: bfloat16 on a CPU that can, float16 on a GPU. Titles say so.
 
     Raises:
-        UserError: the run is on a GPU.
+        UserError: the GPU is too old.
     """
-    from common.backend import fast
+    from common.backend import amp, fast
 
-    if args.amp and args.use_gpu:
-        raise UserError("--amp is for CPUs; leave it out with --use_gpu")
-    if fast.use_bf16(args.amp):
-        dataset["note"] = "; ".join(filter(None, (dataset.get("note"), "arithmetic: bfloat16")))
+    amp.use(args.amp and args.use_gpu)
+    if fast.use_bf16(args.amp and not args.use_gpu) or amp.on:
+        dataset["note"] = "; ".join(filter(None, (dataset.get("note"), f"arithmetic: {amp.arithmetic()}")))
     elif args.amp:
         why = "the fast operators are off" if fast.bf16_processor() else "this processor has no bf16"
         print(f"note: --amp: {why}; it trains in float32", file=sys.stderr)
 
 
 def described():
-    """`runtime.describe`, the arithmetic of convolutions and dense layers (float32 or bfloat16), and processes."""
-    from common.backend import fast
+    """`runtime.describe`, the arithmetic of convolutions and dense layers, see `amp.arithmetic`, and processes."""
+    from common.backend import amp
 
     about = runtime.describe()
-    about["machine"]["arithmetic"] = fast.arithmetic()
+    about["machine"]["arithmetic"] = amp.arithmetic()
     if processes.count > 1:
         about["machine"]["processes"] = processes.count
     return about

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from common import plotting
-from common.backend import fast, runtime
+from common.backend import amp, fast, runtime
 from common.training import checkpoint, options
 from static_mnist import book, train
 from tests.helpers import content
@@ -130,9 +130,27 @@ def test_amp_on_a_processor_without_bf16_is_a_line(reference, place, call, tmp_p
     assert kept["options"]["amp"] and kept["machine"]["arithmetic"] == "float32" and kept["dataset"]["note"] == ""
 
 
-def test_amp_is_refused_on_a_gpu(refused, place, tmp_path, monkeypatch):
+def test_amp_on_a_gpu_is_recorded_shown_and_resumed_to_the_bit(reference, call, refused, place, tmp_path, monkeypatch):
+    """A CPU plays the card, which has no float16: all operators are on the list of float32."""
     monkeypatch.setattr(runtime, "place", lambda use_gpu: paddle.CPUPlace())
-    refused(*place.training(tmp_path / "run", "--amp", "--use_gpu"), words=["--amp", "CPU"])
+    monkeypatch.setattr(paddle.device.cuda, "get_device_capability", lambda: (7, 0))
+    monkeypatch.setattr(amp, "on", False)  # put back afterwards
+    monkeypatch.setattr(amp, "WHITE", set())
+    monkeypatch.setattr(amp, "BLACK", {"conv2d", "conv2d_transpose", "matmul_v2"})
+    monkeypatch.setenv("GAN_FAST_OPS", "0")
+    whole, run, titles = tmp_path / "whole", tmp_path / "run", []
+    refused(*place.training(run, "--amp", "--use_gpu"), words=["--amp", "--use_cudnn", "float16"])
+    monkeypatch.setattr(plotting, "save_tutorial_grid", lambda path, pictures, title: titles.append(title))
+    flags = "--amp", "--use_gpu", "--use_cudnn"
+    assert call(*place.training(whole, *flags, "--max_steps", 4))[0] == 0
+    assert call(*place.training(run, *flags, "--max_steps", 2))[0] == 0
+    assert call("--resume", "--output", run, "--max_steps", 4)[0] == 0
+    assert metrics(run) == metrics(whole)
+    state, other = (checkpoint.load(newest(folder))[0] for folder in (run, whole))
+    assert all(np.array_equal(state[name], other[name]) for name in other)
+    assert {state[f"{name}_{k}"].item() for name, k in (("num_good_steps", 0), ("num_good_steps", 1))} == {8}
+    assert config(run)["machine"]["arithmetic"] == "float16"
+    assert titles and all("arithmetic: float16" in title for title in titles)
 
 
 def test_amp_is_recorded_shown_and_resumed_to_the_bit(reference, place, call, tmp_path, monkeypatch):
