@@ -190,22 +190,19 @@ def test_generate_refuses_another_recipes_run(tmp_path, run):
         generate.main(["--run", str(other), "--output", str(tmp_path / "out")])
 
 
-def test_a_run_from_before_the_recipe_was_called_faces_goes_on(faces, run, tmp_path):
-    old, same = tmp_path / "old", tmp_path / "same"
-    shutil.copytree(run, same)
-    shutil.copytree(run, old)
+def test_a_run_from_before_the_recipe_was_called_faces_goes_on(run, tmp_path):
+    old = shutil.copytree(run, tmp_path / "old")
     config = (old / "config.json").read_text()
     (old / "config.json").write_text(config.replace('"recipe": "faces"', '"recipe": "dcgan_face"'))
-    path = checkpoint.listing(old / "checkpoints")[-1]
+    *_, path, newest = checkpoint.listing(old / "checkpoints")
+    newest.unlink()  # its last epoch is trained once more
     arrays, record = checkpoint.load(path)
     record["config"]["recipe"] = "dcgan_face"
     checkpoint.save(path.parent, *map(int, path.stem.split("_")), arrays, record)
-    for folder in (old, same):
-        train.main(["--resume", "--output", str(folder), "--epoch", "4"])
-    assert (old / "metrics.jsonl").read_bytes() == (same / "metrics.jsonl").read_bytes() != (
-        run / "metrics.jsonl").read_bytes()
+    train.main(["--resume", "--output", str(old)])
+    assert (old / "metrics.jsonl").read_bytes() == (run / "metrics.jsonl").read_bytes()
     np.testing.assert_array_equal(generated(old, tmp_path / "a", "--count", "2"),
-                                  generated(same, tmp_path / "b", "--count", "2"))
+                                  generated(run, tmp_path / "b", "--count", "2"))
 
 
 BAD = {
