@@ -6,6 +6,7 @@
 
 import contextlib
 import os
+import socket
 import sys
 import tempfile
 import threading
@@ -174,6 +175,10 @@ def gradio():
 def main(argv=None):
     """Run the command; raises `UserError`."""
     args = options(argv)
+    try:  # before all that takes seconds
+        socket.create_server((HOST, args.port)).close()
+    except OSError as error:
+        raise UserError(f"--port {args.port}: {error}; choose another one") from error
     gr = gradio()
 
     from common import load
@@ -183,11 +188,8 @@ def main(argv=None):
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:  # each picture passes through a file
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = page(gr, Pictures(gan), name)
-        try:
-            blocks.launch(server_name=HOST, server_port=args.port, share=False, quiet=True, prevent_thread_lock=True,
-                          footer_links=[], ssr_mode=False, inbrowser=False)
-        except OSError as error:
-            raise UserError(f"--port {args.port}: {error}; choose another one") from error
+        blocks.launch(server_name=HOST, server_port=args.port, share=False, quiet=True, prevent_thread_lock=True,
+                      footer_links=[], ssr_mode=False, inbrowser=False)
         print(f"http://{HOST}:{args.port} shows {name}; Ctrl-C ends it", flush=True)
         with contextlib.closing(blocks):
             threading.Event().wait()
