@@ -1,6 +1,7 @@
 """Paddle is prepared once for all tests, as the commands prepare it: with its threads and quietly."""
 
 import os
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,12 @@ from PIL import Image
 from common.backend import runtime
 from tests import helpers
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait give their core to the tests of the other process
+    os.environ.setdefault("KMP_BLOCKTIME", "0")
 runtime.prepare()
+# With each operator of a program Paddle keeps the whole Python stack: under pytest half of the time of building one
+stack = traceback.extract_stack
+traceback.extract_stack = lambda f=None, limit=None: stack(f, limit) if limit else traceback.StackSummary()
 
 
 @pytest.fixture(scope="session", autouse=True)
