@@ -253,6 +253,12 @@ def other_command(name, command):
     return f"which is for {package}/{command}" if package else f"which is none of {', '.join(TUTORIALS)}"
 
 
+def gone(source):
+    """The error if a run's pictures of the user's own are not where they were."""
+    return UserError(f"the pictures that the run was trained on are not in {source} any more; "
+                     "--data_dir names the place where they are now")
+
+
 def other_pictures(source):
     """The error of `Recipe.real` if the data are not the run's data."""
     return UserError(f"the pictures in {source} are not those that the run was trained on; "

@@ -10,6 +10,8 @@ Read it beside the listing: its blocks come in its order, under its names. What 
     what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
 """
 
+from pathlib import Path
+
 import numpy as np
 import paddle
 from paddle.nn import functional as F
@@ -22,8 +24,8 @@ from common.backend.compat import scalar
 from common.crop import Box
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
-from common.files import expanded, replacing
-from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, other_pictures
+from common.files import exists, expanded, replacing
+from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
 from common.training.sampling import in_batches
 from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
@@ -254,7 +256,7 @@ class CelebA(Recipe):
         add = parser.add_argument
         add("--dataset", choices=["auto", "celeba", "faces"], default="auto",
             help="auto: CelebA if it is there, else the embedded faces; celeba: nothing else")
-        add("--data_dir", type=expanded, metavar="PATH",
+        add("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
             help="folder of pictures of any size, with its sub-folders; a zip or tar archive, as img_align_celeba.zip; "
                  "or a packed .npy (default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in "
                  "work)")
@@ -276,6 +278,8 @@ class CelebA(Recipe):
         return super().fault(options)
 
     def open_data(self, options):
+        if options["resume"] and options["data_dir"] and not exists(options["data_dir"]):
+            raise gone(options["data_dir"])
         dataset, description = open_faces(options["dataset"], options["data_dir"], options["reader"], box(options),
                                           write=not options["dry_run"])
         workers = WORKERS if options["reader"] == "skimage" else 0
@@ -289,6 +293,8 @@ class CelebA(Recipe):
             raise NotThere("the faces have no test part")
         dataset = config["dataset"]
         embedded = dataset["name"] == "embedded faces"
+        if not (embedded or data_dir or exists(Path(dataset["source"]))):
+            raise gone(dataset["source"])
         packed = open_packed(data_dir or (embedded_faces() if embedded else dataset["source"]),
                              box=box(config["options"]))
         if config["options"]["reader"] == "packed":  # skimage's checksum is one of files

@@ -4,8 +4,8 @@ import numpy as np
 
 from common.data import datasets, folders
 from common.errors import UserError
-from common.files import expanded
-from common.recipe import Recipe, other_pictures
+from common.files import exists, expanded
+from common.recipe import Recipe, gone, other_pictures
 from common.training.options import at_most
 
 
@@ -74,7 +74,10 @@ class StaticRecipe(Recipe):
             raise datasets.NotThere(f"{dataset} has no test part")
         size = options.get("resize")
         fit = self.shape[0] if self.shape and not size else None
-        return folders.load(data_dir or options["data_dir"] or dataset, (size, size) if size else None, fit)
+        place = expanded(data_dir or options["data_dir"] or dataset)
+        if options.get("resume") and not exists(place):
+            raise gone(place)
+        return folders.load(place, (size, size) if size else None, fit)
 
     def describe(self, pictures):
         """Further facts about the pictures for ``config.json``."""
@@ -89,7 +92,7 @@ class StaticRecipe(Recipe):
         return {"auto": "mnist"}.get(wanted, wanted if wanted in datasets.CHOICES else "folder")
 
     def real(self, config, split, data_dir=None):
-        options, dataset = config["options"], config["dataset"]
+        options, dataset = {**config["options"], "resume": True}, config["dataset"]
         kind = self.data_kind(config)
         if kind == "folder":
             pictures = self._pictures(options["dataset"], data_dir, options, split)

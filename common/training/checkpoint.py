@@ -133,6 +133,8 @@ def _record(header):
 def _whole(path):
     """Turn any error in reading a checkpoint into a `UserError` of one line."""
     refuse_pipe(path)
+    if not path.is_file():
+        raise UserError(f"there is no checkpoint {path}; those of a run are the files in its folder checkpoints")
     try:
         yield
     except UNREADABLE as error:

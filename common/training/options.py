@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from common import recipe as recipes
-from common.backend import runtime
+from common.backend import processes, runtime
 from common.errors import UserError
 from common.files import expanded
-from common.training.records import Records
+from common.training.records import Records, no_run
 
 # Options that a resumed run may change. All other options decide its numbers and stay as they were.
 KEPT = ("epoch", "data_dir", "no_download")  # a changed value is kept for the next resume
@@ -224,9 +224,9 @@ def chosen(names, argv):
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("-h", "--help", action="store_true")
     args, _ = parser.parse_known_args(argv)
-    if args.recipe or len(names) == 1:
-        return args.recipe or names[0]
-    if args.help:
+    if args.recipe:
+        return args.recipe
+    if args.help and len(names) > 1:
         parser = Parser(prog="train.py", description=f"Train one of the tutorials {', '.join(names)}. Each has options "
                         "of its own, data sets and oddities: --recipe NAME --help lists them.")
         add_training_options(parser, names)
@@ -246,11 +246,15 @@ def kept_options(recipe, typed, output):
     If `run_options` adds a fix, it is added to the typed options, too, so that an old run's command resumes it.
 
     Raises:
-        UserError: a typed option differs and may not change, see `KEPT`; or the run is of another recipe.
+        UserError: there is no run; a typed option differs and may not change, see `KEPT`; or the run is of another
+            recipe.
     """
-    if not Records(output).exists():
+    records = Records(output)
+    if not records.exists():
+        if processes.count == 1 and not records.metrics_path.exists():  # before data are downloaded or packed
+            raise no_run(output)
         return {}
-    config = Records(output).read_config()
+    config = records.read_config()
     if config["recipe"] != recipe.name:
         _refuse(output, "recipe", config["recipe"], recipe.name)
     options = run_options(recipe, config)

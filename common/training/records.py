@@ -83,7 +83,7 @@ class Records:
         """
         found = self.saved()
         if not found:
-            raise UserError(f"the run in {self.path} has no checkpoint yet; start anew with --overwrite")
+            raise UserError(f"the run in {self.path} has no checkpoint yet; train.py --overwrite starts anew")
         return found[-1]
 
     def chosen(self, wanted=None):
@@ -269,5 +269,10 @@ class Config(dict):
         raise _unreadable(self.file, f"no {key!r} in it")
 
 
+def no_run(path):
+    """The error of ``--resume`` if there is no run in a folder."""
+    return UserError(f"--resume: there is no run in {path}; leave the flag out to start one")
+
+
 def _unreadable(file, why):
-    return UserError(f"{file} cannot be read ({why}); restore it, or start anew with --overwrite")
+    return UserError(f"{file} cannot be read ({why}); restore it, or start anew with train.py --overwrite")

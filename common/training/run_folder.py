@@ -9,8 +9,8 @@ from contextlib import contextmanager, suppress
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import UNFINISHED, numbered, replacing, write_json
-from common.training.records import EVALUATION, Records, evaluation, line
+from common.files import UNFINISHED, numbered, ours, replacing, write_json
+from common.training.records import EVALUATION, Records, evaluation, line, no_run
 
 # Files of every run: those that the training writes, and those that the tools add
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
@@ -27,7 +27,7 @@ class RunFolder(Records):
 
     Raises:
         UserError: the folder has a run and neither flag is given; there is no run to resume; another process trains in
-            the folder; or the folder cannot be written.
+            the folder; a file of another program would be lost; or the folder cannot be written.
     """
 
     def __init__(self, path, resume=False, overwrite=False):
@@ -38,7 +38,11 @@ class RunFolder(Records):
             raise UserError(f"{self.path} holds a run without its config.json; put that back, or --overwrite deletes "
                             "the run")
         if resume and not self.config_path.is_file():
-            raise UserError(f"--resume: there is no run in {self.path}; leave the flag out to start one")
+            raise no_run(self.path)
+        if not any(path.exists() for path in records) and not ours(self.path):
+            named = [*(self.path / name for name in OWN), *(path for path, *_ in numbered(self.path, ".png"))]
+            if foreign := next((path for path in named if path.exists()), None):  # of another program, or of the user
+                raise UserError(f"{foreign} is there and belongs to no run; choose another --output")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / ".lock", timeout=0)

@@ -212,6 +212,7 @@ BAD = {
     "not a zip archive": (["--data_dir", "bad.zip"], "not a zip or tar archive"),
     "too few pictures": (["--data_dir", "FACES", "--batch_size", "15"], "--batch_size 15 is more than the 14"),
     "embedded faces from a folder": (["--dataset", "faces", "--data_dir", "FACES"], "exclude each other"),
+    "a run's pictures are gone": (["--resume", "--output", "RUN", "--data_dir", "nowhere"], "nowhere any more"),
     "other pictures than the run's": (["--resume", "--output", "RUN", "--data_dir", "OTHER"], "are others"),
     "a GPU that is not there": (["--use_gpu"], "--use_gpu"),
     "the tutorial's reader and an archive": (["--reader", "skimage", "--data_dir", "bad.zip"], "crop_celeba.py"),

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import run_command
+from common.errors import UserError, run_command
 from common.training import checkpoint, options
 from static_mnist import train
 from tests.helpers import moved
@@ -155,6 +155,8 @@ def test_a_folder_may_have_moved(own, tmp_path, batches):
     (folder / "config.json").write_text(json.dumps(
         {"recipe": "cgan", "options": args, "dataset": {}, "versions": {}, "machine": {}}, default=str))
     assert len(batches(["--resume", "--output", str(folder), "--data_dir", str(elsewhere)]).images) == 7
+    with pytest.raises(UserError, match="not in .*gone any more; --data_dir names the place"):
+        batches(["--resume", "--output", str(folder)])
 
 
 def test_a_home_that_does_not_exist_is_one_line(capsys):

@@ -187,6 +187,8 @@ def test_the_only_part_of_emnist_is_no_test_part(tmp_path, book_run):
 def test_faces_that_have_changed(faces_run, tmp_path):
     shutil.copytree(faces_run.parent / "imgs", tmp_path / "imgs")
     assert len(Trained(faces_run, data_dir=tmp_path / "imgs").real()[0]) == 200
+    with pytest.raises(UserError, match="not in /nowhere any more; --data_dir names the place"):
+        Trained(with_config(shutil.copytree(faces_run, tmp_path / "run"), dataset__source="/nowhere")).real()
     (tmp_path / "imgs" / "000000.png").unlink()
     with pytest.raises(UserError, match="not those that the run"):
         Trained(faces_run, data_dir=tmp_path / "imgs").real()

@@ -63,8 +63,9 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(ARRAYS, tmp_path / "foreign.safetensors")
-    for name in ("foreign.safetensors", "missing.safetensors"):
-        with pytest.raises(UserError, match="no whole checkpoint"):
+    for name, words in (("foreign.safetensors", "no whole checkpoint"), ("missing", "there is no checkpoint"),
+                        (".", "there is no checkpoint")):
+        with pytest.raises(UserError, match=words):
             checkpoint.load(tmp_path / name)
 
 

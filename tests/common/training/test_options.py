@@ -209,6 +209,13 @@ def test_the_tutorial_that_was_typed_or_is_the_runs_or_comes_first(run):
         options.chosen(names, ["--recipe", "z"])
     with pytest.raises(UserError, match="is of the recipe x, which is for tests_x/train.py"):
         options.chosen(("y", "z"), ["--resume", "--output", str(run)])
+    with pytest.raises(UserError, match="is of the recipe x, which is for tests_x/train.py"):
+        options.chosen(("y",), ["--resume", "--output", str(run)])
+
+
+def test_a_missing_run_is_noticed_before_data_are_opened(tmp_path):
+    with pytest.raises(UserError, match="--resume: there is no run in .*leave the flag out"):
+        parse("--resume", "--output", tmp_path)
 
 
 def test_help_without_a_tutorial_lists_what_all_have(capsys):

@@ -79,8 +79,18 @@ def test_nothing_to_resume(tmp_path, exists):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("name", ["config.json", "report.html", "losses.png", "0000_0010.png"])
+@pytest.mark.parametrize("overwrite", [True, False])
+def test_a_file_of_another_program_is_not_lost(tmp_path, name, overwrite):
+    (tmp_path / name).write_text('{"model_type": "bert"}')
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=f"{name} is there and belongs to no run; choose another --output"):
+        RunFolder(tmp_path, overwrite=overwrite)
+    assert content(tmp_path) == before
+
+
 def test_a_run_without_checkpoint_cannot_be_resumed(tmp_path):
-    with pytest.raises(UserError, match="no checkpoint yet; start anew with --overwrite"):
+    with pytest.raises(UserError, match="no checkpoint yet; train.py --overwrite starts anew"):
         Records(started(tmp_path)).latest()
 
 
