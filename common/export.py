@@ -167,7 +167,9 @@ noise = {gan.noise_code()}.astype("float32")
             'images = session.run(["images"], {"noise": noise})[0]') + end
     program, weights = paddle_files(folder)
     return start.format(imports="from paddle.inference import Config, create_predictor\n") + (
-        f'predictor = create_predictor(Config("{program}", "{weights}"))\n'
+        f'config = Config("{program}", "{weights}")\n'
+        "config.disable_glog_info()\n"
+        "predictor = create_predictor(config)\n"
         'predictor.get_input_handle("noise").copy_from_cpu(noise)\n'
         "predictor.run()\n"
         "images = predictor.get_output_handle(predictor.get_output_names()[0]).copy_to_cpu()") + end

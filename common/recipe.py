@@ -57,6 +57,9 @@ class Figures:
     data: tuple[str, ...]  # kinds of data; runs on them can be compared with the figures: mnist, digits, celeba, …
     layouts: Mapping[str, Layout] = field(default_factory=dict)  # file → its grid; a file without one is one picture
     stretched: bool = False  # whether each picture is stretched over its own range of grey values
+    # What this project measures on the figure, see `common.comparison.known`: name → of its generated pictures, and of
+    # its real ones or None
+    numbers: Mapping[str, tuple[float, float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

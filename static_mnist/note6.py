@@ -366,5 +366,7 @@ RECIPE = Note6(
             "3f12117a05079230074c26b70f2667ca62b09b88"),
         {f"test_{i}.png": md5 for i, md5 in enumerate(MD5)},
         data=("mnist", "digits"), stretched=True,
+        numbers={"sharpness": (0.3204, None), "contrast": (80.39, None), "brightness": (44.54, None),
+                 "confidence": (0.8694, None)},
     ),
 )

@@ -39,7 +39,7 @@ def main(argv=None):
     from common import export
 
     files, difference = export.export(gan, args.format, args.output)
-    print(*(f"{path}: {path.stat().st_size / 1e6:.1f} MB" for path in files), sep="\n")
+    print(*(f"{path}: {path.stat().st_size / 1e6:.2f} MB" for path in files), sep="\n")
     print(f"largest difference from the project's own pictures: {difference:.1e}")
     print("\nTo draw from it:\n")
     print(export.example(gan, args.format, args.output, gan.generate(1).shape[1:]))

@@ -1,0 +1,42 @@
+"""Generated pictures beside the numbers of a tutorial's published figure, for a reader who does not have the figure."""
+
+import numpy as np
+
+from common.comparison.pixels import brightness, contrast, grey, sharpness, stretched
+from common.evaluation.features import resized
+
+MEASURES = {"sharpness": sharpness, "contrast": contrast, "brightness": brightness}
+HEADINGS = ("the figure, generated 原图，生成", "ours 本项目", "the figure, real 原图，真实")
+
+
+def measured(pictures, classifier=None, stretch=False):
+    """Name → mean over pictures, the same as in the table of ``tools/compare.py``.
+
+    Args:
+        pictures: float32 [n, H, W, C] in [-1, 1].
+        classifier: `common.evaluation.classifier.Classifier`; measures its confidence, too, and all at 28×28 in grey.
+        stretch: whether to stretch each picture over its own range of grey values first.
+    """
+    pictures = resized(grey(pictures), (28, 28)) if classifier else pictures
+    pictures = stretched(pictures) if stretch else pictures
+    found = {name: float(measure(pictures).mean()) for name, measure in MEASURES.items()}
+    if classifier:
+        found["confidence"] = float(np.max(classifier.probabilities(pictures), axis=1).mean())
+    return found
+
+
+def table(figures, pictures):
+    """A table in Markdown: the numbers of a tutorial's figure, and the same numbers of our pictures.
+
+    Args:
+        figures: `common.recipe.Figures` with ``numbers``.
+        pictures: generated, float32 [n, H, W, C] in [-1, 1], of the size that ``numbers`` were measured at.
+    """
+    from common.evaluation.classifier import Classifier
+
+    classifier = Classifier.load("mnist") if "confidence" in figures.numbers else None
+    ours = measured(pictures, classifier, figures.stretched)
+    rows = [(name, made, ours[name], real) for name, (made, real) in figures.numbers.items()]
+    return "\n".join([f"| | {' | '.join(HEADINGS)} |", "|---|---|---|---|"] + [
+        f"| {name} | " + " | ".join("–" if value is None else f"{value:.3g}" for value in values) + " |"
+        for name, *values in rows])
