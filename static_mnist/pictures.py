@@ -29,7 +29,7 @@ class StaticRecipe(Recipe):
 
     def add_options(self, parser):
         add = parser.add_argument
-        add("--dataset", default="auto", type=known_or_folder, metavar="auto|mnist|fashion|emnist|digits|FOLDER",
+        add("--dataset", default="auto", type=known_or_folder, metavar="|".join((*datasets.CHOICES, "FOLDER")),
             help="auto: MNIST if it can be had, else the embedded digits; FOLDER: pictures of your own, "
                  + ("made grey and brought to 28×28" if self.shape else "a sub-folder for each class")
                  + ", or idx, npz, CSV or mat files")

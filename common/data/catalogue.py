@@ -1,4 +1,7 @@
-"""The published sets of 28×28 pictures: their addresses, checksums (md5) and classes."""
+"""The published sets of 28×28 pictures: their addresses, checksums (md5) and classes.
+
+A further set with files like MNIST's is one more entry of `PUBLISHED`; ``--dataset`` takes the entry's key.
+"""
 
 import string
 from dataclasses import dataclass
@@ -19,6 +22,8 @@ class Published:
     classes: tuple[str, ...]
     downloads: dict[str, str]  # file on the mirrors: its md5
     contents: dict[str, str]  # file: md5 of the unpacked file, which does not depend on who packed it
+    folder: str  # in the cache folder; Paddle's own, so downloads of `paddle.vision.datasets` are found
+    tables: str  # pattern of the names of npz, CSV and mat files in a folder; {} is the split
     limit: int = 100_000_000  # bytes that a mirror may send for one file
     pictures: int = 60_000  # for training; of EMNIST's balanced part
 
@@ -47,6 +52,8 @@ PUBLISHED = {
             "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
             "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
         },
+        folder="paddle/dataset/mnist",
+        tables=r"mnist\.npz|(?:mnist[-_])?{}\.csv(?:\.gz)?",
     ),
     "fashion": Published(
         name="Fashion-MNIST",
@@ -68,6 +75,8 @@ PUBLISHED = {
             "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
             "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
         },
+        folder="paddle/dataset/fashion-mnist",
+        tables=r"fashion[-_]?mnist\.npz|(?:fashion[-_]?mnist[-_])?{}\.csv(?:\.gz)?",
     ),
     "emnist": Published(
         name="EMNIST",
@@ -76,6 +85,8 @@ PUBLISHED = {
         classes=tuple(_EMNIST_47),
         downloads={"gzip.zip": "58c8d27c78d21e728a6bc7b3cc06412e"},  # every part of EMNIST in one archive
         contents={},
+        folder="paddle/dataset/emnist",
+        tables=r"emnist-.+-{}\.csv(?:\.gz)?|emnist-.+\.mat",
         limit=700_000_000,
         pictures=112_800,
     ),

@@ -23,17 +23,9 @@ from common.data.picture import is_picture
 from common.errors import UserError, announce
 from common.files import cache_folder, exists, expanded, junk, kind_of, refuse_pipe
 
-CHOICES = ("auto", "mnist", "fashion", "emnist", "digits")
-DEFAULT_DIR = {  # in the cache folder; Paddle's own folders, so downloads of `paddle.vision.datasets` are found
-    "mnist": "paddle/dataset/mnist", "fashion": "paddle/dataset/fashion-mnist", "emnist": "paddle/dataset/emnist"}
+CHOICES = ("auto", *PUBLISHED, "digits")
 IDX = {"images": "idx3", "labels": "idx1"}
-# Names of tables in a folder; {} is the split.
-TABLES = {
-    "mnist": r"mnist\.npz|(?:mnist[-_])?{}\.csv(?:\.gz)?",
-    "fashion": r"fashion[-_]?mnist\.npz|(?:fashion[-_]?mnist[-_])?{}\.csv(?:\.gz)?",
-    "emnist": r"emnist-.+-{}\.csv(?:\.gz)?|emnist-.+\.mat",
-    None: r".+\.(?:npz|csv|csv\.gz|mat)",
-}
+TABLES = r".+\.(?:npz|csv|csv\.gz|mat)"  # names of files in a user's own folder, in place of `Published.tables`
 DEPTH = 2  # levels of sub-folders that are searched, because archives and libraries make some: MNIST/raw, gzip
 
 
@@ -92,7 +84,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True, write=True
     if dataset == "digits":
         return _digits(split)
     key = "mnist" if dataset == "auto" else dataset
-    place = expanded(data_dir) if data_dir else cache_folder(DEFAULT_DIR[key])
+    place = expanded(data_dir) if data_dir else cache_folder(PUBLISHED[key].folder)
     refuse_pipe(place)
     if exists(place) and not place.is_dir():
         return _of_file(key, place, split)
@@ -216,7 +208,7 @@ def _find_here(key, folder, split):
     prefix = _prefix(key, folder, split)
     if prefix is not None:
         return folder, prefix
-    pattern = re.compile(TABLES[key].format(split), re.IGNORECASE)
+    pattern = re.compile(TABLES if key is None else PUBLISHED[key].tables.format(split), re.IGNORECASE)
     tables = [path for path in _listing(folder) if pattern.fullmatch(path.name) and path.is_file()]
     if key is None and len(tables) > 1:
         tables = [path for path in tables if split in path.name] or tables
@@ -329,7 +321,7 @@ def _prefix(key, folder, split):
 
     EMNIST has six parts. The balanced part goes first, then any part with the right split, then any part at all.
     """
-    if key in ("mnist", "fashion"):
+    if key not in (None, "emnist"):
         prefix = "train" if split == "train" else "t10k"
         return prefix if _idx_path(folder, prefix, "images") else None
     names = [path.name for path in _listing(folder)]

@@ -45,6 +45,18 @@ def test_default_folder_is_paddles_cache(tmp_path):
     assert len(fashion.images) == 3 and fashion.classes[9] == "ankle boot" and fashion.name == "Fashion-MNIST"
 
 
+def test_one_entry_of_the_catalogue_is_a_data_set(tmp_path, monkeypatch):
+    assert list(datasets.CHOICES) == ["auto", *datasets.PUBLISHED, "digits"]
+    entry = replace(datasets.PUBLISHED["mnist"], name="Kuzushiji", classes=tuple("おきすつなはまやれを"), contents={},
+                    folder="paddle/dataset/kmnist", tables=r"kmnist-{}\.csv")
+    monkeypatch.setitem(datasets.PUBLISHED, "kmnist", entry)
+    monkeypatch.setattr(datasets, "CHOICES", (*datasets.CHOICES, "kmnist"))
+    put(tmp_path / "home/.cache/paddle/dataset/kmnist")
+    found = load("kmnist")
+    assert (found.name, found.classes) == ("Kuzushiji", entry.classes)
+    np.testing.assert_array_equal(found.images, pictures())
+
+
 def test_the_test_split_has_its_own_files(tmp_path):
     put(tmp_path)
     put(tmp_path, pictures(5), labels(5), names=("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"))
