@@ -8,6 +8,7 @@ Read it beside the listing: its blocks come in its order, under its names. What 
     4 epochs, the loss curve    common/training/loop.py
     6 the single pictures       generate.py; common/training/sampling.py
     what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
+    published losses, figures   RECIPE at the end; ours beside them: docs/results.md
 """
 
 from pathlib import Path

@@ -8,6 +8,7 @@ Read it beside the tutorial: its blocks come in its order, under its names. What
     const_n, epochs, savefig    common/training/loop.py
     random_seed of enable_ce    fluid_random.py
     what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
+    published losses, figure    RECIPE at the end; ours beside them: docs/results.md
 """
 
 from pathlib import Path

@@ -10,6 +10,7 @@ Read it beside the chapter: its blocks come in its order, under its names. What 
     epochs, the loss plot       common/training/loop.py
     a CGan without retraining   common/generator.py: load("output_cgan").generate_new(8, rows=10, cols=10)
     what is odd, each --fix     docs/fidelity.md, and RECIPE at the end
+    a published figure          RECIPE at the end; ours beside it: docs/results.md
 """
 
 import numpy as np

@@ -8,6 +8,7 @@ Read it beside the note: its blocks come in its order, under its names. What sta
     passes, batches                 common/training/loop.py
     GAN.py of the repository        --follow repository, in `Note6GAN`
     what is odd, each --fix         docs/fidelity.md, and RECIPE at the end
+    the published pictures          RECIPE at the end; ours beside them: docs/results.md
 """
 
 from contextlib import nullcontext

@@ -15,8 +15,8 @@ WEAKEST = 3  # so many classes that are recognised least
 WORDS = {
     "models.md": {
         "head": "| `--pretrained` | recipe | data | epochs, of the tutorial's | MB | FID | FID of real pictures |",
-        "trained": "Trained for {epochs:g} epochs (the tutorial: {all}) of {data}, {pictures:,} pictures, seed {seed}, "
-                   "on Paddle {paddle}. The file has {size:.1f} MB in place of {before:.1f}.",
+        "trained": "Trained for {epochs:g} epoch{s} (the tutorial: {all}) of {data}, {pictures:,} pictures, "
+                   "seed {seed}, on Paddle {paddle}. The file has {size:.1f} MB in place of {before:.1f}.",
         "picture": "Pictures of the generator {name}, from seed 1",
         "rows": {"test": "real test pictures: the ceiling",
                  "halves": "half of the real pictures against the other half: the ceiling",
@@ -99,10 +99,10 @@ def card(name, record, words):
     """The lines of a generator's card: its picture, how it was trained, how good it is."""
     config, trained = record["config"], record["trained"]
     lines = [f"![{words['picture'].format(name=name)}](pictures/pretrained_{name}.png)", "", words["trained"].format(
-        epochs=trained["epochs"], all=trained["epochs of the tutorial"], data=config["dataset"]["name"],
-        pictures=config["dataset"]["pictures"], seed=config["options"]["seed"], size=size(name),
+        epochs=trained["epochs"], s="s" * (trained["epochs"] != 1), all=trained["epochs of the tutorial"],
+        data=config["dataset"]["name"], pictures=config["dataset"]["pictures"], seed=config["options"]["seed"],
         paddle=next((version for package, version in config["versions"].items() if package.startswith("paddle")), "?"),
-        before=record["float32 bytes"] / 1e6), ""]
+        size=size(name), before=record["float32 bytes"] / 1e6), ""]
     if "measured" not in record:
         return [*lines, words["unmeasured"]]
     measured = record["measured"]
