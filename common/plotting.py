@@ -6,6 +6,7 @@ the user's own figures.
 
 import functools
 import math
+from contextlib import suppress
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -202,15 +203,18 @@ def save_animation(path, frames, seconds=12.0, most=80):
 
     Args:
         path: of the GIF.
-        frames: paths of pictures in order; a picture whose size is not that of the last one is left out.
+        frames: paths of pictures in order; a damaged picture is left out, and one whose size is not that of the last
+            one. If none is left, no file is written.
         seconds: how long the whole animation takes; the last picture stays for two seconds more.
         most: at most this many pictures, evenly spread, so that the file stays small.
     """
     chosen = [frames[i] for i in spread(len(frames), most)]
     pictures = []
     for frame in chosen:
-        with Image.open(frame) as picture:
+        with suppress(OSError, SyntaxError, ValueError), Image.open(frame) as picture:
             pictures.append(picture.quantize(32))  # few colours keep the file small
+    if not pictures:
+        return
     pictures = [picture for picture in pictures if picture.size == pictures[-1].size]
     duration = max(20, int(1000 * seconds / len(pictures)))
     with replacing(path) as temporary:

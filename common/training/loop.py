@@ -16,6 +16,7 @@ from common.errors import RunStopped, UserError, say
 from common.files import numbered
 from common.training import checkpoint
 from common.training.progress import Progress
+from common.training.records import understood
 
 CHECKPOINT_SECONDS = 300
 UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`
@@ -227,11 +228,12 @@ class Loop:
         """Write loss curves, animation and report, and print a line that says where everything is."""
         metrics = self.folder.metrics()
         curves, recipe = self.gan.curves, self.folder.read_config()["recipe"]
-        if curves.by_epoch:
-            metrics = {line["epoch"]: line for line in metrics}.values()
-        plotting.save_losses(self.folder.path / curves.file,
-                             {label: [line[name] for line in metrics]
-                              for label, name in zip(curves.labels or self.gan.losses, self.gan.losses, strict=True)},
+        with understood(self.folder.metrics_path):
+            if curves.by_epoch:
+                metrics = {line["epoch"]: line for line in metrics}.values()
+            losses = {label: [line[name] for line in metrics]
+                      for label, name in zip(curves.labels or self.gan.losses, self.gan.losses, strict=True)}
+        plotting.save_losses(self.folder.path / curves.file, losses,
                              (curves.title or f"{recipe}: losses") + (self.note and " · " + self.note), curves.xlabel)
         frames = [path for path, *_ in numbered(self.folder.frames, ".png")]
         if frames:

@@ -144,6 +144,10 @@ def test_animation_shows_frames_in_order_and_holds_the_last(tmp_path):
     plotting.save_animation(tmp_path / "one.gif", frames[:1])
     plotting.save_png(tmp_path / "older.png", np.zeros([12, 12]))  # of a version that laid its grids out otherwise
     plotting.save_animation(tmp_path / "resumed.gif", [tmp_path / "older.png", *frames[:3]])
+    (tmp_path / "older.png").write_bytes(b"cut short")
+    plotting.save_animation(tmp_path / "none.gif", [tmp_path / "older.png"])
+    assert not (tmp_path / "none.gif").exists()
+    plotting.save_animation(tmp_path / "resumed.gif", [*frames[:3], tmp_path / "older.png"])
     with Image.open(tmp_path / "resumed.gif") as image:
         assert (image.size, image.n_frames) == ((8, 8), 3)
     with Image.open(tmp_path / "all.gif") as image:

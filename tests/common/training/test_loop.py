@@ -179,6 +179,9 @@ def test_resuming_a_finished_run_changes_nothing(new):
     again.run()
     assert again.gan.steps == 0
     assert result(again) == before
+    again.folder.metrics_path.write_text('{"epoch": 0}\n' * 15)
+    with pytest.raises(UserError, match="metrics.jsonl is not as a run writes it .KeyError: 'D-Loss'.; restore it"):
+        new(resume=True).run()
 
 
 def test_more_epochs_later_equal_as_many_at_once(new):
