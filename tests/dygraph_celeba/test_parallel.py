@@ -17,7 +17,7 @@ from dygraph_celeba import train
 from tests import helpers
 
 TRAIN = Path(train.__file__)
-STEPS = 4  # two epochs of two batches of five pictures: shares of 3 and 2
+STEPS = 4  # two epochs of two batches of five pictures: shares of 3 and 2, or of 2, 2 and 1
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,11 @@ def losses(output):
 def assert_close(one, other):
     """The same losses to rounding. Adam's first steps enlarge it: a gradient near zero decides about a whole step.
 
-    ``one`` may have more steps.
+    The steps that both have count, and there are three or more.
     """
-    for ours, theirs in zip(losses(one)[:STEPS], losses(other), strict=True):
+    both = list(zip(losses(one), losses(other), strict=False))
+    assert len(both) >= 3
+    for ours, theirs in both:
         for name in ours:
             tolerance = 2e-6 if ours["step"] == 0 and name.startswith("D-") else 2e-3 if ours["step"] == 0 else 0.1
             np.testing.assert_allclose(ours[name], theirs[name], tolerance, err_msg=f"{name} of step {ours['step']}")
@@ -113,14 +115,14 @@ def gone(pids):
 
 
 def killed(process, victim, output, steps):
-    """Kill one of two processes after some steps of the run; what all of them do then."""
+    """Kill one of the processes after some steps of the run; what all of them do then."""
     wait_for_steps(output, steps, process)
     pids = processes_of(process.pid)
     os.kill(pids[victim], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode != 0
-    assert err.splitlines() == [f"process {victim} (pid {pids[victim]}) of 2 died, killed or out of memory: all have "
-                                "ended; go on with --resume"]
+    assert err.splitlines() == [f"process {victim} (pid {pids[victim]}) of {len(pids)} died, killed or out of memory: "
+                                "all have ended; go on with --resume"]
     assert gone(pids.values())
 
 
@@ -145,9 +147,11 @@ def test_two_processes_compute_what_one_computes_and_go_on_to_the_bit(launch, al
     assert names == theirs
 
 
-def test_another_killed_process_ends_both_and_one_process_goes_on(launch, alone, tmp_path):
+def test_three_processes_compute_what_one_computes_and_one_process_goes_on(launch, alone, tmp_path):
+    """Another one than the first is killed."""
     output = tmp_path / "run"
-    killed(launch(2, output, "--epoch", "100"), 1, output, 3)
+    killed(launch(3, output, "--epoch", "100"), 1, output, 3)
+    assert_close(output, alone)
     epoch = checkpoint.position(checkpoint.listing(output / "checkpoints")[-1])[0] + 1
     train.main(["--resume", "--output", str(output), "--epoch", str(epoch)])
     assert len(losses(output)) == 2 * epoch
