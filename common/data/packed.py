@@ -17,7 +17,7 @@ from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
 from common.data.picture import BadPicture, read_image, span_note
 from common.data.picture_files import PictureFiles, is_compressed_tar
 from common.errors import UserError
-from common.files import cache_folder, expanded, refuse_pipe, replacing
+from common.files import cache_folder, exists, expanded, refuse_pipe, replacing
 
 VERSION = 1
 SIZE = Box.size
@@ -41,9 +41,14 @@ class PackedPictures:
     def __init__(self, path):
         self.path = Path(path)
         refuse_pipe(self.path)
-        refuse_pipe(self.path.with_suffix(".json"))
+        record = self.path.with_suffix(".json")
+        refuse_pipe(record)
+        for needed in self.path, record:
+            if not exists(needed):
+                raise UserError(f"there is no {needed}; tools/crop_celeba.py packs pictures into two files, .npy and "
+                                ".json: put both there, or name the folder or archive of the pictures")
         try:
-            about = json.loads(self.path.with_suffix(".json").read_text(encoding="utf-8"))
+            about = json.loads(record.read_text(encoding="utf-8"))
             self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
             self.names, self.failed = about["names"], about["failed"]
             self.checksum, self.source = about["checksum"], Path(about["source"])

@@ -170,8 +170,10 @@ def test_a_damaged_cache_is_built_anew(folder, damage):
         np.save(path, np.zeros((3, 64, 64, 3), np.uint8))
     else:
         np.save(path, np.array([{}], object), allow_pickle=True)
-    with pytest.raises(UserError, match="built anew"):
+    with pytest.raises(UserError, match="there is no .*json; .*two files" if damage == "no json" else "built anew"):
         PackedPictures(path)
+    with pytest.raises(UserError, match="there is no .*other.npy; "):
+        PackedPictures(path.with_name("other.npy"))
     assert np.array_equal(open_packed(folder, progress=False).array, expected())
 
 
