@@ -39,8 +39,9 @@ class RunStopped(UserError):
 def run_command(main):
     """Call ``main()`` as a command and return its exit code.
 
-    A `UserError`, a path that the operating system refuses, or a lack of memory becomes one line on stderr and an exit
-    code. Ctrl-C becomes 130, the shell's usual code, SIGTERM 143, SIGHUP 129; temporary folders are removed.
+    A `UserError`, a path that the operating system refuses, or a lack of memory or disk space becomes one line on
+    stderr and an exit code. Ctrl-C becomes 130, the shell's usual code, SIGTERM 143, SIGHUP 129; temporary folders are
+    removed.
     Two things do not stop a command. Characters that the terminal or file cannot show are written as escapes. Standard
     output or error may be missing, as under a service, pythonw or ``2>&-``.
     """
@@ -50,7 +51,9 @@ def run_command(main):
         if hasattr(stream, "reconfigure"):  # a notebook's stream has no such method
             stream.reconfigure(errors="backslashreplace")
     try:
-        return main() or 0
+        code = main() or 0
+        sys.stdout.flush()  # only now a full disk may show
+        return code
     except UserError as error:
         say(error.line())
         return error.exit_code
@@ -64,6 +67,13 @@ def run_command(main):
         say(f"error: not enough memory ({str(error) or 'the system gives no more'}); ask for fewer or smaller pictures")
         return 2
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            say(f"error: cannot write {error.filename or 'the output'}: {error.strerror}; free some space")
+            nowhere(sys.stdout)
+            return 2
+        if error.errno == errno.ENOENT and error.filename is None:  # `os.getcwd` raises it
+            say("error: the current folder is not there any more; go to another one")
+            return 2
         if error.errno not in REFUSED or error.filename is None:
             raise
         say(f"error: cannot use {error.filename}: {error.strerror}; check the name and its permissions")

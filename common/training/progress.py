@@ -8,7 +8,7 @@ import time
 
 from tqdm import tqdm
 
-from common.errors import nowhere, terminal
+from common.errors import nowhere, say, terminal
 
 EVERY = 50  # batches between two plain lines
 BAR = "|bar|"  # a placeholder for the bar itself
@@ -87,9 +87,9 @@ class Progress:
             self.unread = True
             nowhere(sys.stdout)
         except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            nowhere(sys.stdout)  # the terminal is closed: SIGHUP ends the run, unless it is ignored
+            nowhere(sys.stdout)
+            if error.errno != errno.EIO:  # else the terminal is closed: SIGHUP ends the run, unless it is ignored
+                say(f"note: standard output cannot be written ({error.strerror}); the run goes on without it")
 
     def close(self):
         """Remove a terminal's bar; leave a notebook's bar as it is after the last batch."""

@@ -73,10 +73,7 @@ def test_a_terminal_without_all_characters_stops_nothing():
 
 
 def test_a_notebooks_output_has_no_encoding_to_change(monkeypatch, capsys):
-    class Output:
-        write = flush = print
-
-    monkeypatch.setattr(sys, "stdout", Output())
+    monkeypatch.setattr(sys, "stdout", io.StringIO())  # has no `reconfigure`
     monkeypatch.setattr(sys, "stderr", None)
     assert run_command(lambda: 3) == 3
 
@@ -142,3 +139,23 @@ def test_a_reader_that_goes_away_is_no_error():
     command.stdout.close()
     assert command.stderr.read() == b""
     assert command.wait(20) == 0
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to be had")
+@pytest.mark.parametrize("flush", [True, False])
+def test_an_output_on_a_full_disk_is_one_line(flush):
+    program = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom common.errors import run_command\n"
+               f"sys.exit(run_command(lambda: print('line', flush={flush})))")
+    with open("/dev/full", "w") as full:
+        found = subprocess.run([sys.executable, "-c", program, str(ROOT)], stdout=full, stderr=subprocess.PIPE,
+                               text=True)
+    assert found.returncode == 2
+    assert found.stderr == f"error: cannot write the output: {os.strerror(errno.ENOSPC)}; free some space\n"
+
+
+def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    assert run_command(lambda: print(Path("x").absolute())) == 2
+    assert capsys.readouterr() == ("", "error: the current folder is not there any more; go to another one\n")

@@ -3,6 +3,7 @@
 import io
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,6 +41,17 @@ def test_a_pipe_gets_plain_lines(capfd, clock):
     assert out == ("epoch 5/20 batch 10/10: 256.0 pictures/s, reader 12.5%, ETA 0:01:15\n"
                    "epoch 10/20 batch 10/10: 256.0 pictures/s, reader 12.5%, ETA 0:00:50\n"
                    "Epoch ID=0\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to be had")
+def test_an_output_on_a_full_disk_stops_no_training(monkeypatch, capsys):
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        shown = Progress(total=2, done=0, batch_size=1)
+        shown.line("Epoch ID=0")
+        shown.line("Epoch ID=1")
+    assert capsys.readouterr().err == (
+        "note: standard output cannot be written (No space left on device); the run goes on without it\n")
 
 
 def test_a_resumed_run_counts_on(capfd, clock):
