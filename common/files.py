@@ -26,6 +26,7 @@ KINDS = (
     (b"\0\0\0\x0cJXL ", "a JPEG XL picture, which is not read; convert it to PNG or JPEG"),
     (b"\0\0\0\x0cjP  ", "a JPEG 2000 picture, which is not read; convert it to PNG or JPEG"),
     (b"\x89HDF\r\n", "an HDF5 file"), (b"MATLAB 5.0", "a MATLAB file"), (b"\x93NUMPY", "a NumPy array"),
+    (b"MATLAB 7.3", "a MATLAB file of version 7.3, which is not read; save it in MATLAB with -v7"),
     (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
 

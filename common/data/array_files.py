@@ -5,6 +5,7 @@ import hashlib
 import io
 import math
 import sys
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -165,20 +166,24 @@ def _read_csv(path, size):
             first = text.readline()
             sign = max(",;\t", key=first.count)
             fields = [field.strip().strip('"').lower() for field in first.split(sign)]
-            heading = not all(_is_number(field) for field in fields)
+            heading = _is_heading(fields)
             rows = text if heading else _chain(first, text)
             if size > LONG_TEXT:
                 print(f"reading {path}, which takes some seconds", file=sys.stderr, flush=True)
-            values = np.loadtxt(rows, np.float32, delimiter=sign, ndmin=2, comments=None, quotechar='"')
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)  # of a file without rows
+                values = np.loadtxt(rows, np.float32, delimiter=sign, ndmin=2, comments=None, quotechar='"')
     except UnicodeDecodeError:
         raise UserError(f"{path} is no text; take the right file") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path} is damaged ({error}); replace it by a whole copy") from None
     except ValueError as error:
-        reason = str(error).partition("\n")[0]
+        reason = str(error).partition("\n")[0].partition("; use")[0]  # the rest is advice to programmers
         raise UserError(f"{path} is no table of numbers: {reason}; take the right file") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}; put a readable file there") from None
+    if not values.size:
+        raise UserError(f"{path} holds no pictures; take the right file")
     columns = values.shape[1]
     named = next((fields.index(name) for name in LABEL_COLUMNS if name in fields), None) if heading else None
     if named is None and math.isqrt(columns) ** 2 == columns:
@@ -190,6 +195,17 @@ def _read_csv(path, size):
 def _chain(first, rest):
     yield first
     yield from rest
+
+
+def _is_heading(fields):
+    """Whether the fields of a table's first line, in small letters, are names: words, or 0, 1, 2, … as pandas has them.
+
+    A line of numbers in which one is missing or misspelt is no heading: a picture would be lost without a word.
+    """
+    counted = [str(number) for number in range(len(fields))]
+    if fields == counted and len(fields) > 256:  # no picture goes beyond 255
+        return True
+    return any(not _is_number(field) and any(map(str.isalpha, field)) for field in fields)
 
 
 def _is_number(text):

@@ -55,6 +55,7 @@ HEADING = "label," + ",".join(f"pixel{number}" for number in range(784))
     lambda folder: csv(folder / "train.csv", HEADING),
     lambda folder: csv(folder / "train.csv", HEADING.replace(",", ";"), sign=";", start="\ufeff"),
     lambda folder: csv(folder / "train.csv.gz"),
+    lambda folder: csv(folder / "train.csv", ",".join(map(str, range(785)))),
     lambda folder: csv(folder / "train.csv", HEADING.removeprefix("label,") + ",class", last=True),
 ])
 @pytest.mark.parametrize("named", ["folder", "file", "sub-folder"])
@@ -134,6 +135,9 @@ def change(path, data):
     (lambda f: np.savez(f / "mnist.npz", a=pictures()) or f / "mnist.npz", "holds a, and no x_train"),
     (lambda f: change(f / "train.csv", b"a,b\n1,2,3\n4,x,6\n"), "no table of numbers"),
     (lambda f: change(f / "train.csv", b"1,2,3\n4,5,6\n"), "shape"),
+    (lambda f: change(f / "train.csv", b"label,a,b,c,d\n"), "holds no pictures"),
+    (lambda f: change(f / "train.csv", b"0,1,,3,4\n0,1,2,3,4\n"), "could not convert string '' .* column 3.; take"),
+    (lambda f: change(f / "train.csv", b"0,1,2,3,4\n0,1\n"), "columns changed from 5 to 2 at row 2; take the right"),
     (lambda f: change(f / "train.csv", b"\xff\xfe\x00"), "no text"),
     (lambda f: change(f / "train.csv", b""), "an empty file"),
     (lambda f: change(f / "train.csv.gz", csv(f / "x.csv.gz").read_bytes()[:900]), "damaged"),
