@@ -1,6 +1,7 @@
 """Paddle is prepared once for all tests, as the commands prepare it: with its threads and quietly."""
 
 import os
+import sys
 import traceback
 from pathlib import Path
 
@@ -16,7 +17,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait give their core to 
 runtime.prepare()
 # With each operator of a program Paddle keeps the whole Python stack: under pytest half of the time of building one
 stack = traceback.extract_stack
-traceback.extract_stack = lambda f=None, limit=None: stack(f, limit) if limit else traceback.StackSummary()
+
+
+def no_stack(f=None, limit=None):
+    """`traceback.extract_stack`, but empty unless a limit is set, as by matplotlib's parser of formulas."""
+    return stack(f or sys._getframe(1), limit) if limit else traceback.StackSummary()
+
+
+traceback.extract_stack = no_stack
 
 
 @pytest.fixture(scope="session", autouse=True)
