@@ -78,7 +78,7 @@ class Scaled:
         if not pir():
             self.optimizer.minimize(loss, parameter_list=parameters)
             return
-        with paddle.amp.auto_cast(enable=False):  # only layers are cast, not their gradients' operators
+        with paddle.amp.auto_cast(enable=False):  # as Paddle wants it: `auto_cast` is for layers and losses
             scaler = paddle.amp.GradScaler()
             scaler.minimize(self.optimizer, scaler.scale(loss), parameter_list=parameters)
 

@@ -8,15 +8,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import paddle
 import pytest
 from PIL import Image
 
 from common import recipe as recipes
+from common.backend import fast
 from common.errors import UserError
 from common.evaluation import replay
 from tests.helpers import caller
 from tools import benchmark
-from tools.bench import rows, turns
+from tools.bench import profiling, rows, traffic, turns
 from tools.bench.machine import vectors
 from tools.bench.operators import PARTS, operators_tables, part, serial, shares
 from tools.bench.turns import Worker
@@ -97,6 +99,13 @@ def test_operators_alone_and_joined_with_rows(bench, tmp_path):
     one, two = (calls(report["operators"][0]["profiles"][count][0]) for count in "12")
     # forward: five layers of D three times and of G twice; back: as often, but for the fakes that D alone learns from
     assert one == two and (one["convolutions"], one["dense"]) == (25 + 20, 0) and one["normalisation"] > 0
+    if fast.working():
+        size = report["operators"][0]["profiles"]["2"][0]["bytes"]
+        pictures = 4 * 4 * 64 * 32 * 32  # bytes behind D's first layer
+        assert size["gan_leaky_relu"] == 3 * 2 * pictures
+        assert size["gan_leaky_relu_grad"] == 3 * 3 * pictures  # input, its gradient, the result's
+        # Adam reads weights, gradients and two moments, and writes all but the gradients: D twice, G once
+        assert size["gan_adam"] == pytest.approx((4 + 3) * 4 * (2 * 2_765_568 + 3_576_704), rel=1e-3)
     row = {"row": "book", "batch": 4, "threads": 2, "gflop": 1, "fast operators": True, "disturbed": 0,
            "seconds": {way: [1.0, 2.0, 1.0] for way in ("as written", "PyTorch, memory kept", "ours", "product")}}
     (tmp_path / "old.json").write_text(json.dumps({**report, "rows": [row], "operators": []}))
@@ -114,6 +123,23 @@ def calls(profile):
     return counted
 
 
+def test_the_bytes_of_a_static_programs_operators():
+    """What is written in place counts twice."""
+    paddle.enable_static()
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        x = paddle.static.data("x", [None, 3], "float32")
+        weight = paddle.create_parameter([3, 5], "float32")
+        y = paddle.concat([x.matmul(weight), x], axis=1)
+        paddle.increment(paddle.full([1], 1, "int64"))
+    assert y.shape[1] == 8
+    found = {profiling.plain(name): sum(traffic.size(value, batch=7) for value in values)
+             for name, values in traffic.operators(program)}
+    assert found[next(name for name in found if "matmul" in name)] == 4 * (7 * 3 + 3 * 5 + 7 * 5)
+    assert found["concat"] in (4 * (7 * 8 + 7 * 8), 4 * (7 * 8 + 7 * 8) + 4)  # Paddle 3 counts the axis, too
+    assert found["increment"] == 2 * 8
+
+
 def test_reports_of_two_machines_are_not_joined(bench, tmp_path):
     assert vectors(tmp_path / "none") == []
     (tmp_path / "cpuinfo").write_text("model name: X\nflags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n")
@@ -127,15 +153,15 @@ def test_reports_of_two_machines_are_not_joined(bench, tmp_path):
 
 
 def test_what_stays_on_one_thread_bounds_more_threads():
-    profiles = {count: [{"seconds": sum(times) + 0.1, "operators": {
+    profiles = {count: [{"seconds": sum(times) + 0.1, "bytes": {"scales": 8e9, "stays": 12e9}, "operators": {
         name: [1, took] for name, took in zip(("scales", "stays", "tiny"), times, strict=True)}}]
         for count, times in (("1", (8.0, 1.0, 0.002)), ("2", (4.0, 1.0, 0.001)))}
     operators, ahead = operators_tables({"row": "book", "batch": 128, "profiles": profiles,
                                          "copies": {"1": 1e10, "2": 1.5e10}})
-    assert cells(operators, "scales")[0][1:] == ["78.4%", "8.00 s", "4.00 s", "2.00"]
-    assert cells(operators, "stays")[0][4] == "1.00" and not cells(operators, "tiny")
+    assert cells(operators, "scales")[0][1:] == ["78.4%", "8.00 s", "4.00 s", "2.00", "–"]
+    assert cells(operators, "stays")[0][4:] == ["1.00", "12 GB/s, 80%"] and not cells(operators, "tiny")
     assert cells(operators, "1 smaller")[0][2:4] == ["2.00 ms", "1.00 ms"]
-    assert cells(operators, "memory")[0][2:] == ["10.0 GB/s", "15.0 GB/s", "1.50"]
+    assert cells(operators, "memory")[0][2:] == ["10.0 GB/s", "15.0 GB/s", "1.50", "–"]
     # 1.1 s stay, 8.002 s share the threads
     assert cells(ahead, "expected")[0][1:] == ["1.10 s, 12%", "3.10 s", "2.10 s", "1.60 s"]
     assert serial(1.0, 0.4) == 0 and serial(1.0, 1.2) == 1.0

@@ -13,6 +13,7 @@ PARTS = {  # part of an iteration → words in its operators' names; the first p
 }
 OUTSIDE = "outside of operators"  # feeding, fetching, Python
 LEAST = 0.005  # an operator with a smaller share of an iteration gets no line of its own
+SCALES = 1.7  # with two threads an operator should be this many times as fast; else its bytes a second are shown
 AHEAD = (4, 8, 16)  # numbers of threads to estimate the time for
 
 
@@ -56,7 +57,11 @@ def serial(one, two):
 
 
 def operators_tables(result):
-    """Two tables: the larger operators with one thread and with two; the estimate of an iteration with more threads."""
+    """Two tables: the larger operators with one thread and with two; the estimate of an iteration with more threads.
+
+    The last column has the bytes a second with two threads of an operator that scales less than `SCALES`, in a file
+    that has the bytes, and their share of the rate at which the machine copies memory.
+    """
     one, two = (middle(result["profiles"][count]) for count in ("1", "2"))
     copies = [result["copies"][count] for count in ("1", "2")]
     whole = sum(two.values())
@@ -69,9 +74,17 @@ def operators_tables(result):
     total = sum(one.values())
     lines.append(("all", total, whole))
     title = f"{GANS[result['row']].title}, batch {result['batch']}"
-    first = table([title, "share", "1 thread", "2 threads", "×"], [
-        *([name, f"{b / whole:.1%}", short(a), short(b), f"{a / b:.2f}" if b else "–"] for name, a, b in lines),
-        ["memory copies", "–", *(f"{rate / 1e9:.1f} GB/s" for rate in copies), f"{copies[1] / copies[0]:.2f}"]])
+    size = result["profiles"]["2"][0].get("bytes", {})  # the same in all profiles
+
+    def rate(name, one, two):
+        if name not in size or not two or one / two >= SCALES:
+            return "–"
+        return f"{size[name] / two / 1e9:.0f} GB/s, {size[name] / two / copies[1]:.0%}"
+
+    first = table([title, "share", "1 thread", "2 threads", "×", "of copies"], [
+        *([name, f"{b / whole:.1%}", short(a), short(b), f"{a / b:.2f}" if b else "–", rate(name, a, b)]
+          for name, a, b in lines),
+        ["memory copies", "–", *(f"{rate / 1e9:.1f} GB/s" for rate in copies), f"{copies[1] / copies[0]:.2f}", "–"]])
     second = table([title, "serial", *(f"{count} threads" for count in AHEAD)], [
         ["expected by Amdahl's law", f"{short(stays)}, {stays / total:.0%}",
          *(short(stays + (total - stays) / count) for count in AHEAD)]])

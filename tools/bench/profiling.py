@@ -1,4 +1,4 @@
-"""The time of each operator in an iteration, from Paddle's own profiler. This module imports Paddle."""
+"""The time of each operator in an iteration, from Paddle's own profiler, and its bytes. This module imports Paddle."""
 
 import json
 import re
@@ -9,38 +9,54 @@ from pathlib import Path
 CUSTOM = "custom_op."  # so Paddle 3 names custom operators in a static program
 
 
-def watch_custom_operators():
-    """Let the profiler see custom operators that a dynamic graph calls; by default it records only their gradients.
+def watch():
+    """Count what operators read and write, and let the profiler see custom operators that a dynamic graph calls.
 
-    Call it before the operators are imported.
+    By default the profiler records only their gradients. Call it before the operators are imported.
+
+    Returns:
+        `tools.bench.traffic.Traffic`.
     """
     import paddle
     from paddle.base import core
     from paddle.profiler import RecordEvent
 
+    from tools.bench.traffic import Traffic
+
+    traffic = Traffic(plain)
+
     def watched(run):
         def call(name, *args):
             with RecordEvent(CUSTOM + name):
-                return run(name, *args)
+                outputs = run(name, *args)
+            if paddle.in_dynamic_mode():
+                traffic.call(name, args, outputs)
+            return outputs
         return call
 
     for module in (paddle._C_ops, core.eager):  # Paddle 3 calls the first, 2.6 the second
         if hasattr(module, "_run_custom_op"):
             module._run_custom_op = watched(module._run_custom_op)
+    return traffic
 
 
-def profile(run):
+def profile(run, traffic):
     """Run once under the profiler.
 
+    Args:
+        run: the function that does the work.
+        traffic: what `watch` returned.
+
     Returns:
-        A dictionary: ``seconds`` of the whole run, and ``operators``, name → [calls, seconds]. An operator's gradient
-        has a name of its own.
+        A dictionary: ``seconds`` of the whole run; ``operators``, name → [calls, seconds]; and ``bytes``, name → bytes
+        read and written, where they are known. An operator's gradient has a name of its own.
     """
     from paddle.profiler import Profiler, ProfilerTarget
 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         profiler = Profiler(targets=[ProfilerTarget.CPU], on_trace_ready=lambda each: each.export(str(path), "json"))
+        traffic.begin()
         profiler.start()
         start = time.perf_counter()
         run()
@@ -52,7 +68,8 @@ def profile(run):
         if event.get("ph") == "X" and (event["cat"] == "Operator" or event["name"].startswith(CUSTOM)):
             calls, before = operators.get(name := plain(event["name"]), (0, 0.0))
             operators[name] = calls + 1, before + event["dur"] / 1e6  # µs
-    return {"seconds": seconds, "operators": operators}
+    known = {name: size for name, size in traffic.total().items() if name in operators}
+    return {"seconds": seconds, "operators": operators, "bytes": known}
 
 
 def plain(name):

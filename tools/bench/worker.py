@@ -1,5 +1,6 @@
 """The process that runs one way of a row when it is told to: ``worker.py ROW WAY BATCH FOLDER``."""
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -52,8 +53,9 @@ def prepare(row, way, batch, folder):
     if way == OURS:
         from tools.bench import profiling
 
-        profiling.watch_custom_operators()
-        return about, 1, prepare_gan(row, False, batch, about), profiling.profile
+        traffic = profiling.watch()
+        return (about, 1, prepare_gan(row, False, batch, about),
+                functools.partial(profiling.profile, traffic=traffic))
     if way in (PAIR, APART):
         return about, 1, pair.prepare(way, batch, lambda batch: prepare_gan(row, False, batch, about)), None
     return about, 1, prepare_gan(row, way in (WRITTEN, LOOP), batch, about), None
