@@ -39,7 +39,13 @@ def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
 
 def threads():
     """How many threads Paddle computes with, after `prepare`."""
-    return int(os.environ.get("OMP_NUM_THREADS", 1))
+    return _openmp_threads() or 1
+
+
+def _openmp_threads():
+    """The first number in ``OMP_NUM_THREADS``, which may hold one for each level of nesting; 0 if there is none."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() else 0
 
 
 def fast_settings():
@@ -95,6 +101,8 @@ def keep_memory():
 def _import_paddle():
     if processes.launched() and os.environ.get("OMP_NUM_THREADS") == "1":
         del os.environ["OMP_NUM_THREADS"]  # the launcher has imported Paddle, which sets it to 1 unless it is set
+    if not _openmp_threads():  # empty or misspelt, which OpenMP takes for not set
+        os.environ.pop("OMP_NUM_THREADS", None)
     for name, value in fast_settings().items():
         os.environ.setdefault(name, value)
     import zlib  # noqa: F401  Paddle 2.6 crashes in a later PNG or gzip write unless zlib is loaded first

@@ -51,6 +51,17 @@ def test_the_users_own_settings_win():
     assert environment["GLOG_minloglevel"] == "0"
 
 
+@pytest.mark.parametrize(("typed", "count"), [("4", 4), ("3,2", 3), (" 2 ", 2), ("", 1), ("all", 1), ("0", 1)])
+def test_threads_are_told_from_what_openmp_takes(monkeypatch, typed, count):
+    monkeypatch.setenv("OMP_NUM_THREADS", typed)
+    assert runtime.threads() == count
+
+
+def test_a_misspelt_number_of_threads_counts_as_none():
+    environment, err = prepared(OMP_NUM_THREADS="all")
+    assert (environment["OMP_NUM_THREADS"], err) == (str(runtime.cores()), "")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="mallopt and /proc")
 def test_what_threads_free_is_kept_once():
     """Eight threads in turn take and free 64 MB: what stays is one thread's, not eight times that."""
