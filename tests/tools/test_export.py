@@ -40,11 +40,12 @@ def test_the_printed_example_draws_our_pictures(request, tmp_path, call, run, sh
     assert len(files) == (1 if kind == "onnx" else 2) and all(name in told for name in files)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert len([line for line in program.splitlines() if line and not line.startswith("#")]) <= 10
+    gan = load(run, fix=None)
     for count in (64, 5):
         names = {}
         exec(program.replace(", 64\n", f", {count}\n"), names)
         assert names["images"].shape == (count, *shape) and names["images"].dtype == np.float32
-        expected = load(run, fix=None).sample(names["noise"])
+        expected = gan.sample(names["noise"])
         np.testing.assert_allclose(names["images"].reshape(expected.shape), expected, atol=export.MOST)
     assert np.ptp(names["images"]) > 0
 
