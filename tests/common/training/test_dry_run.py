@@ -70,7 +70,8 @@ def test_a_run_takes_the_room_that_was_told(narrow, tmp_path, monkeypatch, capsy
     from static_mnist import train
 
     monkeypatch.chdir(tmp_path)
-    typed = ["--dataset", "digits", "--batch_size", "300", "--epoch", "8", *(["--max_steps", "5"] if steps else [])]
+    size = ["--batch_size", "300", "--max_steps", "5"] if steps else ["--batch_size", "900"]  # one batch an epoch
+    typed = ["--dataset", "digits", "--epoch", "8", *size]
     before = content(tmp_path)
     train.main([*typed, "--dry_run"])
     told = capsys.readouterr().out
