@@ -47,8 +47,10 @@ celeba: $(VENV)/installed
 	$(RUN) dygraph_celeba/train.py $(ARGS)
 	$(if $(ARGS),,$(RUN) dygraph_celeba/generate.py)
 
+# In two processes, a test file at a time in its order, where pytest-xdist is installed
 test: $(VENV)/optional
-	$(RUN) -m pytest -q $(ARGS)
+	$(RUN) -m pytest -q $$($(RUN) -c "import xdist" 2>/dev/null && \
+	    echo "--numprocesses=2 --dist=loadfile --no-loadscope-reorder") $(ARGS)
 
 lint: $(VENV)/linter
 	$(RUN) -m ruff check .
