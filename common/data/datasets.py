@@ -19,7 +19,6 @@ import numpy as np
 from common.data.array_files import SUFFIXES, NoSuchPart, Table, idx_md5, read_idx, read_table
 from common.data.catalogue import PUBLISHED, compare, emnist_classes
 from common.data.download import Unavailable, complete
-from common.data.picture import is_picture
 from common.errors import UserError, announce
 from common.files import cache_folder, exists, expanded, junk, kind_of, refuse_pipe
 
@@ -229,6 +228,8 @@ def _of_file(key, path, split):
     if not path.name.lower().endswith(SUFFIXES):
         with open(path, "rb") as stream:
             head = stream.read(512)
+        from common.data.picture import is_picture  # with Pillow, for which --help need not wait
+
         if is_picture(path.name, lambda: head):
             raise UserError(f"{path} is one picture; name the folder that holds the pictures")
         kind = kind_of(head)
