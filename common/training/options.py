@@ -251,7 +251,8 @@ def kept_options(recipe, typed, output):
     """
     records = Records(output)
     if not records.exists():
-        if processes.count == 1 and not records.metrics_path.exists():  # before data are downloaded or packed
+        # Before data are downloaded or packed; a dry run does neither
+        if processes.count == 1 and not (typed.get("dry_run") or records.metrics_path.exists()):
             raise no_run(output)
         return {}
     config = records.read_config()
