@@ -246,7 +246,7 @@ def test_errors_of_the_user(folder, tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     for source, cache, match in ((tmp_path / "nowhere", None, "no such folder"), (folder, tmp_path / "c.bin", ".npy"),
                                  (folder, tmp_path / "file" / "c.npy", "cannot write"),
-                                 (tmp_path / "no.npy", None, "cannot read")):
+                                 (tmp_path / "no.npy", None, "there is no")):
         with pytest.raises(UserError, match=match):
             open_packed(source, cache, progress=False)
     monkeypatch.setattr(packed.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
