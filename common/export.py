@@ -71,7 +71,7 @@ class Drawing:
         import onnx
         import onnxruntime
 
-        from common import onnx_graph
+        from common.backend import onnx_graph
 
         with compat.static_mode():
             model = onnx_graph.model(self.program, self.arrays, self.noise_shape, self.image_shape)

@@ -38,7 +38,7 @@ class GAN:
     curves = Curves()
     files: ClassVar[tuple[str, ...]] = ()  # names of further files and folders that it writes into a run's folder
     classes = None  # the names of a conditional GAN's classes
-    parallel = False  # whether `step` can take one process's share of a batch, see `common.backend.processes`
+    parallel = False  # whether `step` can take one process's share of a batch, see `common.parallel.processes`
 
     mode = nullcontext  # makes a context in which Paddle is in the mode, static or dynamic, that the networks need
 

@@ -16,13 +16,13 @@ import numpy as np
 from paddle.io import DataLoader, Dataset
 from PIL import Image
 
-from common.backend import processes
 from common.crop import Box, crop_folder
 from common.data.batches import Batches
 from common.data.packed import TUTORIALS, UnpackedPictures, default_cache, network_input, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce
 from common.files import cache_folder, expanded
+from common.parallel import processes
 
 img_dim = 64
 PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))

@@ -19,13 +19,14 @@ from paddle.nn import functional as F
 from safetensors.numpy import save_file
 
 from common import plotting
-from common.backend import amp, processes
+from common.backend import amp
 from common.backend.adam import Adam
 from common.backend.compat import scalar
 from common.crop import Box
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
 from common.files import exists, expanded, replacing
+from common.parallel import processes
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
 from common.training.sampling import in_batches

@@ -9,8 +9,9 @@ from paddle import ParamAttr, nn
 from paddle.nn import functional as F
 from paddle.nn.initializer import Normal
 
-from common.backend import compat, fast, processes
-from common.backend.sync_norm import SyncBatchNorm2D
+from common.backend import compat, fast
+from common.parallel import processes
+from common.parallel.sync_norm import SyncBatchNorm2D
 
 conv_initializer = Normal(mean=0.0, std=0.02)
 bn_initializer = Normal(mean=1.0, std=0.02)

@@ -300,13 +300,11 @@ class CGAN(ConditionalGAN):
             float32 [rows·cols, H, W, C] in [-1, 1], row by row.
 
         Raises:
-            UserError: there is no such class, the chapter's layout fails, ``rows``, ``cols`` or ``seed`` is no such
-                number, or there is not enough memory.
+            UserError: there is no such class, grid or seed, the chapter's layout fails, or there is not enough memory.
         """
         rows, cols = whole("rows", max(1, rows)), whole("cols", max(1, cols))
-        random = seeded(seed)
         with enough_memory():
-            labels = self.labels(target_class, rows, cols)
+            labels, random = self.labels(target_class, rows, cols), seeded(seed)
             samples = self.new_images(self.joined(labels, random), random)
         if plot:
             plotting.save_grid(plot, samples, (rows, cols), above(self.classes, labels, cols))

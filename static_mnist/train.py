@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.backend.processes import run_command
+from common.parallel.processes import run_command
 from common.training import options
 
 

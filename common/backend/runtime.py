@@ -15,8 +15,9 @@ from importlib import metadata
 from pathlib import Path
 
 from common import errors
-from common.backend import cuda, processes
+from common.backend import cuda
 from common.errors import UserError
+from common.parallel import processes
 
 
 def cpu_name():

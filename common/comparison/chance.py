@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from common.comparison.pixels import small
+from common.evaluation.pixels import small
 
 RESAMPLES = 2000  # of the bootstrap
 LEVEL = 0.99

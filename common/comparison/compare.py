@@ -5,10 +5,10 @@ import sys
 from common.comparison import figures
 from common.comparison.loss_rows import loss_rows
 from common.comparison.picture_rows import picture_rows
-from common.comparison.pixels import stretched
 from common.comparison.sets import Sets, alike, as_json
 from common.comparison.shown import save_picture
 from common.errors import UserError
+from common.evaluation.pixels import stretched
 from common.files import write_json
 from common.report.page import write
 from common.training.records import understood

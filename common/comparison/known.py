@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from common.comparison.pixels import brightness, contrast, grey, sharpness, stretched
 from common.evaluation.features import resized
+from common.evaluation.pixels import brightness, contrast, grey, sharpness, stretched
 
 MEASURES = {"sharpness": sharpness, "contrast": contrast, "brightness": brightness}
 HEADINGS = ("the figure, generated 原图，生成", "ours 本项目", "the figure, real 原图，真实")

@@ -17,7 +17,9 @@ from common.comparison.chance import (
     twin_groups,
     verdict,
 )
-from common.comparison.pixels import (
+from common.comparison.sets import HIGHER, LIKE_REAL, LOWER, Row
+from common.errors import UserError
+from common.evaluation.pixels import (
     TWINS_SIDE,
     brightness,
     contrast,
@@ -27,8 +29,6 @@ from common.comparison.pixels import (
     small,
     twin_distance,
 )
-from common.comparison.sets import HIGHER, LIKE_REAL, LOWER, Row
-from common.errors import UserError
 
 TWINS = "share of pictures with a twin"
 

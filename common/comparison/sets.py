@@ -4,9 +4,9 @@ from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 
-from common.comparison.pixels import grey
 from common.data.batches import spread
 from common.evaluation.features import resized
+from common.evaluation.pixels import grey
 
 LOWER, HIGHER, LIKE_REAL = "lower is better", "higher is better", "best like real pictures"
 

@@ -11,9 +11,9 @@ from collections import Counter
 from contextlib import closing, contextmanager, suppress
 
 from common import plotting
-from common.backend import processes
 from common.errors import RunStopped, UserError, say
 from common.files import numbered
+from common.parallel import processes
 from common.training import checkpoint
 from common.training.progress import Progress
 from common.training.records import understood

@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 from common import recipe as recipes
-from common.backend import processes, runtime
+from common.backend import runtime
 from common.errors import UserError
 from common.files import expanded
+from common.parallel import processes
 from common.training.records import Records, no_run
 
 # Options that a resumed run may change. All other options decide its numbers and stay as they were.

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from common.backend import processes, runtime
+from common.backend import runtime
 from common.errors import UserError
+from common.parallel import processes
 from common.training.dry_run import dry_run
 from common.training.loop import Loop
 from common.training.options import KEPT, jsonable

@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 
-from common.backend import processes
+from common.parallel import processes
 from tools.bench.text import median, percent, ratio, short, table, times
 from tools.bench.ways import ALONE, APART, PAIR
 

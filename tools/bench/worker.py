@@ -7,7 +7,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from common.backend import processes, runtime
+from common.backend import runtime
+from common.parallel import processes
 from tools.bench import pair
 from tools.bench.protocol import serve
 from tools.bench.ways import APART, GANS, LOOP, MEMORY, OURS, PAIR, PRODUCT, PRODUCTS, SIDE, TORCH, TORCHES, WRITTEN

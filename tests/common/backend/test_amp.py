@@ -18,8 +18,8 @@ import pytest  # noqa: E402
 from paddle.static import Program, program_guard  # noqa: E402
 
 from common.backend import amp, compat  # noqa: E402
-from common.backend.sync_norm import SyncBatchNorm2D  # noqa: E402
 from common.errors import UserError  # noqa: E402
+from common.parallel.sync_norm import SyncBatchNorm2D  # noqa: E402
 from dygraph_celeba.gan import FaceGAN  # noqa: E402
 from static_mnist import book, cgan, note6  # noqa: E402
 from static_mnist.static_gan import StaticGAN  # noqa: E402
@@ -196,7 +196,7 @@ def test_transposed_convolutions_are_cast_and_sigmoids_are_not(monkeypatch):
 
 def test_batch_norm_over_all_processes_counts_beyond_float16(monkeypatch):
     """Two processes with the same pictures have the statistics of one."""
-    from common.backend import processes
+    from common.parallel import processes
 
     monkeypatch.setattr(processes, "gathered", lambda tensor: paddle.stack([tensor, tensor]))
     monkeypatch.setattr(processes, "summed", lambda tensor: tensor * 2)

@@ -10,11 +10,11 @@ from PIL import Image
 from common.comparison import chance
 from common.comparison.chance import entropy, interval, proportion_interval, twin_groups, verdict
 from common.comparison.picture_rows import picture_rows
-from common.comparison.pixels import brightness, contrast, nearest, sharpness, stretched
 from common.comparison.sets import Row, Sets, alike, as_json
 from common.comparison.shown import save_picture, summary, table
 from common.errors import UserError
 from common.evaluation.features import resized
+from common.evaluation.pixels import brightness, contrast, nearest, sharpness, stretched
 
 
 def noise(count, seed, size=8, channels=1, scale=0.4):

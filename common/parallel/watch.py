@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from common.backend import mourner, processes
+from common.parallel import mourner, processes
 
 LOOK = 0.5  # seconds between two looks at the message of another process
 LINGER = 1.5  # seconds for which an error is left to the process that has to print it
@@ -23,7 +23,7 @@ class Watch(threading.Thread):
     """What a process knows of the others, by way of Paddle's store, which process 0 holds.
 
     A process that ends early leaves its exit code in the store, where a thread of each other one looks twice a second,
-    also while the main thread waits. A process that dies is seen by `common.backend.mourner`.
+    also while the main thread waits. A process that dies is seen by `common.parallel.mourner`.
 
     Args:
         rank, count: of this process, and of all.
@@ -110,7 +110,7 @@ class Watch(threading.Thread):
 
 
 def outlast_gloo():
-    """Let `abort` wait six seconds, in which `common.backend.mourner` sees who has died first.
+    """Let `abort` wait six seconds, in which `common.parallel.mourner` sees who has died first.
 
     Gloo aborts a process when the connection to another one is reset. The C library's ``sleep`` handles the signal; it
     takes the signal's number, 6, for seconds.

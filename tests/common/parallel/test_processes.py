@@ -9,9 +9,10 @@ import paddle
 import pytest
 from paddle.nn import functional as F
 
-from common.backend import cuda, fast, processes, runtime
-from common.backend.sync_norm import SyncBatchNorm2D
+from common.backend import cuda, fast, runtime
 from common.errors import RunStopped, UserError
+from common.parallel import processes
+from common.parallel.sync_norm import SyncBatchNorm2D
 from common.training import run
 from static_mnist import book
 

@@ -68,7 +68,7 @@ def join(use_gpu):
         return
     import paddle
 
-    from common.backend.watch import Watch
+    from common.parallel.watch import Watch
 
     os.environ["PADDLE_DISTRI_BACKEND"] = "nccl" if use_gpu else "gloo"
     try:
@@ -93,7 +93,7 @@ def run_command(main):
     """`common.errors.run_command` of a command that several processes may run together: only one of them prints."""
     if count == 1:
         return errors.run_command(main)
-    from common.backend import watch as watching
+    from common.parallel import watch as watching
 
     end_at_sigterm()
     watching.to_terminal() if first else watching.silence()
@@ -118,7 +118,7 @@ def end_at_sigterm():
 
 def _heard(main):
     """Call ``main()``. If it fails, find out which process has to print the error, and let the others wait for that."""
-    from common.backend import watch as watching
+    from common.parallel import watch as watching
 
     try:
         return main()

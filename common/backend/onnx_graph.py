@@ -30,7 +30,7 @@ def model(program, arrays, noise_shape, output_shape):
     graph = Graph(arrays, noise_shape)
     for kind, inputs, output, shape, attributes in compat.operations(program):
         if not hasattr(graph, kind):
-            raise NotImplementedError(f"{kind} has no counterpart in common/onnx_graph.py yet")
+            raise NotImplementedError(f"{kind} has no counterpart in common/backend/onnx_graph.py yet")
         getattr(graph, kind)(inputs, output, shape, attributes)
         graph.shapes[output] = shape
     graph.node("Identity", [output], "images")

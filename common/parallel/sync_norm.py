@@ -6,7 +6,8 @@ Paddle's own ``SyncBatchNorm`` needs CUDA and equal shares.
 import paddle
 from paddle.autograd import PyLayer
 
-from common.backend import fast, processes
+from common.backend import fast
+from common.parallel import processes
 
 WIDE = [1, -1, 1, 1]  # the shape of a channel's numbers beside pictures [B, C, H, W]
 
