@@ -25,12 +25,11 @@ TAKEN_AWAY = {
 @pytest.fixture(scope="module", params=[(name, fast_ops) for name in TAKEN_AWAY for fast_ops in "10"],
                 ids=lambda param: f"{param[0]}-{'fast' if param[1] == '1' else 'plain'}")
 def replayed(request):
-    """A recipe's name, its trace, and the runs: with the fast operators, and an iteration with Paddle's own."""
+    """A recipe's name, its trace, and the runs: with the fast operators, and with Paddle's own."""
     name, fast_ops = request.param
     if fast_ops == "1" and not fast.available():
         pytest.skip("the fast operators cannot be built here")
-    plain = fast_ops == "0" and fast.available()
-    trace = first_iteration(name) if plain else replay.load(TRACES / f"{name}.json")
+    trace = replay.load(TRACES / f"{name}.json")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("GAN_FAST_OPS", fast_ops)
         return name, trace, replay.replay(trace, make(trace))
