@@ -166,9 +166,7 @@ def _read_all(files, size, fit):
             picture = None
         elif picture.info.get("frames", 1) > 1:
             several.append(file)
-        images.append(picture and _brought(picture, size, fit, sizes))
-        if not (size or fit):
-            _refuse_large(file, picture)
+        images.append(picture and _brought(picture, file, size, fit, sizes))
     span = common_span(deep.values())
     if span:
         print(span_note(span), file=sys.stderr)
@@ -176,10 +174,7 @@ def _read_all(files, size, fit):
         print(f"note: files with several pictures or pages: {len(several)}, {several[0]} for one; the first is used",
               file=sys.stderr)
     for number in deep:
-        picture = rgb(_decoded(files[number]), span)
-        if not (size or fit):
-            _refuse_large(files[number], picture)
-        images[number] = _brought(picture, size, fit, sizes)
+        images[number] = _brought(rgb(_decoded(files[number]), span), files[number], size, fit, sizes)
     _announce_sizes(sizes, fit)
     return images
 
@@ -195,21 +190,22 @@ def _announce_sizes(sizes, fit):
 def _brought_all(pictures, size, fit):
     """`Pictures` of a table, brought to the wanted size and colours."""
     if not size and (not fit or pictures.images.shape[1:] == (fit, fit)):
-        _refuse_large(pictures.source, Image.fromarray(pictures.images[0]))
+        _refuse_large(pictures.source, pictures.images.shape[2:0:-1])
         return pictures
     sizes = set()
-    images = np.stack([_brought(Image.fromarray(image), size, fit, sizes) for image in pictures.images])
+    images = np.stack([_brought(Image.fromarray(image), pictures.source, size, fit, sizes)
+                       for image in pictures.images])
     if images.ndim == 4 and pictures.images.ndim == 3:
         images = np.ascontiguousarray(images[..., 0])
     _announce_sizes(sizes, fit)
     return replace(pictures, images=images, checksum=hashlib.md5(images).hexdigest())
 
 
-def _refuse_large(where, picture):
-    """Refuse a Pillow image that is larger than `LARGEST`; None is passed over."""
-    if picture and max(picture.size) > LARGEST:
-        raise UserError(f"{where} has {picture.width}×{picture.height} pixels, at most {LARGEST} a side can be trained "
-                        f"on; train.py's --resize brings all to {SIZE}×{SIZE}")
+def _refuse_large(where, size):
+    """Refuse pictures of a size (width, height) beyond `LARGEST`."""
+    if max(size) > LARGEST:
+        raise UserError(f"{where} has {size[0]}×{size[1]} pixels, at most {LARGEST} a side can be trained on; "
+                        f"train.py's --resize brings all to {SIZE}×{SIZE}")
 
 
 def _decoded(file):
@@ -225,9 +221,15 @@ def _checked(file, read, *args):
                         "replace the file, or take it away") from None
 
 
-def _brought(picture, size, fit, sizes):
-    """A Pillow image as an array of the wanted size and colours; if its size changes, ``sizes`` gets the old size."""
+def _brought(picture, where, size, fit, sizes):
+    """A Pillow image as an array of the wanted size and colours; ``sizes`` gets a size that ``fit`` changes.
+
+    Raises:
+        UserError: no size is wanted, and the picture is too large; ``where`` names it.
+    """
     picture = rgb(picture)
+    if not (size or fit):
+        _refuse_large(where, picture.size)
     if size:
         picture = picture.resize(size[::-1], Image.Resampling.NEAREST)
     if fit and picture.size != (fit, fit):
