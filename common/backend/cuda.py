@@ -79,26 +79,27 @@ def use_packages():
     links.update({name.partition(".so")[0] + ".so": name for name in libraries.keys() & WANTED})
     digest = hashlib.sha256(repr(sorted(links.items())).encode()).hexdigest()[:12]
     folder = compiled_folder() / f"cuda-libraries-{digest}"
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
-            whole = Path(temporary) / "links"
-            whole.mkdir()
-            for name, target in links.items():
-                (whole / name).symlink_to(target)
-            with contextlib.suppress(OSError):  # it is there, and not empty
-                whole.rename(folder)
-    except OSError as error:
-        raise UserError(f"--use_gpu: cannot write {folder}: {error.strerror}; make room there, or let XDG_CACHE_HOME "
-                        "name another folder") from error
-    look_in(folder)
+    if not folder.is_dir():
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
+                whole = Path(temporary) / "links"
+                whole.mkdir()
+                for name, target in links.items():
+                    (whole / name).symlink_to(target)
+                with contextlib.suppress(OSError):  # another process has made it meanwhile
+                    whole.rename(folder)
+        except OSError as error:
+            raise UserError(f"--use_gpu: cannot write {folder}: {error.strerror}; make room there, or let "
+                            "XDG_CACHE_HOME name another folder") from error
+    look_in(str(folder))
     return str(folder)
 
 
 def look_in(folder):
     """Let Paddle 2.6 look for CUDA's libraries in a folder first."""
     for flag in FLAGS:
-        set_flag(flag, str(folder))
+        set_flag(flag, folder)
 
 
 class _String(ctypes.Structure):
