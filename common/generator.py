@@ -70,8 +70,10 @@ def make(config, arrays, fix=(), use_gpu=False, waits=True):
     ``waits``: whether its first picture may wait until the fast operators are compiled; for thousands of pictures.
     """
     runtime.prepare(use_gpu)
+    from common.backend import fast
+
     recipe = recipes.load(config["recipe"])
-    mode = recipe.gan.mode if waits else at_once(recipe.gan.mode)
+    mode = recipe.gan.mode if waits or fast.compiled() else plain(recipe.gan.mode)
     with recipes.LOCK, mode():
         gan = recipe.make_gan(config, runtime.place(use_gpu), recipe.drawing(fix))
         gan.mode = mode
@@ -80,13 +82,13 @@ def make(config, arrays, fix=(), use_gpu=False, waits=True):
     return gan
 
 
-def at_once(mode):
-    """`common.gan.GAN.mode` with `common.backend.fast.as_compiled`."""
+def plain(mode):
+    """`common.gan.GAN.mode` in which Paddle's own operators do the work."""
     from common.backend import fast
 
     @contextmanager
     def context():
-        with mode(), fast.as_compiled():
+        with mode(), fast.switched_off():
             yield
 
     return context

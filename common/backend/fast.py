@@ -274,10 +274,9 @@ def switched_off():
         _off = found
 
 
-def as_compiled():
-    """A context in which the operators do the work only if nothing has to be compiled first: for a few pictures."""
-    there = available.cache_info().currsize or _library()[0].exists()
-    return contextlib.nullcontext() if there else switched_off()
+def compiled():
+    """Whether the operators can do the work at once: nothing has to be compiled first."""
+    return bool(available.cache_info().currsize) or _library()[0].exists()
 
 
 def working():
