@@ -80,12 +80,16 @@ def run_command(main):
         return 2
 
 
+def signals(*names):
+    """The signals of these names; Windows has no SIGHUP."""
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
 def end_in_order():
     """Let SIGTERM and SIGHUP end the process as an exception does, unless they are ignored or have other handlers."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for name in {"SIGTERM", "SIGHUP"} & set(dir(signal)):
-        number = getattr(signal, name)
+    for number in signals("SIGTERM", "SIGHUP"):
         if signal.getsignal(number) in (signal.SIG_DFL, leave):
             signal.signal(number, leave)
 

@@ -20,7 +20,7 @@ from common.crop import Box, crop_folder
 from common.data.batches import Batches
 from common.data.packed import TUTORIALS, UnpackedPictures, default_cache, network_input, open_packed
 from common.data.picture_files import PictureFiles
-from common.errors import UserError, announce
+from common.errors import UserError, announce, signals
 from common.files import cache_folder, expanded
 from common.parallel import processes
 
@@ -31,7 +31,7 @@ WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum
 EMBEDDED = "paddle/dataset/lfw_subset"  # in the cache folder
 CELEBAS_NAME = re.compile(r"\d{6}\.(jpg|png)")
-LEFT_TO_MAIN = [getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)]  # no SIGHUP on Windows
+LEFT_TO_MAIN = signals("SIGINT", "SIGHUP")  # by worker processes
 VARIANTS = 16  # pictures made of each of the 100 embedded faces: together 1600, twelve batches of 128
 
 

@@ -14,7 +14,7 @@ import time
 from common import errors
 from common.errors import RunStopped, UserError
 
-SIGNALS = signal.valid_signals() - {signal.SIGABRT}  # they are for the main thread; see `outlast_gloo` for SIGABRT
+SIGNALS = signal.valid_signals() - {signal.SIGABRT}  # for the main thread; SIGABRT: see `watch.outlast_gloo`
 POLL = 0.05  # seconds between two looks while waiting without a time limit; gloo gives up after 30 s
 
 

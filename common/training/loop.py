@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import closing, contextmanager, suppress
 
 from common import plotting
-from common.errors import RunStopped, UserError, say
+from common.errors import RunStopped, UserError, say, signals
 from common.files import numbered
 from common.parallel import processes
 from common.training import checkpoint
@@ -22,7 +22,7 @@ CHECKPOINT_SECONDS = 300
 UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`
 
 
-STOPPING = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+STOPPING = signals("SIGINT", "SIGTERM", "SIGHUP")
 
 
 class Signals:
