@@ -91,6 +91,11 @@ def expanded(path):
     return path
 
 
+def absolute(path):
+    """`expanded`, from the root on: for paths that a run keeps, so that it can be resumed from any folder."""
+    return expanded(path).absolute()
+
+
 def cache_folder(name):
     """The folder where data are kept for later runs: ``~/.cache/NAME``.
 

@@ -25,7 +25,7 @@ from common.backend.compat import scalar
 from common.crop import Box
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
-from common.files import exists, expanded, replacing
+from common.files import absolute, exists, replacing
 from common.parallel import processes
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
@@ -258,7 +258,7 @@ class CelebA(Recipe):
         add = parser.add_argument
         add("--dataset", choices=["auto", "celeba", "faces"], default="auto",
             help="auto: CelebA if it is there, else the embedded faces; celeba: nothing else")
-        add("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
+        add("--data_dir", type=absolute, metavar="PATH",
             help="folder of pictures of any size, with its sub-folders; a zip or tar archive, as img_align_celeba.zip; "
                  "or a packed .npy (default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in "
                  "work)")

@@ -120,8 +120,8 @@ class ConditionalRecipe(StaticRecipe):
             description["note"] = "; ".join(filter(None, (description["note"], note(description["classes"]))))
         return data, description
 
-    def _pictures(self, dataset, data_dir, options, split="train"):
-        return chosen(super()._pictures(dataset, data_dir, options, split), options.get("classes"))
+    def _pictures(self, dataset, data_dir, options, **more):
+        return chosen(super()._pictures(dataset, data_dir, options, **more), options.get("classes"))
 
     def describe(self, pictures):
         shape = pictures.images.shape[1:]

@@ -4,7 +4,7 @@ import numpy as np
 
 from common.data import datasets, folders
 from common.errors import UserError
-from common.files import exists, expanded
+from common.files import absolute, exists, expanded
 from common.recipe import Recipe, gone, other_pictures
 from common.training.options import at_most
 
@@ -36,7 +36,7 @@ class StaticRecipe(Recipe):
         add("--resize", type=at_most(folders.LARGEST, f"more than {folders.LARGEST} pixels"), nargs="?", const=28,
             metavar="N",
             help="bring the pictures of a FOLDER to N×N pixels by nearest neighbour; 28 when N is left out")
-        add("--data_dir", type=lambda text: expanded(text).absolute(), metavar="PATH",
+        add("--data_dir", type=absolute, metavar="PATH",
             help="folder of the set's idx files, packed or not, npz, CSV or mat; or one npz, CSV or mat file, or one "
                  "EMNIST part's idx file of images (default: Paddle's cache); with --resume also where a FOLDER has "
                  "moved to")
@@ -53,7 +53,7 @@ class StaticRecipe(Recipe):
 
     def open_data(self, options):
         dataset = options["dataset"]
-        pictures = self._pictures(dataset, options["data_dir"], options)
+        pictures = self._pictures(dataset, options["data_dir"], options, of_a_run=options.get("resume"))
         if self.shape and pictures.images.shape[1:] != self.shape:
             size = "×".join(map(str, pictures.images.shape[1:]))
             way_out = "name another folder with --data_dir" if dataset in datasets.CHOICES else (
@@ -65,8 +65,8 @@ class StaticRecipe(Recipe):
             "name": pictures.name, "source": pictures.source, "pictures": len(pictures.images),
             "checksum": pictures.checksum, "fallback": pictures.fallback, "note": note, **self.describe(pictures)}
 
-    def _pictures(self, dataset, data_dir, options, split="train"):
-        """`common.data.datasets.Pictures`, brought to ``shape`` if that is set."""
+    def _pictures(self, dataset, data_dir, options, split="train", of_a_run=True):
+        """`common.data.datasets.Pictures`, brought to ``shape`` if that is set; ``of_a_run``: a run has used them."""
         if dataset in datasets.CHOICES:
             return datasets.load(dataset, data_dir, split, download=not options["no_download"],
                                  write=not options.get("dry_run"))
@@ -75,7 +75,7 @@ class StaticRecipe(Recipe):
         size = options.get("resize")
         fit = self.shape[0] if self.shape and not size else None
         place = expanded(data_dir or options["data_dir"] or dataset)
-        if options.get("resume") and not exists(place):
+        if of_a_run and not exists(place):
             raise gone(place)
         return folders.load(place, (size, size) if size else None, fit)
 
@@ -92,13 +92,13 @@ class StaticRecipe(Recipe):
         return {"auto": "mnist"}.get(wanted, wanted if wanted in datasets.CHOICES else "folder")
 
     def real(self, config, split, data_dir=None):
-        options, dataset = {**config["options"], "resume": True}, config["dataset"]
+        options, dataset = config["options"], config["dataset"]
         kind = self.data_kind(config)
         if kind == "folder":
-            pictures = self._pictures(options["dataset"], data_dir, options, split)
+            pictures = self._pictures(options["dataset"], data_dir, options, split=split)
         else:
             place = data_dir or (None if kind == "digits" else dataset["source"])
-            pictures = self._pictures(kind, place, options, split)
+            pictures = self._pictures(kind, place, options, split=split)
         same = pictures.checksum == dataset["checksum"]
         if split == "train" and not same:
             raise other_pictures(pictures.source)
@@ -114,4 +114,4 @@ class StaticRecipe(Recipe):
 
 def known_or_folder(text):
     """argparse type: a known data set, or a folder, as an absolute path, so that a run can be resumed from anywhere."""
-    return text if text in datasets.CHOICES else str(expanded(text).absolute())
+    return text if text in datasets.CHOICES else str(absolute(text))
