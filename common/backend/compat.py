@@ -200,3 +200,26 @@ def _pir_operations(program):
                 attributes["shape" if kind == "reshape" else "scale"] = constants[given[1]]
             yield (OPERATORS.get(kind, kind), [names[each] for each in given if each not in constants],
                    names[output.id], list(output.shape), attributes)
+
+
+def tensors(program):
+    """The operators of a static program with all that they read and write.
+
+    Yields:
+        (the version's own name, the different inputs and the outputs); both have ``shape`` and ``dtype``.
+    """
+    block = program.global_block()
+    for op in block.ops:
+        if not hasattr(op, "operands_source"):  # Paddle 2.6, whatever mode it is in now
+            names = [*dict.fromkeys(op.input_arg_names), *dict.fromkeys(op.output_arg_names)]
+            yield op.type, [block.var(name) for name in names if block.has_var(name)]
+        elif not op.name().startswith("builtin."):
+            values = [each for value in op.operands_source() for each in _members(value)]
+            yield op.name(), list({value.id: value for value in (*values, *op.results())
+                                   if value.initialized() and value.is_dense_tensor_type()}.values())
+
+
+def _members(value):
+    """The values of a list of values in Paddle 3, which is a value too; of any other value only itself."""
+    maker = value.get_defining_op() if value.initialized() else None
+    return maker.operands_source() if maker and maker.name() == "builtin.combine" else [value]

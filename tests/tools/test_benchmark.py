@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from common import recipe as recipes
-from common.backend import fast
+from common.backend import compat, fast
 from common.errors import UserError
 from common.evaluation import replay
 from tests.helpers import caller
@@ -134,7 +134,7 @@ def test_the_bytes_of_a_static_programs_operators():
         paddle.increment(paddle.full([1], 1, "int64"))
     assert y.shape[1] == 8
     found = {profiling.plain(name): sum(traffic.size(value, batch=7) for value in values)
-             for name, values in traffic.operators(program)}
+             for name, values in compat.tensors(program)}
     assert found[next(name for name in found if "matmul" in name)] == 4 * (7 * 3 + 3 * 5 + 7 * 5)
     assert found["concat"] in (4 * (7 * 8 + 7 * 8), 4 * (7 * 8 + 7 * 8) + 4)  # Paddle 3 counts the axis, too
     assert found["increment"] == 2 * 8

@@ -10,6 +10,8 @@ from math import prod
 import numpy as np
 import paddle
 
+from common.backend import compat
+
 WIDTH = {"bool": 1, "uint8": 1, "int8": 1, "float16": 2, "bfloat16": 2, "int32": 4, "float32": 4, "int64": 8,
          "float64": 8}  # bytes
 
@@ -53,7 +55,7 @@ class Traffic:
     def total(self):
         """Name of an operator → bytes."""
         for program, batch in self.programs:
-            for name, values in operators(program):
+            for name, values in compat.tensors(program):
                 self.bytes[self.plain(name)] += sum(size(value, batch) for value in values)
         self.programs = []
         return dict(self.bytes)
@@ -63,22 +65,3 @@ def size(value, batch=1):
     """The bytes of a tensor, or of a program's variable for ``batch`` pictures."""
     shape = [batch if side == -1 else side for side in value.shape]
     return prod(shape) * WIDTH[str(value.dtype).rpartition(".")[2].lower()]
-
-
-def operators(program):
-    """The operators of a static program: (name, its different inputs and its outputs)."""
-    block = program.global_block()
-    for op in block.ops:
-        if not hasattr(op, "operands_source"):  # Paddle 2.6
-            names = [*dict.fromkeys(op.input_arg_names), *dict.fromkeys(op.output_arg_names)]
-            yield op.type, [block.var(name) for name in names if block.has_var(name)]
-        elif not op.name().startswith("builtin."):
-            values = [each for value in op.operands_source() for each in members(value)]
-            yield op.name(), list({value.id: value for value in (*values, *op.results())
-                                   if value.initialized() and value.is_dense_tensor_type()}.values())
-
-
-def members(value):
-    """The values of a list of values in Paddle 3, which is a value too; of any other value only itself."""
-    maker = value.get_defining_op() if value.initialized() else None
-    return maker.operands_source() if maker and maker.name() == "builtin.combine" else [value]
