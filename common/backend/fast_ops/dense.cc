@@ -1,4 +1,5 @@
-// Dense products in bfloat16, with float32 sums: y = x w + bias, for x [n, inputs] and w [inputs, outputs].
+// Dense layers: y = x w + bias, for x [n, inputs] and w [inputs, outputs]. `gan_dense` multiplies in bfloat16, with
+// float32 sums. `gan_bias` adds the bias to Paddle's float32 product; its bits are those of Paddle's own sum.
 #include "direct.h"
 
 namespace dense {
@@ -94,6 +95,42 @@ static std::vector<Tensor> backward(const Tensor &x, const Tensor &w, const Tens
   return choose<wanted, Tensor>({dx, dw, db});
 }
 
+// y = x + bias
+static std::vector<Tensor> add(const Tensor &x, const Tensor &bias) {
+  const int64_t n = x.shape()[0], outputs = x.shape()[1];
+  Tensor y = empty({n, outputs});
+  const float *from = data(x), *by = data(bias);
+  float *to = y.data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < n; ++i) {
+#pragma omp simd
+    for (int64_t j = 0; j < outputs; ++j) to[i * outputs + j] = from[i * outputs + j] + by[j];
+  }
+  return {y};
+}
+
+// The gradient of x is a copy of dy, that of the bias the sum of dy's rows, one after the other.
+template <int wanted>
+static std::vector<Tensor> add_grad(const Tensor &bias, const Tensor &dy) {
+  const int64_t n = dy.shape()[0], outputs = dy.shape()[1], run = 64;
+  Tensor dx = empty({n, outputs}), db = empty(bias.shape());
+  const float *from = data(dy);
+  float *copy = dx.data<float>(), *sums = db.data<float>();
+#pragma omp parallel for schedule(static)
+  for (int64_t first = 0; first < outputs; first += run) {  // a thread takes neighbouring columns
+    const int64_t end = std::min(first + run, outputs);
+    std::fill(sums + first, sums + end, 0.f);
+    for (int64_t i = 0; i < n; ++i) {
+#pragma omp simd
+      for (int64_t j = first; j < end; ++j) {
+        copy[i * outputs + j] = from[i * outputs + j];
+        sums[j] += from[i * outputs + j];
+      }
+    }
+  }
+  return choose<wanted, Tensor>({dx, db});
+}
+
 static std::vector<Shape> shape(const Shape &x, const Shape &w, const Shape &, int) { return {{x[0], w[1]}}; }
 static std::vector<Type> type(Type x, Type, Type) { return {x}; }
 template <int wanted>
@@ -104,6 +141,14 @@ template <int wanted>
 static std::vector<Type> grad_type(Type x, Type w, Type bias, Type) {
   return choose<wanted, Type>({x, w, bias});
 }
+static std::vector<Shape> add_shape(const Shape &x, const Shape &) { return {x}; }
+static std::vector<Type> add_type(Type x, Type) { return {x}; }
+template <int wanted>
+static std::vector<Shape> add_grad_shape(const Shape &bias, const Shape &dy) {
+  return choose<wanted, Shape>({dy, bias});
+}
+template <int wanted>
+static std::vector<Type> add_grad_type(Type bias, Type dy) { return choose<wanted, Type>({dy, bias}); }
 
 }  // namespace dense
 
@@ -119,3 +164,14 @@ static std::vector<Type> grad_type(Type x, Type w, Type bias, Type) {
 DENSE(gan_dense, 7, GRAD("X"), GRAD("W"), GRAD("B"));
 DENSE(gan_dense_x, 1, GRAD("X"));
 DENSE(gan_dense_w, 6, GRAD("W"), GRAD("B"));
+
+#define BIAS(name, wanted, ...)                                                                                  \
+  PD_BUILD_OP(name).Inputs({"X", "B"}).Outputs({"Y"}).SetKernelFn(PD_KERNEL(dense::add))                         \
+      .SetInferShapeFn(PD_INFER_SHAPE(dense::add_shape)).SetInferDtypeFn(PD_INFER_DTYPE(dense::add_type));       \
+  PD_BUILD_GRAD_OP(name).Inputs({"B", GRAD("Y")}).Outputs({__VA_ARGS__})                                         \
+      .SetKernelFn(PD_KERNEL(dense::add_grad<wanted>))                                                           \
+      .SetInferShapeFn(PD_INFER_SHAPE(dense::add_grad_shape<wanted>))                                            \
+      .SetInferDtypeFn(PD_INFER_DTYPE(dense::add_grad_type<wanted>))
+
+BIAS(gan_bias, 3, GRAD("X"), GRAD("B"));
+BIAS(gan_bias_x, 1, GRAD("X"));

@@ -5,7 +5,8 @@
 // channels are matrix products, one for each point. Here two outputs in a row need 3 products instead of 4 (two
 // taps), or 4 instead of 6 (three taps); in two dimensions the saving is squared. Windows of stride 2 are split into
 // their even and odd pixels, each with half the taps. Five taps of stride 1 are split likewise, into three filters
-// instead of four. The matrices hold 0, 1, -1 and 1/2 only: the result is as exact as direct sums, which a test checks.
+// instead of four. The matrices hold 0, 1, -1 and 1/2 only: rounding errors stay below three times those of
+// direct sums, which a test checks.
 //
 //                   products, of   in two dimensions
 //   4 taps, stride 2     6 of 8          0.56
