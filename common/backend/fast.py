@@ -28,7 +28,7 @@ from paddle.base import core
 from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 
-from common.backend import compat
+from common.backend import compat, runtime
 from common.files import compiled_folder
 
 SOURCES = Path(__file__).with_name("fast_ops")
@@ -92,20 +92,13 @@ def use_bf16(wanted=True):
         True if they multiply in bfloat16 now.
     """
     global _arithmetic
-    _arithmetic = BF16 if wanted and bf16_processor() and working() else FLOAT32
+    _arithmetic = BF16 if wanted and runtime.bf16_processor() and working() else FLOAT32
     return _arithmetic == BF16
 
 
 def arithmetic():
     """``bfloat16`` or ``float32``: what convolutions and dense layers multiply in, see `use_bf16`."""
     return "float32" if _arithmetic == FLOAT32 else "bfloat16"
-
-
-def bf16_processor(cpuinfo=Path("/proc/cpuinfo")):
-    """Whether the processor multiplies in bfloat16."""
-    with contextlib.suppress(OSError):
-        return bool({"avx512_bf16", "amx_bf16"} & set(cpuinfo.read_text().split()))
-    return False
 
 
 def max_pool(x, size=2):

@@ -29,6 +29,13 @@ def cpu_name():
     return platform.processor() or platform.machine()
 
 
+def bf16_processor(cpuinfo=Path("/proc/cpuinfo")):
+    """Whether the processor multiplies in bfloat16."""
+    with contextlib.suppress(OSError):
+        return bool({"avx512_bf16", "amx_bf16"} & set(cpuinfo.read_text().split()))
+    return False
+
+
 def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
     """How many processor cores this process may use; a container's quota counts."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()

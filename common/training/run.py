@@ -91,7 +91,7 @@ def multiply_in_16_bits(args, dataset):
     if fast.use_bf16(args.amp and not args.use_gpu) or amp.on:
         dataset["note"] = "; ".join(filter(None, (dataset.get("note"), f"arithmetic: {amp.arithmetic()}")))
     elif args.amp:
-        why = "the fast operators are off" if fast.bf16_processor() else "this processor has no bf16"
+        why = "the fast operators are off" if runtime.bf16_processor() else "this processor has no bf16"
         print(f"note: --amp: {why}; it trains in float32", file=sys.stderr)
 
 

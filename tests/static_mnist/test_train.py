@@ -122,7 +122,7 @@ def test_a_run_from_before_adam_epsilon_goes_on_with_paddles_adam(reference, pla
 
 
 def test_amp_on_a_processor_without_bf16_is_a_line(reference, place, call, tmp_path, monkeypatch):
-    monkeypatch.setattr(fast, "bf16_processor", lambda: False)
+    monkeypatch.setattr(runtime, "bf16_processor", lambda: False)
     code, _, err = call(*place.training(tmp_path / "run", "--amp", "--max_steps", 2))
     assert code == 0 and "note: --amp: this processor has no bf16; it trains in float32" in err.splitlines()
     assert metrics(tmp_path / "run") == metrics(reference[0])[:2]
@@ -157,8 +157,8 @@ def test_amp_is_recorded_shown_and_resumed_to_the_bit(reference, place, call, tm
     """By emulation where the processor has no bf16."""
     if not fast.working():
         pytest.skip("the fast operators are off")
-    if not fast.bf16_processor():
-        monkeypatch.setattr(fast, "bf16_processor", lambda: True)
+    if not runtime.bf16_processor():
+        monkeypatch.setattr(runtime, "bf16_processor", lambda: True)
         monkeypatch.setattr(fast, "BF16", fast.EMULATED)
     monkeypatch.setattr(fast, "_arithmetic", fast.FLOAT32)  # put back afterwards
     whole, run, titles = tmp_path / "whole", tmp_path / "run", []

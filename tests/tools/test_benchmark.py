@@ -13,16 +13,16 @@ import pytest
 from PIL import Image
 
 from common import recipe as recipes
-from common.backend import compat, fast
+from common.backend import compat, fast, runtime
 from common.errors import UserError
 from common.evaluation import replay
 from tests.helpers import caller
 from tools import benchmark
-from tools.bench import profiling, rows, traffic, turns
+from tools.bench import profiling, rows, traffic, turns, worker
 from tools.bench.machine import vectors
 from tools.bench.operators import PARTS, operators_tables, part, serial, shares
 from tools.bench.turns import Worker
-from tools.bench.ways import GANS, OURS, TORCH
+from tools.bench.ways import GANS, OURS, OURS_BF16, TORCH
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -73,22 +73,32 @@ def test_a_training_row_measures_each_way_and_counts_the_work(bench, tmp_path, f
     [row] = report["rows"]
     assert (row["row"], row["batch"]) == ("book", 4) and row["gflop"] == pytest.approx(3.16, abs=0.01)
     assert row["fluid"] == report["machine"]["fluid"] == "1.8.5"
-    assert {"fluid", "fluid, all threads", "as written", "ours", "product"} <= set(row["seconds"])
+    ways = {"fluid", "fluid, all threads", "as written", "ours", "product"}
+    assert ways <= set(row["seconds"]) and ("ours, bf16" in row["seconds"]) == runtime.bf16_processor()
     assert all(len(values) == 1 and values[0] > 0 for values in row["seconds"].values())
     assert (row["seconds"]["fluid"], row["seconds"]["fluid, all threads"]) == ([1.5], [2.0])  # without the warm-up
     [one], [all_threads] = cells(out, "original, Paddle 1.8.5"), cells(out, "original at its best")
     assert one[1].startswith("1.50 s") and all_threads[1].startswith("2.00 s")
     [ours] = row["seconds"]["ours"]
-    [summary] = [line for line in cells(out, "book 09.gan") if len(line) == 6 and "×" in line[2]]
+    [summary] = [line for line in cells(out, "book 09.gan") if len(line) == 7 and "×" in line[2]]
     assert summary[2] == f"{1.5 / ours:.2f}×"  # the original's faster way
     [work] = [line for line in cells(out, "book 09.gan") if line[1] == "3.2"]
     assert len(work) == 4
     share = shares(row["profile"])
     assert sum(share.values()) == pytest.approx(1) and all(value >= 0 for value in share.values())
-    # two layers each: G forward three times and back twice, D four times forward and back
-    assert calls(row["profile"])["dense"] == 2 * (3 + 2 + 4 + 4)
+    # two layers each: G forward three times and back twice, D four times forward and back; each product and its bias
+    assert calls(row["profile"])["dense"] == 2 * (3 + 2 + 4 + 4) * (2 if fast.working() else 1)
     assert Image.open(tmp_path / "out.png").size[0] > 300
     assert bench("--show", "out.json")[:2] == (0, out)
+
+
+@pytest.mark.skipif(not runtime.bf16_processor(), reason="the processor has no bf16")
+def test_the_way_with_amp_multiplies_in_bfloat16(tmp_path, monkeypatch):
+    if not fast.working():
+        pytest.skip("the fast operators are off")
+    monkeypatch.setattr(fast, "_arithmetic", fast.FLOAT32)  # put back afterwards
+    worker.prepare("book", OURS_BF16, 2, tmp_path)
+    assert fast.arithmetic() == "bfloat16"
 
 
 def test_operators_alone_and_joined_with_rows(bench, tmp_path):

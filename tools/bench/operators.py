@@ -7,7 +7,7 @@ from tools.bench.ways import GANS
 
 PARTS = {  # part of an iteration → words in its operators' names; the first part with a matching word counts
     "convolutions": r"conv",
-    "dense": r"matmul|addmm|linear|dense|^(mul|fc)(_|$)",
+    "dense": r"matmul|addmm|linear|dense|bias|^(mul|fc)(_|$)",
     "normalisation": r"norm",
     "optimiser": r"adam|sgd|momentum",
 }

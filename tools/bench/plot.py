@@ -7,7 +7,7 @@ from tools.bench.text import median
 from tools.bench.ways import GANS, OURS
 
 SERIES = {**RIVALS, OURS: (OURS,)}
-COLOURS = dict(zip(SERIES, ("tab:purple", "tab:blue", "tab:orange", "tab:red", "tab:green"), strict=True))
+COLOURS = dict(zip(SERIES, ("tab:purple", "tab:blue", "tab:orange", "tab:red", "tab:olive", "tab:green"), strict=True))
 
 
 def rate(result, ways):

@@ -17,6 +17,7 @@ from tools.bench.ways import (
     MEMORY,
     OF_FLUID,
     OURS,
+    OURS_BF16,
     PAIR,
     PRODUCT,
     TORCH,
@@ -50,8 +51,9 @@ def measure_gan(row, options, batch=None, threads=None, stock=True):
     fluid = FLUIDS if stock and options.fluid and row in OF_FLUID else ()
     torch = TORCHES if options.torch else ()
     pythons = {**dict.fromkeys(fluid, options.fluid), **dict.fromkeys(torch, options.torch)}
+    ours = (OURS, OURS_BF16) if runtime.bf16_processor() else (OURS,)
     workers = {way: Worker(row, way, batch, threads=threads, python=pythons.get(way))
-               for way in (*fluid, *([WRITTEN] if stock else []), *torch, OURS, PRODUCT)}
+               for way in (*fluid, *([WRITTEN] if stock else []), *torch, *ours, PRODUCT)}
     threads = threads or runtime.cores()
     about, measured = measure(f"{row}, batch {batch}, {threads} threads", workers, options,
                               last=OURS if stock else None)

@@ -11,6 +11,7 @@ from tools.bench.ways import (
     FLUID_BEST,
     GANS,
     OURS,
+    OURS_BF16,
     PRODUCT,
     SIDE,
     TORCH,
@@ -22,9 +23,9 @@ from tools.bench.ways import (
 )
 
 # The order in the tables: fluid, the listing on Paddle's own settings, another library, this project
-ORDER = (FLUID, FLUID_BEST, WRITTEN, TORCH, TORCH_KEPT, TORCH_LAST, TORCH_BF16, OURS)
+ORDER = (FLUID, FLUID_BEST, WRITTEN, TORCH, TORCH_KEPT, TORCH_LAST, TORCH_BF16, OURS, OURS_BF16)
 RIVALS = {"original": (FLUID, FLUID_BEST), "listing": (WRITTEN,), "PyTorch": (TORCH, TORCH_KEPT, TORCH_LAST),
-          "PyTorch bf16": (TORCH_BF16,)}
+          "PyTorch bf16": (TORCH_BF16,), "ours, --amp": (OURS_BF16,)}
 
 
 def rival(result, ways):

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 
 # The ways' names in the JSON files
 FLUID, FLUID_BEST = "fluid", "fluid, all threads"
-WRITTEN, OURS, PRODUCT = "as written", "ours", "product"
+WRITTEN, OURS, OURS_BF16, PRODUCT = "as written", "ours", "ours, bf16", "product"
 TORCH, TORCH_LAST, TORCH_BF16 = "PyTorch", "PyTorch, channels-last", "PyTorch, bf16"
 TORCH_KEPT = "PyTorch, memory kept"  # only in older files: TORCH's layout with TORCH_LAST's memory
 
@@ -53,6 +53,7 @@ def title(way, result):
         TORCH_LAST: "PyTorch, channels-last",
         TORCH_BF16: "PyTorch, bf16 autocast",
         OURS: f"ours, {threads}",
+        OURS_BF16: "ours, --amp",
     }.get(way, way)
 
 

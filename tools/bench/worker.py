@@ -11,7 +11,21 @@ from common.backend import runtime
 from common.parallel import processes
 from tools.bench import pair
 from tools.bench.protocol import serve
-from tools.bench.ways import APART, GANS, LOOP, MEMORY, OURS, PAIR, PRODUCT, PRODUCTS, SIDE, TORCH, TORCHES, WRITTEN
+from tools.bench.ways import (
+    APART,
+    GANS,
+    LOOP,
+    MEMORY,
+    OURS,
+    OURS_BF16,
+    PAIR,
+    PRODUCT,
+    PRODUCTS,
+    SIDE,
+    TORCH,
+    TORCHES,
+    WRITTEN,
+)
 
 
 def prepare(row, way, batch, folder):
@@ -57,6 +71,10 @@ def prepare(row, way, batch, folder):
         traffic = profiling.watch()
         return (about, 1, prepare_gan(row, False, batch, about),
                 functools.partial(profiling.profile, traffic=traffic))
+    if way == OURS_BF16:
+        from common.backend import fast
+
+        fast.use_bf16()
     if way in (PAIR, APART):
         return about, 1, pair.prepare(way, batch, lambda batch: prepare_gan(row, False, batch, about)), None
     return about, 1, prepare_gan(row, way in (WRITTEN, LOOP), batch, about), None

@@ -59,7 +59,7 @@ def test_rounded_factors_stay_within_the_mantissas_bound(name, monkeypatch):
 
 
 @pytest.mark.parametrize("name", LAYERS)
-@pytest.mark.skipif(not fast.bf16_processor(), reason="the processor has no bf16")
+@pytest.mark.skipif(not runtime.bf16_processor(), reason="the processor has no bf16")
 def test_the_processor_rounds_as_the_emulation_does(name, monkeypatch):
     for a, b in zip(*(values(*LAYERS[name], kind, monkeypatch) for kind in (fast.BF16, fast.EMULATED)), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
@@ -101,12 +101,12 @@ def test_it_is_off_unless_wanted_and_possible(tmp_path, monkeypatch):
     cpuinfo = tmp_path / "cpuinfo"
     for flags, has in (("fpu avx512f", False), ("avx512f avx512_bf16", True), ("amx_bf16", True)):
         cpuinfo.write_text(f"flags : {flags}\n")
-        assert fast.bf16_processor(cpuinfo) is has
+        assert runtime.bf16_processor(cpuinfo) is has
     layer, x = fast.Linear(3, 2), paddle.rand([2, 3])
-    monkeypatch.setattr(fast, "bf16_processor", lambda: False)
+    monkeypatch.setattr(runtime, "bf16_processor", lambda: False)
     assert not fast.use_bf16() and fast.arithmetic() == "float32"
     np.testing.assert_array_equal(layer(x).numpy(), nn.Linear.forward(layer, x).numpy())
-    monkeypatch.setattr(fast, "bf16_processor", lambda: True)
+    monkeypatch.setattr(runtime, "bf16_processor", lambda: True)
     assert not fast.use_bf16(False) and fast.use_bf16() and fast.arithmetic() == "bfloat16"
     monkeypatch.setenv("GAN_FAST_OPS", "0")
     assert not fast.use_bf16()
