@@ -99,7 +99,7 @@ def table(records, words):
 def card(name, record, words):
     """The lines of a generator's card: its picture, how it was trained, how good it is."""
     config, trained = record["config"], record["trained"]
-    note = config["dataset"].get("note")
+    note = config["options"].get("amp") and config["dataset"]["note"]  # in which arithmetic it was trained
     lines = [f"![{words['picture'].format(name=name)}](pictures/pretrained_{name}.png)", "", words["trained"].format(
         epochs=trained["epochs"], s="s" * (trained["epochs"] != 1), all=trained["epochs of the tutorial"],
         data=config["dataset"]["name"], pictures=config["dataset"]["pictures"], seed=config["options"]["seed"],
