@@ -30,7 +30,7 @@ def plot(report, path):
             title = f"{GANS[result['row']].title}: pictures a second by {name}"
             lines.setdefault(title, (name, []))[1].append(result)
     panels = bool(gans) + len(lines)
-    figure, axes = subplots(1, panels, figsize=(5 * panels, 4), squeeze=False, layout="constrained")
+    figure, axes = subplots(1, panels, figsize=(6 * panels, 4), squeeze=False, layout="constrained")
     axes = list(axes[0])
     if gans:
         draw_speeds(axes.pop(0), gans)
@@ -50,7 +50,7 @@ def draw_speeds(axis, gans):
                   for i, result in enumerate(gans) if rival(result, SERIES[name])]
         bars = axis.bar([i + (number - (len(shown) - 1) / 2) * width for i, _ in speeds],
                         [speed for _, speed in speeds], 0.95 * width, label=name, color=COLOURS[name])
-        axis.bar_label(bars, fmt="%.1f", fontsize=7)
+        axis.bar_label(bars, fmt="%.1f", fontsize=6)
     axis.set_xticks(range(len(gans)), [GANS[result["row"]].title for result in gans])
     axis.set_title("iterations a second, listing on today's stock Paddle = 1", fontsize=10)
     axis.set_ylim(0, axis.get_ylim()[1] * 1.25)  # room for the legend above the bars
