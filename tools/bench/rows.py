@@ -45,13 +45,13 @@ def measure_gan(row, options, batch=None, threads=None, stock=True):
         options: the command's options.
         batch: pictures in a batch; None: as the options say, else the tutorial's number.
         threads: how many; None: all.
-        stock: whether to measure fluid and the listing too, and the operators' shares.
+        stock: whether to measure fluid, the listing and `--amp` too, and the operators' shares.
     """
     batch = batch or options.batch or GANS[row].batch
     fluid = FLUIDS if stock and options.fluid and row in OF_FLUID else ()
     torch = TORCHES if options.torch else ()
     pythons = {**dict.fromkeys(fluid, options.fluid), **dict.fromkeys(torch, options.torch)}
-    ours = (OURS, OURS_BF16) if runtime.bf16_processor() else (OURS,)
+    ours = (OURS, OURS_BF16) if stock and runtime.bf16_processor() else (OURS,)
     workers = {way: Worker(row, way, batch, threads=threads, python=pythons.get(way))
                for way in (*fluid, *([WRITTEN] if stock else []), *torch, *ours, PRODUCT)}
     threads = threads or runtime.cores()

@@ -65,12 +65,21 @@ static void multiply(int arithmetic, int64_t rows, int64_t inner, int64_t column
   found->run(a, b, c);
 }
 
+// to [n, outputs] = from + bias; `from` and `to` may be one array
+static void plus(const float *from, const float *bias, float *to, int64_t n, int64_t outputs) {
+#pragma omp parallel for schedule(static)
+  for (int64_t i = 0; i < n; ++i) {
+#pragma omp simd
+    for (int64_t j = 0; j < outputs; ++j) to[i * outputs + j] = from[i * outputs + j] + bias[j];
+  }
+}
+
 static std::vector<Tensor> forward(const Tensor &x, const Tensor &w, const Tensor &bias, int arithmetic) {
   const int64_t n = x.shape()[0], inputs = w.shape()[0], outputs = w.shape()[1];
   Tensor y = empty({n, outputs});
   std::lock_guard<std::mutex> lock(mutex);
   multiply(arithmetic, n, inputs, outputs, data(x), false, data(w), false, y.data<float>());
-  add_bias(y.data<float>(), data(bias), n, outputs, 1);
+  plus(y.data<float>(), data(bias), y.data<float>(), n, outputs);
   return {y};
 }
 
@@ -99,17 +108,11 @@ static std::vector<Tensor> backward(const Tensor &x, const Tensor &w, const Tens
 static std::vector<Tensor> add(const Tensor &x, const Tensor &bias) {
   const int64_t n = x.shape()[0], outputs = x.shape()[1];
   Tensor y = empty({n, outputs});
-  const float *from = data(x), *by = data(bias);
-  float *to = y.data<float>();
-#pragma omp parallel for schedule(static)
-  for (int64_t i = 0; i < n; ++i) {
-#pragma omp simd
-    for (int64_t j = 0; j < outputs; ++j) to[i * outputs + j] = from[i * outputs + j] + by[j];
-  }
+  plus(data(x), data(bias), y.data<float>(), n, outputs);
   return {y};
 }
 
-// The gradient of x is a copy of dy, that of the bias the sum of dy's rows, one after the other.
+// The gradient of x is a copy of dy; that of the bias, if it is wanted, the sum of dy's rows, one after the other.
 template <int wanted>
 static std::vector<Tensor> add_grad(const Tensor &bias, const Tensor &dy) {
   const int64_t n = dy.shape()[0], outputs = dy.shape()[1], run = 64;
@@ -119,12 +122,12 @@ static std::vector<Tensor> add_grad(const Tensor &bias, const Tensor &dy) {
 #pragma omp parallel for schedule(static)
   for (int64_t first = 0; first < outputs; first += run) {  // a thread takes neighbouring columns
     const int64_t end = std::min(first + run, outputs);
-    std::fill(sums + first, sums + end, 0.f);
+    if (wanted & 2) std::fill(sums + first, sums + end, 0.f);
     for (int64_t i = 0; i < n; ++i) {
 #pragma omp simd
       for (int64_t j = first; j < end; ++j) {
         copy[i * outputs + j] = from[i * outputs + j];
-        sums[j] += from[i * outputs + j];
+        if (wanted & 2) sums[j] += from[i * outputs + j];
       }
     }
   }

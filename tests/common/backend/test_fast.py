@@ -125,14 +125,18 @@ def test_layer_equals_paddles(name, monkeypatch):
 @needs_operators
 @pytest.mark.parametrize("name", ["celeba conv2", "cgan conv", "book conv2"])
 def test_fewer_multiplications_are_exact_enough(name):
-    """Winograd's three methods against float64. Paddle's own error depends on the number of threads, ours does not."""
+    """Winograd's three methods against float64: no further off than twice the direct sums of Paddle's own.
+
+    Ours do not depend on the number of threads. Paddle's do, and are more exact with one.
+    """
+    bound = 2 if runtime.threads() > 1 else 3
     layer, x, call, dy = case(LAYERS[name])
     exact = values(layer.to(dtype="float64"), partial(plain, layer), x.astype("float64"), dy.astype("float64"), call)
     layer.to(dtype="float32")
     for mine, direct, truth in zip(values(layer, layer, x, dy, call),
                                    values(layer, partial(plain, layer), x, dy, call), exact, strict=True):
         error, other = (np.sqrt(np.mean((got - truth) ** 2)) for got in (mine, direct))
-        assert error < 3 * other, (error, other)
+        assert error < bound * other, (error, other)
 
 
 @needs_operators
