@@ -15,27 +15,28 @@ WEAKEST = 3  # so many classes that are recognised least
 WORDS = {
     "models.md": {
         "head": "| `--pretrained` | recipe | data | epochs, of the tutorial's | MB | FID | FID of real pictures |",
-        "trained": "Trained for {epochs:g} epoch{s} (the tutorial: {all}) of {data}, {pictures:,} pictures, "
-                   "seed {seed}, on Paddle {paddle}{note}. The file has {size:.1f} MB in place of {before:.1f}.",
+        "trained": "Trained for {epochs:g} epoch{s} (the tutorial: {all}) of {data}, {pictures:,} pictures, in "
+                   "{step:,} iterations, seed {seed}, on Paddle {paddle}{arithmetic}. The file has "
+                   "{size:.1f} MB in place of {before:.1f}.",
         "picture": "Pictures of the generator {name}, from seed 1",
         "rows": {"test": "real test pictures: the ceiling",
                  "halves": "half of the real pictures against the other half: the ceiling",
                  "untrained": "untrained: the floor", "run": "the run, before rounding",
                  "packed": "**this file**"},
-        "columns": {"fid": "FID", "kid": "KID", "precision": "precision", "recall": "recall", "density": "density",
-                    "coverage": "coverage", "label agreement": "label agreement"},
-        "note": "; {}", "weakest": "Classes recognised least: {}.",
+        "columns": scores.COLUMNS,
+        "arithmetic": "; arithmetic: {}", "weakest": "Classes recognised least: {}.",
         "unmeasured": "This file has not been measured.", "comma": ", "},
     "models.zh-CN.md": {
         "head": "| `--pretrained` | 教程 | 数据 | 轮数 / 教程的轮数 | MB | FID | 真实图片的 FID |",
-        "trained": "用 {data}（{pictures:,} 张图片）训练了 {epochs:g} 轮（教程为 {all} 轮），种子 {seed}，"
-                   "Paddle {paddle}{note}。文件 {size:.1f} MB，取整前为 {before:.1f} MB。",
+        "trained": "用 {data}（{pictures:,} 张图片）训练了 {epochs:g} 轮（教程为 {all} 轮），共 {step:,} 次迭代，种子 {seed}，"
+                   "Paddle {paddle}{arithmetic}。文件 {size:.1f} MB，取整前为 {before:.1f} MB。",
         "picture": "生成器 {name} 的图片，种子 1",
         "rows": {"test": "真实的测试图片：上限", "halves": "真实图片的一半对另一半：上限", "untrained": "未训练：下限",
                  "run": "取整前的模型", "packed": "**这个文件**"},
-        "columns": {"fid": "FID", "kid": "KID", "precision": "精确率", "recall": "召回率", "density": "密度",
+        "columns": {"fid": "FID", "kid": "KID（95 %）", "precision": "精确率", "recall": "召回率", "density": "密度",
                     "coverage": "覆盖率", "label agreement": "标签一致率"},
-        "note": "；{}", "weakest": "最难认出的类别：{}。", "unmeasured": "这个文件还没有测量。", "comma": "、"}}
+        "arithmetic": "；运算精度：{}", "weakest": "最难认出的类别：{}。", "unmeasured": "这个文件还没有测量。",
+        "comma": "、"}}
 
 
 def write(docs=DOCS):
@@ -99,12 +100,14 @@ def table(records, words):
 def card(name, record, words):
     """The lines of a generator's card: its picture, how it was trained, how good it is."""
     config, trained = record["config"], record["trained"]
-    note = config["options"].get("amp") and config["dataset"]["note"]  # in which arithmetic it was trained
+    # `training.run` writes the arithmetic of --amp into the data set's note.
+    arithmetic = (config["dataset"].get("note") or "").partition("arithmetic: ")[2]
     lines = [f"![{words['picture'].format(name=name)}](pictures/pretrained_{name}.png)", "", words["trained"].format(
         epochs=trained["epochs"], s="s" * (trained["epochs"] != 1), all=trained["epochs of the tutorial"],
         data=config["dataset"]["name"], pictures=config["dataset"]["pictures"], seed=config["options"]["seed"],
         paddle=next((version for package, version in config["versions"].items() if package.startswith("paddle")), "?"),
-        note=words["note"].format(note) if note else "", size=size(name), before=record["float32 bytes"] / 1e6), ""]
+        step=trained["step"], arithmetic=words["arithmetic"].format(arithmetic) if arithmetic else "",
+        size=size(name), before=record["float32 bytes"] / 1e6), ""]
     if "measured" not in record:
         return [*lines, words["unmeasured"]]
     measured = record["measured"]

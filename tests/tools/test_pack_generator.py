@@ -143,8 +143,8 @@ def test_cards(weights, tmp_path):
         assert f"| {words['rows']['packed']} | {fid} |" in text
         assert "<!-- generator other -->\n<!-- end -->" in text and text.count("| `cgan-folder` | cgan |") == 1
         record = record_of(weights, "book")
-        record["config"]["options"]["amp"], record["config"]["dataset"]["note"] = True, "arithmetic: bfloat16"
-        assert any("arithmetic: bfloat16" in line for line in cards.card("book", record, words))
+        record["config"]["dataset"]["note"] = "small; arithmetic: bfloat16"
+        assert any(words["arithmetic"].format("bfloat16") in line for line in cards.card("book", record, words))
     assert sorted(path.stem for path in (tmp_path / "pictures").iterdir()) == [
         "pretrained_book", "pretrained_cgan-folder", "pretrained_faces"]
 
