@@ -144,7 +144,8 @@ def test_cards(weights, tmp_path):
         assert "<!-- generator other -->\n<!-- end -->" in text and text.count("| `cgan-folder` | cgan |") == 1
         record = record_of(weights, "book")
         record["config"]["dataset"]["note"] = "small; arithmetic: bfloat16"
-        assert any(words["arithmetic"].format("bfloat16") in line for line in cards.card("book", record, words))
+        said = {"models.md": "; arithmetic: bfloat16. ", "models.zh-CN.md": "；运算精度：bfloat16。"}[page]
+        assert any(said in line and "small" not in line for line in cards.card("book", record, words))
     assert sorted(path.stem for path in (tmp_path / "pictures").iterdir()) == [
         "pretrained_book", "pretrained_cgan-folder", "pretrained_faces"]
 
