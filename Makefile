@@ -21,6 +21,7 @@ ANEW := $(if $(filter $(MADE),$(call version,$(PYTHON))),,anew)
 endif
 endif
 
+FACES = work/Generate
 INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet
 
 .PHONY: help demo mnist celeba test lint bench anew
@@ -44,8 +45,10 @@ mnist: $(VENV)/installed
 	$(RUN) static_mnist/train.py $(ARGS)
 
 celeba: $(VENV)/installed
+	@$(if $(ARGS),true,! test -e $(FACES)/grid.png || \
+	    { echo "error: $(FACES) holds drawn faces already; move them elsewhere" >&2; exit 2; })
 	$(RUN) dygraph_celeba/train.py $(ARGS)
-	$(if $(ARGS),,$(RUN) dygraph_celeba/generate.py)
+	$(if $(ARGS),,$(RUN) dygraph_celeba/generate.py --output $(FACES))
 
 # In two processes, a test file at a time in its order, where pytest-xdist is installed
 test: $(VENV)/optional

@@ -231,6 +231,26 @@ def refuse_other(path, mark, what):
                 raise UserError(f"{path} is there and is no {what}; choose another --output")
 
 
+def picture_file(path):
+    """Refuse a name that Pillow writes no picture under, before minutes of work.
+
+    Returns:
+        The path.
+
+    Raises:
+        UserError: it is a folder, a pipe or a device, or has no suffix of a picture.
+    """
+    from PIL import Image
+
+    refuse_pipe(path)
+    if path.is_dir():
+        raise UserError(f"{path} is a folder; name a file in it that ends in .png")
+    Image.init()
+    if Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
+        raise UserError(f"{path} has no suffix of a picture that can be written; name a file that ends in .png")
+    return path
+
+
 def numbered(folder, suffix):
     """The files of a folder with epoch and batch in their names, such as ``0003_0120.png``, in order of training.
 

@@ -21,7 +21,7 @@ from common import pretrained
 from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError
-from common.files import expanded, replacing
+from common.files import expanded, picture_file, replacing
 from common.gan import whole
 from common.training import checkpoint
 from common.training.records import Records
@@ -131,8 +131,6 @@ def show(images, file=None, columns=None, labels=()):
         UserError: there are no pictures of such a shape or in this range, not as many labels as columns, or the file
             cannot be written.
     """
-    from PIL import Image
-
     from common import plotting
 
     images = showable(images)
@@ -142,12 +140,7 @@ def show(images, file=None, columns=None, labels=()):
     if labels and len(labels) != shape[1]:
         raise UserError(f"{len(labels)} labels do not fit the grid's {shape[1]} columns; give one for each column")
     if file is not None:
-        file = expanded(file)
-        if file.is_dir():
-            raise UserError(f"{file} is a folder; name a file in it that ends in .png")
-        Image.init()
-        if Image.EXTENSION.get(file.suffix.lower()) not in Image.SAVE:
-            raise UserError(f"{file} has no suffix of a picture that can be written; name a file that ends in .png")
+        file = picture_file(expanded(file))
     image = plotting.grid_image(images, shape, [*map(str, labels)])
     if file is not None:
         with replacing(file) as temporary:

@@ -31,14 +31,14 @@ def make(tmp_path):
     own = ("PYTHON", "VENV", "ARGS", "CONSTRAINT", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in own}
 
-    def run(version=None):
+    def run(version=None, target=".venv/installed"):
         options = []
         if version:
             python = tmp_path / f"python{version[0]}.{version[1]}"
             python.write_text(INTERPRETER.format(python=sys.executable, version=version))
             python.chmod(0o755)
             options = [f"PYTHON={python}"]
-        done = subprocess.run(["make", ".venv/installed", *options], cwd=tmp_path, capture_output=True, text=True,
+        done = subprocess.run(["make", target, *options], cwd=tmp_path, capture_output=True, text=True,
                               env=environment)
         made = tmp_path / ".venv/bin/python"
         text = made.read_text() if made.exists() else ""
@@ -79,6 +79,14 @@ def test_a_python_that_is_not_named_keeps_the_environment(make, tmp_path):
     for version in (None, GOOD):
         assert make(version)[::2] == (0, GOOD) and (tmp_path / ".venv/mine").exists()
     assert make(OTHER)[::2] == (0, OTHER)
+
+
+def test_drawn_faces_are_found_before_the_training(make, tmp_path):
+    assert make(GOOD, "celeba")[0] == 0
+    (tmp_path / "work/Generate").mkdir(parents=True)
+    (tmp_path / "work/Generate/grid.png").touch()
+    code, lines, _ = make(GOOD, "celeba")
+    assert code == 2 and lines[0] == "error: work/Generate holds drawn faces already; move them elsewhere"
 
 
 def test_a_folder_that_is_no_environment_is_not_cleared(make, tmp_path):

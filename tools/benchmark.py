@@ -99,6 +99,14 @@ def asked(python, program):
     return (said.splitlines() or [""])[-1]
 
 
+def check_plot(path):
+    """Raise `UserError` if matplotlib could not write a picture there after the measurement."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    if path.is_dir() or path.suffix.lower()[1:] not in FigureCanvasBase.get_supported_filetypes():
+        raise UserError(f"--plot {path} is no name of a picture; name a file that ends in .png")
+
+
 def measure(options, report):
     """Measure everything that the options ask for; each result goes into the report at once."""
     from tools.bench import pictures, rows
@@ -116,7 +124,8 @@ def measure(options, report):
                          "processes": rows.measure_processes}.get(row)
                 report["rows"].append(other(options, folder) if other else rows.measure_gan(row, options))
     if options.growth:
-        report["growth"] = rows.measure_growth(options)
+        report["growth"] = {"batch": [], "threads": []}
+        rows.measure_growth(options, report["growth"])
     if options.settings:
         report["settings"] = rows.measure_settings(options)
 
@@ -125,6 +134,7 @@ def finish(options, report):
     """Print a report; write it and draw its picture if the options ask for that."""
     from tools.bench.tables import show
 
+    report["growth"] = {name: results for name, results in report["growth"].items() if results}
     for result in (*report["rows"], *report["operators"], *report["growth"].get("batch", ())):
         for package in ("paddle", "torch", "fluid"):
             report["machine"][package] = report["machine"].get(package) or result.get(package)
@@ -181,6 +191,10 @@ def main(argv=None):
     if options.plot and not growth and not set(GANS) & set(rows):
         raise UserError("--plot has nothing to draw: add --growth, or name one of " + ", ".join(GANS)
                         + " with --rows and leave --operators out")
+    if options.plot:
+        check_plot(options.plot)
+    if options.json and options.json.is_dir():
+        raise UserError(f"--json {options.json} is a folder; name a file")
     if options.operators and not set(GANS) & set(options.rows):
         raise UserError("--operators has nothing to look at: name one of " + ", ".join(GANS) + " with --rows")
     if not options.show:
@@ -188,7 +202,7 @@ def main(argv=None):
         try:
             measure(options, report)
         except (KeyboardInterrupt, UserError):
-            if report["rows"] or report["operators"]:  # keep them: they may have taken hours
+            if report["rows"] or report["operators"] or any(report["growth"].values()):  # they may have taken hours
                 finish(options, report)
             raise
     finish(options, report)

@@ -44,7 +44,7 @@ def main(argv=None):
     pictures = PictureFiles(args.input)
     box.check(*(pictures.first_size() or CELEBAS_SIZE))
     summary = crop_folder(pictures, args.output, box, args.threads, args.overwrite, args.fast)
-    return report(summary, args.output)
+    return report(summary, args.output, args.overwrite)
 
 
 def check_opencv():
@@ -67,7 +67,7 @@ def pack(args, box):
     return 1 if packed.failed else 0
 
 
-def report(summary, output):
+def report(summary, output, overwrite):
     """Print the `Summary`. Returns the exit code."""
     rate = summary.done / summary.seconds if summary.seconds else 0
     print(f"{output}: {summary.done} done, {summary.skipped} skipped (there already), "
@@ -77,7 +77,8 @@ def report(summary, output):
     if len(summary.failed) > SHOWN:
         print(f"failed: and {len(summary.failed) - SHOWN} more", file=sys.stderr)
     if summary.left:
-        print(f"interrupted, {summary.left} pictures to go; run again to continue", file=sys.stderr)
+        print(f"interrupted, {summary.left} pictures to go; run again "
+              + ("with --overwrite to crop all of them anew" if overwrite else "to continue"), file=sys.stderr)
         return 130
     return 1 if summary.failed else 0
 

@@ -50,7 +50,8 @@ def main(argv=None):
     measured = scores.Evaluation(run, features, args.count, args.seed)
     measured.measure(checkpoints)
     scores.save_figure(run.path / "metrics.png", measured)
-    run.records.mark_best(*scores.best(measured))
+    if scores.complete(measured) and not run.fix:
+        run.records.mark_best(*scores.best(measured))
     page.write([run.path], run.path / "report.html")
     show(measured)
 
@@ -67,7 +68,13 @@ def show(measured):
         if "class recall" in each and (each["epoch"], each["batch"]) == scores.position(best):
             print(f"{scores.title(each)}, classes recognised: "
                   + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
-    print(f"best by FID, drawn from by generate.py --checkpoint best: {best}")
+    if run.fix:
+        print(f"best by FID: {best}; not marked, because generate.py draws without --fix unless it is told to")
+    elif scores.complete(measured):
+        print(f"best by FID, drawn from by generate.py --checkpoint best: {best}")
+    else:
+        print(f"best by FID of those measured: {best}; not marked, because other checkpoints have not been measured in "
+              "the same way; without --checkpoint all are")
     print(f"kept in {run.path / 'metrics.jsonl'}, drawn in {run.path / 'metrics.png'} and in report.html")
 
 

@@ -162,13 +162,15 @@ def gradio():
     """The module gradio, told to keep quiet.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or is too old.
     """
     os.environ.update(QUIET)
     try:
         import gradio
     except ImportError:
         raise UserError("the page is made with gradio, which is not installed; pip install 'gradio>=6'") from None
+    if int(gradio.__version__.partition(".")[0]) < 6:
+        raise UserError(f"the page wants gradio 6 or newer, this is {gradio.__version__}; pip install 'gradio>=6'")
     return gradio
 
 

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import pretrained
 from common.errors import run_command
-from common.files import expanded, replacing
+from common.files import expanded, picture_file, replacing
 from common.training.options import Parser
 
 COLUMNS, ROWS = 12, 2  # pictures of each generator
@@ -21,7 +21,7 @@ def main(argv=None):
                                                    "seed 1, into one PNG.")
     parser.add_argument("--output", type=expanded, default=Path("output_gallery/gallery.png"), metavar="FILE",
                         help="the PNG; an older one is replaced")
-    output = parser.parse_args(argv).output
+    output = picture_file(parser.parse_args(argv).output)
     names = pretrained.names()
     if not names:
         print("no trained generator comes with this copy of the project, so there is no gallery")

@@ -21,7 +21,7 @@ def main(argv=None):
     from common.report import page as report  # not before --help, because NumPy and Pillow load slowly
 
     output = args.output or (args.runs[0] if len(args.runs) == 1 else Path()) / "report.html"
-    refuse_other(output, b"<!doctype html", "report")
+    refuse_other(output, b"--paper: #fff; --ink:", "report")  # of the page's style, which reports have always had
     report.write(args.runs, output)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 

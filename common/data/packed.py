@@ -17,7 +17,7 @@ from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
 from common.data.picture import BadPicture, read_image, span_note
 from common.data.picture_files import PictureFiles, is_compressed_tar
 from common.errors import UserError
-from common.files import cache_folder, exists, expanded, refuse_pipe, replacing
+from common.files import cache_folder, exists, expanded, refuse_other, refuse_pipe, replacing
 
 VERSION = 1
 SIZE = Box.size
@@ -172,6 +172,8 @@ def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, th
     cache = expanded(cache) if named else default_cache(source, box, fast)
     if cache.suffix != ".npy":
         raise UserError(f"the packed pictures need a name that ends in .npy, not {cache.name}")
+    if named and cache.with_suffix(".json").is_file():
+        refuse_other(cache.with_suffix(".json"), b'"checksum"', "record of packed pictures")
     pictures = None if is_compressed_tar(source) else PictureFiles(source, write)
     way = {"version": VERSION, "y": box.y, "fast": fast}
     if (box.x, box.size) != (Box.x, SIZE):

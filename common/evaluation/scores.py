@@ -207,11 +207,17 @@ def digits(value, count):
 
 
 def best(evaluation):
-    """The checkpoint with the lowest FID among the checkpoints that are still there: (path, {name of FID: value})."""
+    """The measured checkpoint with the lowest FID of those that are still there: (path, {name of FID: value})."""
     distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
     kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
     path = min(kept, key=lambda path: distances[position(path)])
     return path, {f"fid {evaluation.protocol}": distances[position(path)]}
+
+
+def complete(evaluation):
+    """Whether all checkpoints that are still there have been measured: one that has not may be the best."""
+    known = {(each["epoch"], each["batch"]) for each in evaluation.known()}
+    return known >= set(map(position, evaluation.run.checkpoints))
 
 
 def save_figure(path, evaluation):

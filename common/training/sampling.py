@@ -11,6 +11,7 @@ from common.training.options import Parser, positive, seed
 from common.training.records import Records
 
 STEPS = 10  # pictures in an interpolation, with both ends
+GRID = "grid.png"
 
 
 def parser(run, output, count=64):
@@ -57,7 +58,8 @@ def load(package, args, typed, fix=()):
         fix: oddities of drawing to mend.
 
     Raises:
-        UserError: as `common.generator.load`; or there is no run, or options exclude each other.
+        UserError: as `common.generator.load`; or there is no run, options exclude each other, or the folder for the
+            pictures holds some already.
     """
     from common import generator
 
@@ -68,7 +70,18 @@ def load(package, args, typed, fix=()):
         known = pretrained.names(package)
         raise UserError(f"there is no run in {args.run}; --run DIR draws from the folder of a trained run, "
                         f"--pretrained {'|'.join(known) or 'NAME'} from a generator that comes with the project")
+    refuse_earlier(args.output)  # before the drawing, which may take minutes
     return generator.load(source(args), args.checkpoint, fix, args.use_gpu, package)
+
+
+def refuse_earlier(output):
+    """Refuse a folder that holds drawn pictures.
+
+    Raises:
+        UserError: it does.
+    """
+    if (Path(output) / GRID).exists():  # it is written last: a folder without it comes from an interrupted command
+        raise UserError(f"{output} holds generated pictures already; choose another --output")
 
 
 def draw(gan, count, random, interpolate=False):
@@ -103,9 +116,8 @@ def write(output, pictures, columns=None, labels=()):
     from common import plotting  # imported here, because matplotlib would delay --help
 
     output = Path(output)
-    grid, raw = output / "grid.png", output / "generated.npy"
-    if grid.exists():  # it is written last: a folder without it comes from an interrupted command
-        raise UserError(f"{output} holds generated pictures already; choose another --output")
+    grid, raw = output / GRID, output / "generated.npy"
+    refuse_earlier(output)
     drawn = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
     for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)

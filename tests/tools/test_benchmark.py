@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -148,6 +149,29 @@ def test_the_bytes_of_a_static_programs_operators():
     assert found[next(name for name in found if "matmul" in name)] == 4 * (7 * 3 + 3 * 5 + 7 * 5)
     assert found["concat"] in (4 * (7 * 8 + 7 * 8), 4 * (7 * 8 + 7 * 8) + 4)  # Paddle 3 counts the axis, too
     assert found["increment"] == 2 * 8
+
+
+def test_a_growth_that_is_interrupted_keeps_what_it_has(monkeypatch):
+    todo = iter([{"batch": 4}, {"batch": 8}])
+
+    def measured(*_, **__):
+        for result in todo:
+            return result
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rows, "measure_gan", measured)
+    report = {"growth": {}, "operators": []}
+    with pytest.raises(KeyboardInterrupt):
+        benchmark.measure(SimpleNamespace(operators=True, rows=[], growth=True, quick=True, batch=4), report)
+    assert report["growth"] == {"batch": [{"batch": 4}, {"batch": 8}], "threads": []}
+
+
+@pytest.mark.parametrize(("option", "name"), [
+    ("--plot", "."), ("--plot", "bench"), ("--plot", "bench.txt"), ("--json", ".")])
+def test_a_name_that_cannot_be_written_is_refused_before_the_measurement(bench, monkeypatch, option, name):
+    monkeypatch.setattr(benchmark, "measure", None)
+    code, out, err = bench("--rows", "book", option, name)
+    assert (code, out) == (2, "") and f"{option} {name} is" in err.splitlines()[-1]
 
 
 def test_reports_of_two_machines_are_not_joined(bench, tmp_path):

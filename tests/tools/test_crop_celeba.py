@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common.crop import Summary
 from tests.helpers import caller, jpeg
 from tools import crop_celeba
 
@@ -109,6 +110,14 @@ def test_an_array_of_ones_own_is_not_written_over(crop, tmp_path):
     assert len(np.load(tmp_path / "mine.npy")) == 3
 
 
+def test_a_json_file_beside_the_array_stays(crop, tmp_path):
+    fill(tmp_path / "in")
+    (tmp_path / "mine.json").write_text('{"annotations": []}')
+    result = crop(tmp_path, "--input", "in", "--output", "mine.npy", "--overwrite")
+    assert result.returncode == 2 and "mine.json is there and is no record of packed pictures" in result.stderr
+    assert (tmp_path / "mine.json").read_text() == '{"annotations": []}' and not (tmp_path / "mine.npy").exists()
+
+
 def test_the_current_folder_as_output(crop, tmp_path):
     fill(tmp_path / "in")
     (tmp_path / "out").mkdir()
@@ -157,3 +166,8 @@ def test_ctrl_c_says_how_many_are_done_and_the_next_run_continues(crop, tmp_path
     assert len(list((tmp_path / "out").iterdir())) == done
     again = crop(tmp_path, "--input", "in", "--output", "out")
     assert again.returncode == 0 and f"{count - done} done, {done} skipped" in again.stdout
+
+
+def test_an_overwriting_run_that_is_interrupted_starts_anew(capsys):
+    assert crop_celeba.report(Summary(1, 0, [], 2, 1.0), "out", overwrite=True) == 130
+    assert "2 pictures to go; run again with --overwrite to crop all of them anew" in capsys.readouterr().err

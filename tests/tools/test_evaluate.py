@@ -94,6 +94,15 @@ def test_the_table_names_the_best(measured, call):
     assert "fid" in (measured / "report.html").read_text()  # which was there before anything was measured
 
 
+def test_one_checkpoint_alone_is_not_marked_as_the_best(copy, call):
+    before = (copy / "best.json").read_bytes()
+    for epoch in (1, 2):  # one of them is not the marked one
+        code, out, err = call("--run", copy, "--count", 150, "--checkpoint", f"000{epoch}_0000.safetensors")
+        assert (code, err) == (0, "")
+        assert ("not marked" in out) == (epoch == 1)  # after the second all are measured
+        assert ((copy / "best.json").read_bytes() == before) == (epoch == 1)
+
+
 def test_generate_draws_from_the_best(copy, tmp_path, capsys):
     draw = caller(generate.main, capsys)
     mark = json.loads((copy / "best.json").read_text())
@@ -160,6 +169,10 @@ def test_classes_are_recognised(digits_run, tmp_path, call, monkeypatch):
     assert list(right[f"class recall {protocol()}"]) == list("0123456789")
     assert "label agreement" in out.splitlines()[1]
     assert "classes recognised: 0 " in out
+    before = (run / "best.json").read_bytes()
+    code, out, _ = call("--run", run, "--count", COUNT, "--fix", "sampling_dropout")
+    assert code == 0 and "not marked, because generate.py draws without --fix" in out
+    assert (run / "best.json").read_bytes() == before
 
 
 def test_faces(faces_run, tmp_path, call):

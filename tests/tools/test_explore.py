@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -67,6 +68,13 @@ def test_without_gradio_it_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
     with pytest.raises(UserError, match="pip install 'gradio>=6'"):
+        explore.main(["--run", "a"])
+
+
+def test_an_old_gradio_is_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(__version__="5.49.1"))
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with pytest.raises(UserError, match=r"gradio 6 or newer, this is 5\.49\.1; pip install 'gradio>=6'"):
         explore.main(["--run", "a"])
 
 

@@ -158,6 +158,13 @@ def test_gallery_of_larger_pictures(monkeypatch):
     assert 0.2 < (drawn == 255).mean() < 0.4  # 44×23 of the 64×64 pixels
 
 
+def test_a_gallery_needs_the_name_of_a_picture(weights, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(gallery, "strip", None)  # nothing is drawn before
+    for name, words in ((tmp_path, "is a folder"), (tmp_path / "gallery", "no suffix of a picture")):
+        code, out, err = caller(gallery.main, capsys)("--output", name)
+        assert (code, out, err.count("\n")) == (2, "", 1) and words in err
+
+
 def test_gallery(weights, tmp_path, capsys, monkeypatch):
     path = tmp_path / "new" / "gallery.png"
     code, out, err = caller(gallery.main, capsys)("--output", path)

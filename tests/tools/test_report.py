@@ -42,6 +42,13 @@ def test_a_runs_records_are_not_written_over(home, capsys):
     assert (home / "a" / "config.json").read_text() == before
 
 
+def test_another_page_is_not_written_over(home, capsys):
+    (home / "report.html").write_text("<!doctype html>\n<title>mine</title>")
+    assert call("a", "b") == 2
+    assert "is no report; choose another --output" in capsys.readouterr().err
+    assert (home / "report.html").read_text().endswith("mine</title>")
+
+
 def test_several_have_it_here(home):
     assert call("a", "b") == 0
     assert "<h1>2 runs: a, b</h1>" in (home / "report.html").read_text()

@@ -63,18 +63,21 @@ def measure_gan(row, options, batch=None, threads=None, stock=True):
             **measured}
 
 
-def measure_growth(options):
-    """Measure iterations of each chosen recipe by threads, and the book's by batch; both in ascending order."""
+def measure_growth(options, results):
+    """Measure iterations of each chosen recipe by threads, and the book's by batch; both in ascending order.
+
+    Args:
+        options: the command's options.
+        results: ``batch`` and ``threads``, each a list that a result goes into as soon as it is there.
+    """
     base = options.batch or GANS["book"].batch
-    batches = [base, 2 * base] if options.quick else sorted({32, 64, 128, 256, 512, base})
-    by_batch = [measure_gan("book", options, batch, stock=False) for batch in batches]
-    whole = {"book": next(result for result in by_batch if result["batch"] == base)}  # measured with all threads
-    by_threads = []
+    for batch in [base, 2 * base] if options.quick else sorted({32, 64, 128, 256, 512, base}):
+        results["batch"].append(measure_gan("book", options, batch, stock=False))
+    whole = {"book": next(result for result in results["batch"] if result["batch"] == base)}  # with all threads
     for row in [row for row in GANS if row in options.rows] or ["book"]:
-        by_threads += [measure_gan(row, options, threads=2 ** k, stock=False)
-                       for k in range(10) if 2 ** k < runtime.cores()]
-        by_threads.append(whole.get(row) or measure_gan(row, options, stock=False))
-    return {"batch": by_batch, "threads": by_threads}
+        for threads in (2 ** k for k in range(10) if 2 ** k < runtime.cores()):
+            results["threads"].append(measure_gan(row, options, threads=threads, stock=False))
+        results["threads"].append(whole.get(row) or measure_gan(row, options, stock=False))
 
 
 def measure_operators(row, options):

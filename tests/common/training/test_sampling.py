@@ -85,6 +85,13 @@ def test_earlier_pictures_are_never_replaced(tmp_path):
         sampling.write(tmp_path, pictures)
 
 
+def test_earlier_pictures_are_found_before_drawing(tmp_path, book_run):
+    (tmp_path / "grid.png").touch()
+    args, typed = sampling.parser(book_run, tmp_path).both([])
+    with pytest.raises(UserError, match="holds generated pictures already"):
+        sampling.load("static_mnist", args, typed)
+
+
 def test_defaults(tmp_path):
     args = sampling.parser("run", "out").parse_args([])
     assert (str(args.run), str(args.output), args.count, args.seed) == ("run", "out", 64, 1)
