@@ -74,6 +74,27 @@ def write_json(path, value):
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
+def write_arrays(path, arrays, metadata=None):
+    """Write arrays and metadata as safetensors, safely, see `replacing`.
+
+    Args:
+        path: of the file.
+        arrays: name → contiguous NumPy array.
+        metadata: text → text, or None.
+
+    Raises:
+        UserError: as `replacing`.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import save_file
+
+    with replacing(path) as temporary:
+        try:
+            save_file(arrays, temporary, metadata)
+        except SafetensorError as error:  # in place of an OSError, when the disk is full
+            raise OSError(str(error).partition("\n")[0]) from error
+
+
 def expanded(path):
     """A path that a user has typed, with ``~`` replaced by the home folder; unchanged if there is no such home.
 

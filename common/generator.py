@@ -133,7 +133,7 @@ def show(images, file=None, columns=None, labels=()):
     """
     from common import plotting
 
-    images = showable(images)
+    images, labels = showable(images), [*labels]
     if columns is not None:
         columns = whole("columns", columns)
     shape = (-(-len(images) // columns), columns) if columns else plotting.layout(len(images))

@@ -65,7 +65,8 @@ def tile(pictures, rows, columns, pad=GAP, pad_value=0.0):
         pad_value: of those pixels; 0 is the middle grey.
 
     Returns:
-        [rows·(H + pad), columns·(W + pad)] or the same with 3 channels; cells without a picture are 0.
+        [rows·(H + pad), columns·(W + pad)] or the same with 3 channels; cells without a picture have
+        ``pad_value``.
     """
     pictures = np.asarray(pictures)
     height, width = pictures.shape[1] + pad, pictures.shape[2] + pad

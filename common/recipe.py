@@ -7,6 +7,7 @@ the tutorial; the commands and tools ask its recipe.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
+from typing import ClassVar
 
 from common.errors import UserError
 from common.gan import GAN, LOCK, Curves  # noqa: F401  a tutorial finds its whole interface here
@@ -102,6 +103,8 @@ class Recipe:
     mapping, name of an option → value. Their argument ``config`` is a run's ``config.json``; before that file is
     written, it is a mapping with only ``options`` and ``dataset``.
     """
+
+    embedded: ClassVar[str]  # the --dataset that replaces the tutorial's data where they cannot be had
 
     name: str  # of --recipe, and in config.json
     title: str  # follows the word "Train" in --help

@@ -122,7 +122,7 @@ class Faces(Batches):
 
     def __init__(self, dataset, batch_size, seed=0, workers=0):
         packed = getattr(dataset, "packed", None)  # the tutorial's Dataset has none
-        self.unpacked = packed if isinstance(packed, UnpackedPictures) else None
+        self.unpacked = packed if isinstance(packed, UnpackedPictures) and not workers else None
         # Of an archive that nothing may be written of, the first pictures are the quickest to read.
         super().__init__(dataset, batch_size, 0 if self.unpacked else len(dataset), drop_last=True, seed=seed)
         self.workers = workers and max(1, len(processes.share(range(workers))))

@@ -16,7 +16,6 @@ from pathlib import Path
 import numpy as np
 import paddle
 from paddle.nn import functional as F
-from safetensors.numpy import save_file
 
 from common import plotting
 from common.backend import amp
@@ -25,7 +24,7 @@ from common.backend.compat import scalar
 from common.crop import Box
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
-from common.files import absolute, exists, replacing
+from common.files import absolute, exists, write_arrays
 from common.parallel import processes
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
@@ -192,8 +191,8 @@ class FaceGAN(DynamicGAN):
 
     def end_epoch(self, folder):
         """Write the generator's weights and moving averages, under the names of its ``state_dict``."""
-        with replacing(folder / self.weights) as temporary:
-            save_file({name: np.array(value.numpy()) for name, value in self.netG.state_dict().items()}, temporary)
+        arrays = {name: np.array(value.numpy()) for name, value in self.netG.state_dict().items()}
+        write_arrays(folder / self.weights, arrays)
 
     # Section 6: prediction
 
@@ -248,6 +247,8 @@ def box(options):
 
 class CelebA(Recipe):
     """The tutorial's data."""
+
+    embedded = "faces"
 
     @property
     def description(self):

@@ -16,6 +16,7 @@ class StaticRecipe(Recipe):
         shape: of the pictures that the networks are made for; None: any shape.
     """
 
+    embedded = "digits"
     shape = (28, 28)
 
     @property
@@ -47,6 +48,8 @@ class StaticRecipe(Recipe):
         if options["data_dir"] and not options["resume"] and dataset not in datasets.CHOICES:
             return (f"--data_dir goes with --dataset {', '.join(datasets.CHOICES)}; "
                     f"{dataset} is a folder of its own")
+        if options["data_dir"] and not options["resume"] and dataset == "digits":
+            return "--dataset digits, which is embedded, and --data_dir exclude each other"
         if options.get("resize") and dataset in datasets.CHOICES:
             return f"--resize is for a folder of pictures, not for {dataset}"
         return super().fault(options)
@@ -98,6 +101,8 @@ class StaticRecipe(Recipe):
             pictures = self._pictures(options["dataset"], data_dir, options, split=split)
         else:
             place = data_dir or (None if kind == "digits" else dataset["source"])
+            if options["data_dir"] and place and not exists(expanded(place)):  # a download would fill the old place
+                raise gone(place)
             pictures = self._pictures(kind, place, options, split=split)
         same = pictures.checksum == dataset["checksum"]
         if split == "train" and not same:

@@ -1,5 +1,6 @@
 """The faces as one memory-mapped array. It is built once; afterwards no epoch decodes a picture."""
 
+import glob
 import hashlib
 import json
 import os
@@ -253,13 +254,10 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(cache)
-        free, needed = shutil.disk_usage(cache.parent).free, array_bytes(total)
+        check_room(cache, cache.parent, array_bytes(total))
     except OSError as error:
         raise UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
                         "--output that ends in .npy pack them elsewhere") from error
-    if free < needed:  # a full disk under a memory map would kill the process
-        raise UserError(f"{cache} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free; free some space, or let "
-                        "tools/crop_celeba.py with an --output that ends in .npy pack them elsewhere")
     about = cache.with_suffix(".json")
     with replacing(cache) as temporary:
         failed, squares = _pack(pictures, temporary, box, progress, fast, threads, span)
@@ -277,6 +275,18 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
         print(f"left out: {name}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:
         print(f"left out: {len(failed) - SHOWN} more, all listed in {about}", file=sys.stderr)
+
+
+def check_room(what, folder, needed):
+    """Refuse to write a file where too few bytes are free: a full disk under a memory map would kill the process.
+
+    Raises:
+        UserError: they are too few.
+    """
+    free = shutil.disk_usage(folder).free
+    if free < needed:
+        raise UserError(f"{what} needs {needed / 1e6:.0f} MB, {free / 1e6:.0f} MB are free in {folder}; free some "
+                        "space, or let tools/crop_celeba.py with an --output that ends in .npy pack them elsewhere")
 
 
 def _pack(pictures, path, box, progress, fast, threads, span):
@@ -335,6 +345,7 @@ def _without(array, failed, path):
     """Remove the failed pictures' rows from the array; the file is written anew with the rows that are left."""
     kept = np.flatnonzero([index not in failed for index in range(len(array))])
     shorter = path.with_suffix(".shorter")
+    check_room("the array without the pictures that cannot be used", path.parent, array_bytes(len(kept)))
     try:
         result = np.lib.format.open_memmap(shorter, "w+", np.uint8, (len(kept), SIZE, SIZE, 3))
         for start in range(0, len(kept), 1024):
@@ -347,6 +358,6 @@ def _without(array, failed, path):
 
 def _remove_leftovers(cache):
     """Delete the unfinished arrays that killed processes have left."""
-    for path in cache.parent.glob(f".{cache.stem}.*.part*"):
+    for path in cache.parent.glob(f".{glob.escape(cache.stem)}.*.part*"):
         if time.time() - path.stat().st_mtime > LEFTOVER:
             path.unlink(missing_ok=True)

@@ -324,21 +324,21 @@ class _Tar:
         print(f"unpacking {self.path.name} into a temporary file, for the pictures are read in any order",
               file=sys.stderr)
         folder = cache_folder("paddle/dataset/celeba")
-        folder.mkdir(parents=True, exist_ok=True)
-        target = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
         try:
+            folder.mkdir(parents=True, exist_ok=True)
+            target = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
             with _opener(self.path)(self.path) as stream:
                 while block := stream.read(1 << 20):
                     target.write(block)
                     if target.tell() > LARGEST_UNPACKED:
                         raise UserError(f"{self.path} holds more than {LARGEST_UNPACKED >> 30} GB; unpack it and name "
                                         "the folder")
+            target.flush()
         except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
             if getattr(error, "errno", None):
                 raise UserError(f"cannot unpack {self.path} into {folder}: {error.strerror}; "
                                 "unpack it elsewhere and name the folder") from None
             raise UserError(f"{self.path} is damaged or cut short ({error}); download it again") from None
-        target.flush()
         target.seek(0)
         return target
 

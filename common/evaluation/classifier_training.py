@@ -7,7 +7,7 @@ import numpy as np
 from common.data import datasets
 from common.data.batches import Batches, scale
 from common.errors import UserError, terminal
-from common.files import expanded, replacing
+from common.files import expanded, write_arrays
 
 EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}
 BATCH_SIZE = 128
@@ -103,10 +103,7 @@ def shifted(images, random):
 
 def save(path, arrays, record):
     """Write the weights as safetensors, with the record in the header."""
-    from safetensors.numpy import save_file
-
-    with replacing(path) as temporary:
-        save_file(arrays, temporary, {"record": json.dumps(record, ensure_ascii=False)})
+    write_arrays(path, arrays, {"record": json.dumps(record, ensure_ascii=False)})
 
 
 def train(dataset, data_dir, epochs, seed):

@@ -66,6 +66,8 @@ class Evaluation:
                 self.run.records.add_evaluation(0, 0, 0, **values)
             bar.update()
             for path in todo:
+                if path and not path.is_file():  # a training in progress has deleted it since
+                    continue
                 bar.set_description(path.name if path else "untrained generator")
                 drawn = (self.run.sample(self.count, self.seed, path) if path
                          else self.run.untrained(self.count, self.seed))
@@ -209,7 +211,7 @@ def digits(value, count):
 def best(evaluation):
     """The measured checkpoint with the lowest FID of those that are still there: (path, {name of FID: value})."""
     distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
-    kept = [path for path in evaluation.run.checkpoints if position(path) in distances]
+    kept = [path for path in evaluation.run.records.saved() if position(path) in distances]
     path = min(kept, key=lambda path: distances[position(path)])
     return path, {f"fid {evaluation.protocol}": distances[position(path)]}
 
@@ -217,7 +219,7 @@ def best(evaluation):
 def complete(evaluation):
     """Whether all checkpoints that are still there have been measured: one that has not may be the best."""
     known = {(each["epoch"], each["batch"]) for each in evaluation.known()}
-    return known >= set(map(position, evaluation.run.checkpoints))
+    return known >= set(map(position, evaluation.run.records.saved()))
 
 
 def save_figure(path, evaluation):

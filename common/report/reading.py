@@ -3,7 +3,8 @@
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+from common.errors import ROOT
+
 PAGE = Path("docs", "metrics.md")
 
 LOSSES = ("Look for curves that move on about one level. D's loss at its lowest value for long, or G's rising without "

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
 from common import recipe as recipes
 from common.errors import UserError, say
-from common.files import numbered, refuse_pipe, replacing
+from common.files import numbered, refuse_pipe, write_arrays
 
 KEEP_LAST = 3  # this many of the newest checkpoints are kept whole
 KEEP_EPOCHS = 5  # of the checkpoint after each fifth epoch the generator is never deleted
@@ -62,11 +61,7 @@ def write(path, arrays, record):
     """
     arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
     text = json.dumps(record)
-    with replacing(path) as temporary:
-        try:
-            save_file(arrays, temporary, {"record": text, "digest": _digest(arrays, text)})
-        except SafetensorError as error:  # safetensors raises it when the disk is full
-            raise OSError(_line(error)) from error
+    write_arrays(path, arrays, {"record": text, "digest": _digest(arrays, text)})
 
 
 def _reduce(path, generator):

@@ -41,7 +41,8 @@ def train(recipe, args, report=None):
         dry_run(args, data, dataset, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
         return
     writer = visualdl() if args.visualdl and processes.first else None
-    folder = (RunFolder if processes.first else SilentFolder)(args.output, args.resume, args.overwrite)
+    of_process = RunFolder if processes.first else SilentFolder
+    folder = of_process(args.output, args.resume, args.overwrite, recipe.gan.files)
     processes.meet()  # a run that is to be resumed is complete now, or the folder's owner has said why not
     try:
         loop = prepare(recipe, args, data, dataset, folder, place)
@@ -128,6 +129,7 @@ def prepare(recipe, args, data, dataset, folder, place):
         path = loop.resume()
         kept = folder.read_config()
         kept["options"].update({name: options[name] for name in KEPT if name in options})
+        kept["dataset"]["source"] = dataset["source"]  # they may have moved
         folder.write_config(kept)
         print(f"resuming {path} at step {loop.step} of {loop.steps}")
     return loop

@@ -24,13 +24,14 @@ class RunFolder(Records):
         path: the folder; it is made if it is missing.
         resume: go on with the run in the folder.
         overwrite: delete the run in the folder first.
+        files: names of further files that the tutorial writes there.
 
     Raises:
         UserError: the folder has a run and neither flag is given; there is no run to resume; another process trains in
             the folder; a file of another program would be lost; or the folder cannot be written.
     """
 
-    def __init__(self, path, resume=False, overwrite=False):
+    def __init__(self, path, resume=False, overwrite=False, files=()):
         super().__init__(path)
         self._metrics = None
         records = (self.metrics_path, *self.saved())
@@ -40,7 +41,8 @@ class RunFolder(Records):
         if resume and not self.config_path.is_file():
             raise no_run(self.path)
         if not any(path.exists() for path in records) and not ours(self.path):
-            named = [*(self.path / name for name in OWN), *(path for path, *_ in numbered(self.path, ".png"))]
+            named = [self.path / name for name in (*OWN, *files)]
+            named += [path for path, *_ in numbered(self.path, ".png")]
             if foreign := next((path for path in named if path.exists()), None):  # of another program, or of the user
                 raise UserError(f"{foreign} is there and belongs to no run; choose another --output")
         try:
@@ -148,7 +150,7 @@ class SilentFolder(Records):
         UserError: there is no run to resume: the folder is on another machine.
     """
 
-    def __init__(self, path, resume=False, _overwrite=False):
+    def __init__(self, path, resume=False, _overwrite=False, _files=()):
         super().__init__(path)
         if resume and not self.exists():
             raise UserError(f"--resume: there is no run in {self.path} on {platform.node()}; each machine has to see "

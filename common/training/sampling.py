@@ -118,10 +118,13 @@ def write(output, pictures, columns=None, labels=()):
     output = Path(output)
     grid, raw = output / GRID, output / "generated.npy"
     refuse_earlier(output)
+    if raw.exists():  # of an interrupted command, which may have had more pictures
+        for old in output.glob("generated_*.png"):
+            old.unlink()
+    with replacing(raw) as temporary:
+        np.save(temporary, pictures)
     drawn = pictures[..., 0] if pictures.shape[3:] == (1,) else pictures
     for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)
-    with replacing(raw) as temporary:
-        np.save(temporary, pictures)
     plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns), labels)
     print(f"{len(pictures)} pictures: {grid}, {raw}, {output / 'generated_1.png'} …")

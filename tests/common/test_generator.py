@@ -139,6 +139,7 @@ def test_show(tmp_path):
     assert image.width % (2 * 6) == image.height % (3 * 5) == 0 and image.mode == "L"
     with Image.open(tmp_path / "grid.png") as written:
         np.testing.assert_array_equal(np.asarray(written), np.asarray(image))
+    assert show(pictures, columns=2, labels=np.arange(2)).height > image.height
     assert show(pictures[..., 0]).size == show(np.repeat(pictures, 3, axis=3)).size
     assert sorted(path.name for path in tmp_path.iterdir()) == ["grid.png"]
 

@@ -22,7 +22,7 @@ from common.training.run_folder import RunFolder
 from dygraph_celeba import data, generate, train
 from dygraph_celeba.gan import FaceGAN
 from tests import helpers
-from tests.helpers import content
+from tests.helpers import content, jpeg
 
 TRAIN = Path(train.__file__)
 CURVES = "Generator and Discriminator Loss During Training.png"
@@ -142,6 +142,10 @@ def test_train_and_generate_in_one_process_without_celeba(home, capsys, monkeypa
     assert "NOT CELEBA" in capsys.readouterr().err
     recorded = json.loads(Path("run/config.json").read_text())["dataset"]
     assert recorded["fallback"] and recorded["name"] == "embedded faces" and "not CelebA" in recorded["note"]
+    Path("work/imgs").mkdir(parents=True)
+    Path("work/imgs/000001.jpg").write_bytes(jpeg(1))  # there by now: the run still goes on with its own data
+    train.main(["--resume", "--max_steps", "2", "--output", "run"])
+    assert json.loads(Path("run/config.json").read_text())["dataset"] == recorded
     generate.main(["--run", "run", "--count", "3", "--output", "out"])
     assert sorted(path.name for path in Path("out").iterdir()) == [
         "generated.npy", "generated_1.png", "generated_2.png", "generated_3.png", "grid.png"]
@@ -292,6 +296,12 @@ def test_a_dry_run_packs_nothing_and_decodes_what_it_needs(faces, home, capfd, m
         assert f"room: {pictures * 12288 / 1e6:.1f} MB in {home}/.cache/paddle/dataset/celeba/" in out
         assert 12 <= len(read) <= 14  # three batches of four, and the bad picture
     assert content(home.parent) == before and "unpacking" not in err
+
+
+def test_a_dry_run_with_the_tutorials_reader(home, capfd):
+    assert run_command(lambda: train.main(["--reader", "skimage", "--batch_size", "4", "--dry_run"])) == 0
+    out, _ = capfd.readouterr()
+    assert "time: about" in out and "nan" not in out and "the packed pictures" not in out
 
 
 def test_a_run_does_not_go_into_the_folder_of_its_pictures(faces, home, capfd):

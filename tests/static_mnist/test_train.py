@@ -181,7 +181,7 @@ def test_more_epochs_and_data_that_have_moved_are_remembered(call, run, place, t
     done = EPOCHS * BATCHES
     more = ["--epoch", EPOCHS + 1, "--data_dir", moved, "--max_steps", done + 2]
     assert call("--resume", "--output", run, *more)[0] == 0
-    assert config(run)["options"]["data_dir"] == str(moved)
+    assert config(run)["options"]["data_dir"] == config(run)["dataset"]["source"] == str(moved)
     code, out, _ = call("--resume", "--output", run)
     assert code == 0
     assert f"resuming {run / 'checkpoints' / f'{EPOCHS:04d}_0002.safetensors'} at step {done + 2} of {done + 13}" in out
@@ -328,6 +328,19 @@ def test_without_mnist_the_digits_stand_in_loudly(call, tmp_path, monkeypatch):
     assert title.startswith("Epoch ID=0 Batch ID=0 D-Loss=")
     assert "digits" in title
     assert "not MNIST" in title
+
+    write_pictures(tmp_path / "empty")  # there by now: the run still goes on with its own data
+    for number, typed in enumerate(([], ["--data_dir", tmp_path / "empty"], ["--dataset", "digits"]), 2):
+        code, _, err = call("--resume", "--output", tmp_path / "run", *typed, "--max_steps", number)
+        assert (code, "NOT MNIST" in err) == (0, False), err
+    assert len(metrics(tmp_path / "run")) == 4 and config(tmp_path / "run")["dataset"] == kept
+    write_pictures(tmp_path / "others")
+    code, _, err = call("--resume", "--output", tmp_path / "run", "--data_dir", tmp_path / "others")
+    assert code == 2 and "these pictures are others" in err
+
+
+def test_the_embedded_digits_have_no_folder(refused, tmp_path):
+    refused("--dataset", "digits", "--data_dir", tmp_path, words=["--dataset digits", "--data_dir", "exclude"])
 
 
 def test_bad_data_files_are_refused_before_anything_is_written(refused, tmp_path):

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from common.crop import Box, crop
-from common.data import packed
+from common.data import packed, picture_files
 from common.data.packed import PackedPictures, default_cache, network_input, open_packed
 from common.data.picture import read_image
 from common.errors import UserError
@@ -252,6 +252,24 @@ def test_errors_of_the_user(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(packed.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1000}))
     with pytest.raises(UserError, match="MB are free"):
         open_packed(folder, progress=False)
+
+
+def test_room_for_the_array_without_bad_pictures(folder, tmp_path, monkeypatch):
+    (folder / "000000.jpg").write_bytes(b"no picture")
+    needed = packed.array_bytes(len(list(folder.iterdir())))
+    free = iter([needed, needed // 2])
+    monkeypatch.setattr(packed.shutil, "disk_usage", lambda path: type("Usage", (), {"free": next(free)}))
+    with pytest.raises(UserError, match="the array without the pictures that cannot be used needs .* MB are free"):
+        open_packed(folder, tmp_path / "c.npy", progress=False)
+    assert sorted(each.name for each in tmp_path.iterdir() if each.is_file()) == []
+
+
+def test_an_archive_that_cannot_be_unpacked_there(folder, tmp_path, monkeypatch):
+    path = shutil.make_archive(tmp_path / "a", "gztar", folder)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(picture_files, "cache_folder", lambda name: tmp_path / "file" / name)
+    with pytest.raises(UserError, match="cannot unpack .*a.tar.gz into .*Not a directory; unpack it elsewhere"):
+        open_packed(path, tmp_path / "c.npy", progress=False)
 
 
 def test_it_goes_into_the_users_cache_and_never_beside_the_data(folder, tmp_path):

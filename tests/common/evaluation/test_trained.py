@@ -161,6 +161,10 @@ def test_a_test_part(tmp_path, book_run):
     moved = with_config(run, dataset__source=str(tmp_path / "gone"), options__no_download=True)
     with pytest.raises(UserError, match="MNIST is not in .*--data_dir"):
         Trained(moved).real()
+    named = with_config(shutil.copytree(run, tmp_path / "named"), options__data_dir="x", options__no_download=False)
+    with pytest.raises(UserError, match="not in .*gone any more; --data_dir names the place"):
+        Trained(named).real()  # a download would go into a folder that the user has moved
+    assert not (tmp_path / "gone").exists()
     assert len(Trained(moved, data_dir=tmp_path).real("test")[0]) == 797
     with pytest.raises(UserError, match="not those that the run was trained on; .*--data_dir"):
         Trained(with_config(run, dataset__checksum="0"), data_dir=tmp_path).real()

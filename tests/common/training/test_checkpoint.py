@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 
 from common import files
 from common.errors import UserError
@@ -130,12 +131,12 @@ def full_disk(*_, **__):
 
 
 def full_disk_as_safetensors_says_it(*_, **__):
-    raise checkpoint.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    raise safetensors.SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
 
 
 @pytest.mark.parametrize(("place", "name", "fault"), [
-    (checkpoint, "save_file", full_disk_as_safetensors_says_it),
-    (checkpoint, "save_file", full_disk),
+    (safetensors.numpy, "save_file", full_disk_as_safetensors_says_it),
+    (safetensors.numpy, "save_file", full_disk),
     (files.os, "fsync", full_disk),
     (Path, "replace", full_disk),
 ])

@@ -79,13 +79,13 @@ def test_nothing_to_resume(tmp_path, exists):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["config.json", "report.html", "losses.png", "0000_0010.png"])
+@pytest.mark.parametrize("name", ["config.json", "report.html", "losses.png", "0000_0010.png", "own.txt"])
 @pytest.mark.parametrize("overwrite", [True, False])
 def test_a_file_of_another_program_is_not_lost(tmp_path, name, overwrite):
     (tmp_path / name).write_text('{"model_type": "bert"}')
     before = content(tmp_path)
     with pytest.raises(UserError, match=f"{name} is there and belongs to no run; choose another --output"):
-        RunFolder(tmp_path, overwrite=overwrite)
+        RunFolder(tmp_path, overwrite=overwrite, files=("own.txt",))
     assert content(tmp_path) == before
 
 
