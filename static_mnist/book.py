@@ -369,7 +369,8 @@ RECIPE = Book(
     ),
     published=(
         # The title of dcgan_demo.png
-        BatchLosses(epoch=19, batch=460, losses={"D-Loss": 1.1586, "DG-Loss": 0.6668}, options={"enable_ce": False}),
+        BatchLosses(epoch=19, batch=460, losses={"D-Loss": 1.1586, "DG-Loss": 0.6668},
+                    options={"enable_ce": False, "batch_size": 128}),
         EpochMeans(options={"enable_ce": True, "batch_size": 128}, batches=468, tolerance=0.02,
                    losses={name: (mean, names) for name, mean, names in KPIS.values()}),
     ),

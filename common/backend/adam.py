@@ -11,7 +11,7 @@ class Adam(paddle.optimizer.Adam):
     _corrected = True
 
     def _append_optimize_op(self, block, param_and_grad):
-        if isinstance(param_and_grad, dict) or not fast.usable(param_and_grad[0]):
+        if isinstance(param_and_grad, dict) or getattr(self, "_amsgrad", False) or not fast.usable(param_and_grad[0]):
             return super()._append_optimize_op(block, param_and_grad)
         weight, gradient = param_and_grad
         state = [self._get_accumulator_master(name, weight) for name in (

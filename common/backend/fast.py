@@ -5,6 +5,9 @@ same mathematics on all threads, with the oneDNN library that comes in Paddle's 
 in seconds, and kept in the user's cache folder. Paddle's own operators do the work on a GPU, without a C++ compiler,
 for inputs that the C++ does not cover, and with ``GAN_FAST_OPS=0`` in the environment.
 
+Gradients of gradients, ``paddle.grad(…, create_graph=True)`` as for a gradient penalty, lack what goes through these
+layers, and Paddle does not say so: `switched_off` or ``GAN_FAST_OPS=0`` has them.
+
 Import this module after ``common.backend.runtime.prepare()``.
 """
 
@@ -73,7 +76,8 @@ class Linear(nn.Linear):
 
     def forward(self, x):
         bias, weight = self.bias, self.weight
-        if bias is None or len(x.shape) != 2 or bias.stop_gradient != weight.stop_gradient or not usable(x):
+        if bias is None or len(x.shape) != 2 or bias.stop_gradient != weight.stop_gradient \
+                or x.shape[1] != weight.shape[0] or not usable(x):
             return super().forward(x)
         if _arithmetic == FLOAT32:  # Paddle's own product is fast; its sum with the bias takes one thread
             name = "gan_bias_x" if weight.stop_gradient else "gan_bias"
@@ -86,7 +90,8 @@ def use_bf16(wanted=True):
     """Let convolutions and dense layers round their factors to bfloat16 from now on, if the processor can.
 
     Products are summed up in float32; weights, gradients and everything else stay float32. The processor needs
-    AVX-512 BF16 or AMX. Convolutions with at most four input or output channels stay float32.
+    AVX-512 BF16 or AMX. Convolutions with at most four input channels, and transposed ones with at most four output
+    channels, stay float32.
 
     Returns:
         True if they multiply in bfloat16 now.
@@ -152,7 +157,8 @@ def bn_leaky_relu(bn, x, negative_slope=1.0):
                and not getattr(bn, "_trainable_statistics", False) and getattr(bn, "_act", None) is None
                and bn.weight is not None and bn.bias is not None
                and not (x.stop_gradient and paddle.is_grad_enabled() and not bn.weight.stop_gradient)
-               and bn.weight.stop_gradient == bn.bias.stop_gradient and len(x.shape) >= 2 and usable(x))
+               and bn.weight.stop_gradient == bn.bias.stop_gradient and len(x.shape) >= 2
+               and x.shape[1] == bn.weight.shape[0] and usable(x))
     if not covered:
         x = bn(x)
         return x if negative_slope == 1 else leaky_relu(x, negative_slope)
@@ -337,7 +343,7 @@ def _processor():
 
 def _library():
     """(path of the compiled operators in the cache, the compiler's arguments)."""
-    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.iterdir()))
+    sources = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("[!.]*.[ch]*")) if path.is_file())
     root = Path(paddle.__file__).parent
     command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native", "-fno-math-errno",
                "-DPADDLE_WITH_CUSTOM_KERNEL", f"-I{root}/include", f"-I{root}/include/third_party",

@@ -17,7 +17,7 @@ from common.comparison.chance import (
     twin_groups,
     verdict,
 )
-from common.comparison.sets import HIGHER, LIKE_REAL, LOWER, Row
+from common.comparison.sets import HIGHER, LIKE_NEW, LIKE_REAL, LOWER, Row
 from common.errors import UserError
 from common.evaluation.pixels import (
     TWINS_SIDE,
@@ -192,6 +192,7 @@ def memory_row(sets, numbers):
     ours, real = (float(copied[kind].mean()) for kind in ("ours", "real"))
     more = proportion_interval(real, ours, [len(copied[kind]) for kind in ("real", "ours")])[0] > 0
     told = "some are learnt by heart" if more else "no sign of pictures learnt by heart"
-    return row_of_values("distance to the nearest training picture", values, sets.groups,
-                         f"RMS of 0 … 255, among {len(sets.train)} pictures; {ours:.0%} of ours and {real:.0%} of real "
-                         f"ones are copies: {told}")
+    row = row_of_values("distance to the nearest training picture", values, sets.groups,
+                        f"RMS of 0 … 255, among {len(sets.train)} pictures; {ours:.0%} of ours and {real:.0%} of real "
+                        f"ones are copies: {told}")
+    return replace(row, better=LIKE_NEW)

@@ -9,6 +9,7 @@ from common.evaluation.features import resized
 from common.evaluation.pixels import grey
 
 LOWER, HIGHER, LIKE_REAL = "lower is better", "higher is better", "best like real pictures"
+LIKE_NEW = "best like new real pictures"  # real ones that were trained on are no measure here
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Row:
         interval: (low, high) of ours − tutorial's; None: unknown.
         verdict: the result of the comparison, in words.
         note: further facts that a reader of the row has to know.
-        better: `LOWER`, `HIGHER` or `LIKE_REAL`; empty if no value is better than another.
+        better: `LOWER`, `HIGHER`, `LIKE_REAL` or `LIKE_NEW`; empty if no value is better than another.
     """
 
     name: str
@@ -43,11 +44,11 @@ class Row:
     @property
     def ours_better(self):
         """Whether our value is better than the tutorial's: True, False, or None if it cannot be decided."""
-        real = self.real if self.real is not None else self.tutorial_real
-        if not self.better or self.tutorial is None or (self.better == LIKE_REAL and real is None):
+        shown = self.real if self.better == LIKE_NEW or self.tutorial_real is None else self.tutorial_real
+        real = self.real if self.real is not None else shown
+        if not self.better or self.tutorial is None or (self.better in (LIKE_REAL, LIKE_NEW) and real is None):
             return None
-        if self.better == LIKE_REAL:
-            shown = self.tutorial_real if self.tutorial_real is not None else real
+        if self.better in (LIKE_REAL, LIKE_NEW):
             return abs(self.ours - real) < abs(self.tutorial - shown)
         return (self.ours < self.tutorial) == (self.better == LOWER)
 

@@ -28,7 +28,7 @@ def table(rows):
         else:
             name = row.name if len(row.name) < NAME else f"{row.name}\n{'':{NAME}}"
             numbers = ("" if value is None else f"{value:.4g}" for value in values)
-            yield f"\n{name:{NAME}}" + "".join(f"{number:>{NUMBER}}" for number in numbers).rstrip()
+            yield f"\n{name:{NAME}}" + "".join(f" {number:>{NUMBER - 1}}" for number in numbers).rstrip()
         bounds = f" (ours − tutorial {row.interval[0]:+.3g} … {row.interval[1]:+.3g})" if row.interval else ""
         yield from indented(row.verdict + bounds + (f"; {row.better}" if row.better else ""))
         yield from indented(row.note)

@@ -7,6 +7,7 @@ import numpy as np
 
 from common.evaluation.features import resized
 
+ALIKE = 1.0  # grey values of 255: pictures that differ by less are copies
 TWINS_SIDE = 16  # height and width that pictures are reduced to before a search for twins, so that noise has no effect
 RANK = 10  # the distance of the tenth nearest neighbour is the usual distance
 COPY = 0.5  # a picture nearer than this share of the usual distance is a copy
@@ -89,10 +90,11 @@ def twin_distance(real, count):
     """The distance below which two pictures count as twins.
 
     It is chosen so that only one real picture in a hundred has a neighbour so near, among ``count`` real pictures.
+    Copies are always twins, also where more of the real pictures are copies.
     """
     random = np.random.RandomState(0)
     near = []
     for _ in range(TWINS_DRAWS if len(real) > count else 1):
         drawn = small(real[random.permutation(len(real))[:count]])
         near.append(nearest(drawn, drawn, among_themselves=True)[1])
-    return float(np.quantile(np.concatenate(near), 0.01))
+    return max(ALIKE, float(np.quantile(np.concatenate(near), 0.01)))

@@ -209,9 +209,16 @@ def digits(value, count):
 
 
 def best(evaluation):
-    """The measured checkpoint with the lowest FID of those that are still there: (path, {name of FID: value})."""
+    """The measured checkpoint with the lowest FID of those that are still there: (path, {name of FID: value}).
+
+    Raises:
+        UserError: a training in progress has deleted them all.
+    """
     distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
     kept = [path for path in evaluation.run.records.saved() if position(path) in distances]
+    if not kept:
+        raise UserError(f"all checkpoints that were measured have been deleted since by the training in "
+                        f"{evaluation.run.path}; measure again, best without --checkpoint")
     path = min(kept, key=lambda path: distances[position(path)])
     return path, {f"fid {evaluation.protocol}": distances[position(path)]}
 
@@ -244,12 +251,16 @@ def save_figure(path, evaluation):
             axis.plot(epochs, [each.get(name, np.nan) for each in known], "o-", color=f"C{number}",
                       label=COLUMNS[name])
             if real and name in real[1]:
-                label = "the same of real pictures" if number == len(names) - 1 else None
+                label = "the same of real pictures" + ", half as many" * (real[0] == "halves")
+                label = label if number == len(names) - 1 else None
                 axis.axhline(real[1][name], color=f"C{number}", linestyle="--", linewidth=0.8, label=label)
         if names == ["kid"]:
             axis.fill_between(epochs, *([each[f"kid {end}"] for each in known] for end in ("low", "high")), alpha=0.3)
-        if names in (["fid"], ["kid"]) and any(each[names[0]] > 0 for each in known):
+        if names == ["fid"] and any(each["fid"] > 0 for each in known):
             axis.set_yscale("log")
+        elif names == ["kid"] and any(each["kid"] > 0 for each in known):
+            highest = max(each["kid"] for each in known)
+            axis.set_yscale("symlog", linthresh=highest / 1000)  # of real pictures it is near 0, above or below
         else:
             axis.set_ylim(0, None)
         axis.set_xlabel("Epoch (0: untrained)")

@@ -156,9 +156,18 @@ def of_each(runs, lines, name):
 def metrics(runs):
     """The results of evaluations, by protocol: charts if there are several checkpoints, and a table."""
     found = [by_protocol(run.evaluations) for run in runs]
-    protocols = {protocol: [each.get(protocol, []) for each in found] for each in found for protocol in each}
-    return section("Metrics", *(evaluated(runs, protocol, lines) for protocol, lines in sorted(
-        protocols.items(), key=lambda item: -sum(map(len, item[1])))))  # real pictures have few lines, so they go last
+    data = [run.config["dataset"].get("checksum") for run in runs]  # of other pictures, numbers cannot be compared
+    groups = {}
+    for each, of in zip(found, data, strict=True):
+        for protocol in each:
+            groups[protocol, of] = [one.get(protocol, []) if other == of else []
+                                    for one, other in zip(found, data, strict=True)]
+    protocols = [protocol for protocol, _ in groups]
+    parts = []
+    for (protocol, _), lines in sorted(groups.items(), key=lambda item: -sum(map(len, item[1]))):  # real pictures last
+        of = ", ".join(run.name for run, each in zip(runs, lines, strict=True) if each)
+        parts.append(evaluated(runs, f"{protocol}: {of}" if protocols.count(protocol) > 1 else protocol, lines))
+    return section("Metrics", *parts)
 
 
 def by_protocol(lines):
@@ -227,7 +236,8 @@ def comparisons(runs):
             rows.append([shown(line.get(name), " … " if name == "interval" else ", ") for name in names])
             if remarks := [shown(line[name]) for name in REMARKS if line.get(name)]:
                 rows.append([None, " · ".join(remarks)])
-        content.append(rows and table("Beside the tutorial", head, rows))
+        content.append(rows and (f"<h3>{escape(run.name)}</h3>" if named else "")
+                       + table("Beside the tutorial", head, rows))
     return section("Beside the tutorial", *content)
 
 

@@ -58,7 +58,7 @@ def refused(result, *reasons):
 def test_a_run_beside_its_tutorials_figure(run, call, tmp_path):
     demo = figure(tmp_path / "dcgan_demo.png", blots(256, 0))
     config = json.loads((run / "config.json").read_text())
-    config["dataset"]["name"] = "MNIST"  # whose losses are published
+    config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
     (run / "config.json").write_text(json.dumps(config))
     code, out, err = call("--run", run, "--reference", demo)
     assert code == 0 and err == ""
@@ -110,7 +110,7 @@ def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_pa
     shutil.rmtree(tmp_path / "cache")
     refused(call("--run", run), "cannot be downloaded", "no answer", "--reference", "no losses of such a run")
     config = json.loads((run / "config.json").read_text())
-    config["dataset"]["name"] = "MNIST"  # whose losses are published
+    config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
     (run / "config.json").write_text(json.dumps(config))
     (run / "comparison.png").unlink()
     code, out, err = call("--run", run)
@@ -152,7 +152,7 @@ def test_what_is_wrong_with_a_run(run, call, tmp_path):
     other = shutil.copy(checkpoint, tmp_path / checkpoint.name)  # whole, and of the same recipe
     refused(call("--run", run, "--reference", demo, "--checkpoint", other), "none of the checkpoints", checkpoint.name)
     config = json.loads((run / "config.json").read_text())
-    config["dataset"]["name"] = "MNIST"  # whose losses are published
+    config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
     (run / "config.json").write_text(json.dumps(config))
     (run / "metrics.jsonl").write_text('{"step": 1}\n')
     refused(call("--run", run, "--reference", demo), "metrics.jsonl is not as a run writes it")

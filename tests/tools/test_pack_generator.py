@@ -68,7 +68,7 @@ def test_the_record_tells_how_good_this_very_file_is(weights):
     fid = evaluation.compare(real, *evaluation.described(*packed.sample(COUNT)))["fid"]
     assert measured["packed"]["fid"] == pytest.approx(fid, rel=1e-4)
     assert measured["run"]["fid"] != measured["packed"]["fid"] != measured["untrained"]["fid"]
-    assert measured["real"]["kind"] == "halves" or measured["real"] == {"kind": "halves"}
+    assert measured["real"] == {"kind": "halves"}  # which are too few to be measured
 
 
 def test_no_path_of_the_machine_is_in_a_file(weights, folder_run):

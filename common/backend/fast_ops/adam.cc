@@ -8,6 +8,8 @@ namespace adam {
 // next step.
 static void step(Tensor &weight, const Tensor &gradient, const Tensor &rate, Tensor &moment1, Tensor &moment2,
                  Tensor &power1, Tensor &power2, float beta1, float beta2, float epsilon, int corrected) {
+  PD_CHECK(gradient.numel() == weight.numel(), "a weight of ", weight.numel(), " values has a gradient of ",
+           gradient.numel());
   const float *g = data(gradient), root = std::sqrt(1 - *data(power2));
   float *w = weight.data<float>(), *m = moment1.data<float>(), *v = moment2.data<float>();
   const float lr = *data(rate) * root / (1 - *data(power1)), little = corrected ? epsilon * root : epsilon;

@@ -102,7 +102,9 @@ static std::vector<Tensor> forward(const Tensor &x, const Tensor &scale, const T
   float *moving_means = const_cast<float *>(data(moving_mean));
   float *moving_variances = const_cast<float *>(data(moving_variance));
   const double count = b.count();
-  const bool same = training && b.count() == 1;  // a single value has no variance; Paddle returns it unchanged
+  // A single value has no variance, and Paddle returns it unchanged; no value at all moves no statistics either
+  const bool same = training && b.count() <= 1;
+  PD_CHECK(scale.numel() == b.channels, "batch norm of ", scale.numel(), " channels, the input has ", b.channels);
   each_run(b, [&](int64_t first, int64_t lanes) {
     double total[1][LANES];
     float average[LANES];
@@ -144,7 +146,7 @@ static std::vector<Tensor> backward(const Tensor &x, const Tensor &scale, const 
   const float *means = data(mean), *inverses = data(inverse);
   float *to = dx.data<float>(), *dscales = dscale.data<float>(), *dbiases = dbias.data<float>();
   const double count = b.count();
-  const bool same = training && b.count() == 1;
+  const bool same = training && b.count() <= 1;
   each_run(b, [&](int64_t first, int64_t lanes) {
     const Line l = line(scales, biases, means, inverses, first, lanes);
     const float *center = means + first, *width = inverses + first;

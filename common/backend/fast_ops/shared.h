@@ -21,7 +21,7 @@ using Ints = std::vector<int>;
 using Shape = std::vector<int64_t>;
 using Type = paddle::DataType;
 
-// One operator at a time: each uses every thread, and they share the buffers and plans below.
+// One at a time of the operators that share the buffers and plans below.
 static std::mutex mutex;
 
 // Working memory that only grows, so that large buffers are not given back and fetched again at each call.

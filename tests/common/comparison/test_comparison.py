@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -144,6 +145,7 @@ def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
     assert Sets(again, ours).single.tutorial is again
     copies = rows(Sets(noise(1, 0)[np.zeros(20, int)], noise(20, 1)))  # one picture only, and no real ones
     assert copies["KID"].verdict.startswith("not measured")
+    assert copies["share of pictures with a twin"].tutorial == 1
 
 
 def test_no_twins_in_a_few_pictures_are_not_none_for_certain():
@@ -231,6 +233,8 @@ def test_learnt_by_heart():
     assert numbers == list(range(40, 60))
     assert row.ours < 2 < row.real and row.verdict == "differs"
     assert "100% of ours and 0% of real ones are copies: some are learnt by heart" in row.note
+    shown = rows(replace(sets, tutorial_real=train[:20]))["distance to the nearest training picture"]
+    assert shown.tutorial_real == 0 and shown.ours_better is False  # real pictures of the training are no measure
     itself = Sets(noise(20, 1), noise(20, 2), real=train[:20], train=train)  # nothing was held out
     row = rows(itself)["distance to the nearest training picture"]
     assert row.real > 10 and "0% of real ones" in row.note  # each is left out where it is looked for

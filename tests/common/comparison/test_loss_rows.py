@@ -12,7 +12,7 @@ def batches(count, **losses):
 
 
 def test_the_books_losses_beside_the_published_ones():
-    config = {"recipe": "book", "options": {"enable_ce": False}, "dataset": {"name": "MNIST"}}
+    config = {"recipe": "book", "options": {"enable_ce": False, "batch_size": 128}, "dataset": {"name": "MNIST"}}
     metrics = batches(300, **{"D-Loss": 1.16, "DG-Loss": 0.5})
     for number, line in enumerate(metrics):
         line["D-Loss"] += 0.01 * (-1) ** number
@@ -29,7 +29,7 @@ def test_an_epoch_that_has_just_begun_differs_no_more_than_another():
     losses = random.normal([[1.1586, 0.6668]], 0.03, [470, 2])
     metrics = [{"epoch": step // 468, "batch": step % 468, "D-Loss": d, "DG-Loss": g}
                for step, (d, g) in enumerate(losses)]
-    config = {"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}
+    config = {"recipe": "book", "options": {"batch_size": 128}, "dataset": {"name": "MNIST"}}
     assert [row.verdict for row in loss_rows(config, metrics)] == 2 * [
         "within what the last 461 batches show"]
     assert [row.verdict for row in loss_rows(config, metrics[:3])] == 2 * ["3 batches are too few to tell"]
@@ -38,8 +38,11 @@ def test_an_epoch_that_has_just_begun_differs_no_more_than_another():
 def test_the_same_batch_of_the_same_epoch_is_taken():
     metrics = [{"epoch": epoch, "batch": batch, "D-Loss": epoch + batch / 1000, "DG-Loss": 0.6}
                for epoch in (18, 19, 20) for batch in range(468)]
-    d, _ = loss_rows({"recipe": "book", "options": {}, "dataset": {"name": "MNIST"}}, metrics)
+    config = {"recipe": "book", "options": {"batch_size": 128}, "dataset": {"name": "MNIST"}}
+    d, _ = loss_rows(config, metrics)
     assert d.ours == pytest.approx(19.46)
+    config["options"]["batch_size"] = 64
+    assert not list(loss_rows(config, metrics))
 
 
 @pytest.mark.parametrize("g, verdict", [(0.665533 * 1.01, "within its 2%"), (0.665533 * 1.03, "outside its 2%")])
@@ -54,7 +57,7 @@ def test_continuous_evaluation(g, verdict):
 
 
 def test_losses_of_the_faces_after_they_settle():
-    config = {"recipe": "faces", "options": {}, "dataset": {"name": "CelebA"}}
+    config = {"recipe": "faces", "options": {"batch_size": 128}, "dataset": {"name": "CelebA"}}
     metrics = batches(300, **{"D-Loss": 0.0, "G-Loss": 38.0}) + [
         {"epoch": 3, "batch": n, "D-Loss": 0.01 * n, "G-Loss": 4 + 0.02 * n} for n in range(100)]
     metrics[0]["G-Loss"], metrics[5]["G-Loss"] = 1.0, 39.5

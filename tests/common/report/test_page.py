@@ -223,6 +223,22 @@ def test_the_comparison_is_embedded(run):
         head["text"] for head in page.all("th", scope="col")}
 
 
+def test_comparisons_of_several_runs_have_their_names(tmp_path):
+    runs = [make(tmp_path / name) for name in ("one", "two")]
+    for run in runs:
+        (run / "comparison.json").write_text(json.dumps([{"name": "D-Loss of one batch", "ours": 1.5}]))
+    assert [head["text"] for head in page_of(*runs).all("h3")][-2:] == ["one", "two"]
+
+
+def test_numbers_on_other_pictures_stand_apart(tmp_path):
+    runs = [make(tmp_path / name, dataset={"name": "MNIST", "checksum": checksum}, evaluations=[
+        {"step": step, "epoch": step // 10, "batch": 0, "fid cnn-1 9/9 train": 1.5 + step} for step in (10, 20)])
+        for name, checksum in (("a", "1"), ("b", "1"), ("c", "2"))]
+    heads = [head["text"] for head in page_of(*runs).all("h3")]
+    assert [head for head in heads if head.startswith("cnn-1")] == ["cnn-1 9/9 train: a, b", "cnn-1 9/9 train: c"]
+    assert "cnn-1 9/9 train" in [head["text"] for head in page_of(*runs[:2]).all("h3")]
+
+
 def test_where_the_time_went(run):
     rows = page_of(run).rows()
     assert rows["Iterations"] == ["15 in 30.0 s"]
