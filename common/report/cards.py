@@ -11,6 +11,7 @@ from common.errors import ROOT
 from common.evaluation import scores
 
 DOCS = ROOT / "docs"
+PICTURE = "pictures/pretrained_{}.png"
 WEAKEST = 3  # so many classes that are recognised least
 WORDS = {
     "models.md": {
@@ -49,15 +50,12 @@ def write(docs=DOCS):
         UserError: a generator's file is damaged, or a page cannot be written.
     """
     from common.files import replacing
-    from common.generator import load, show
 
     lines = []
     for name in pretrained.names():
-        gan = load(f"{pretrained.PREFIX}{name}")
-        columns = min(len(gan.classes), 12) if gan.classes else 10
-        classes = gan.classes[:columns] if gan.classes else None
-        path = docs / "pictures" / f"pretrained_{name}.png"
-        show(gan.generate(6 * columns, 1, classes), path, columns, classes or ())
+        path = docs / PICTURE.format(name)
+        with replacing(path) as temporary:
+            grid(name).save(temporary)
         lines.append(f"{path}")
     for page in WORDS:
         text = rendered((docs / page).read_text(encoding="utf-8"), page)
@@ -65,6 +63,16 @@ def write(docs=DOCS):
             temporary.write_text(text, encoding="utf-8")
         lines.append(f"{docs / page}")
     return lines
+
+
+def grid(name):
+    """Six rows of pictures of a generator, with at most twelve of its classes: ``PIL.Image.Image``."""
+    from common.generator import load, show
+
+    gan = load(f"{pretrained.PREFIX}{name}")
+    columns = min(len(gan.classes), 12) if gan.classes else 10
+    classes = gan.classes[:columns] if gan.classes else None
+    return show(gan.generate(6 * columns, 1, classes), None, columns, classes or ())
 
 
 def rendered(text, page):
@@ -102,7 +110,7 @@ def card(name, record, words):
     config, trained = record["config"], record["trained"]
     # `training.run` writes the arithmetic of --amp into the data set's note.
     arithmetic = (config["dataset"].get("note") or "").partition("arithmetic: ")[2]
-    lines = [f"![{words['picture'].format(name=name)}](pictures/pretrained_{name}.png)", "", words["trained"].format(
+    lines = [f"![{words['picture'].format(name=name)}]({PICTURE.format(name)})", "", words["trained"].format(
         epochs=trained["epochs"], s="s" * (trained["epochs"] != 1), all=trained["epochs of the tutorial"],
         data=config["dataset"]["name"], pictures=config["dataset"]["pictures"], seed=config["options"]["seed"],
         paddle=next((version for package, version in config["versions"].items() if package.startswith("paddle")), "?"),

@@ -1,6 +1,8 @@
 """docs/models.md and its Chinese twin agree with the records in common/weights."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from common import pretrained
 from common.report import cards
@@ -12,6 +14,14 @@ def test_the_pages_have_the_records_numbers(page):
     assert cards.rendered(text, page) == text, "python tools/pack_generator.py --cards brings the page up to date"
     for name in pretrained.names():
         assert f"<!-- generator {name} -->" in text, f"{name} has no card"
+
+
+@pytest.mark.parametrize("name", pretrained.names())
+def test_a_generator_draws_what_its_card_shows(name):
+    """But for rounding, on any processor: the files that come with the project are read as they were written."""
+    drawn = cards.grid(name)
+    with Image.open(cards.DOCS / cards.PICTURE.format(name)) as shown:
+        assert np.abs(np.asarray(drawn, int) - np.asarray(shown.convert(drawn.mode), int)).max() <= 4
 
 
 def test_all_files_together_are_small():

@@ -147,6 +147,17 @@ def test_two_processes_compute_what_one_computes_and_go_on_to_the_bit(launch, al
     assert names == theirs
 
 
+def test_both_networks_of_two_processes_learn_from_the_whole_batch(faces, launch, tmp_path):
+    """Adam's first moments are the gradients, which its steps do not enlarge."""
+    train.main(["--data_dir", str(faces), "--batch_size", "5", "--output", str(tmp_path / "one"), "--max_steps", "1"])
+    trained(launch(2, tmp_path / "two", "--max_steps", "1"))
+    one, two = (checkpoint.load(checkpoint.listing(tmp_path / name / "checkpoints")[-1])[0] for name in ("one", "two"))
+    names = [name for name in one if "moment1" in name]
+    assert {name[0] for name in names} == {"D", "G"}
+    for name in names:
+        np.testing.assert_allclose(two[name], one[name], atol=0.05 * np.abs(one[name]).max(), err_msg=name)
+
+
 def test_three_processes_compute_what_one_computes_and_one_process_goes_on(launch, alone, tmp_path):
     """Another one than the first is killed."""
     output = tmp_path / "run"
