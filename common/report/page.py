@@ -156,17 +156,18 @@ def of_each(runs, lines, name):
 def metrics(runs):
     """The results of evaluations, by protocol: charts if there are several checkpoints, and a table."""
     found = [by_protocol(run.evaluations) for run in runs]
-    data = [run.config["dataset"].get("checksum") for run in runs]  # of other pictures, numbers cannot be compared
-    groups = {}
-    for each, of in zip(found, data, strict=True):
-        for protocol in each:
-            groups[protocol, of] = [one.get(protocol, []) if other == of else []
-                                    for one, other in zip(found, data, strict=True)]
-    protocols = [protocol for protocol, _ in groups]
+    data = [run.config["dataset"].get("checksum") for run in runs]
+    groups = {}  # numbers on different pictures stand apart: they cannot be compared
+    for checksum, protocols in zip(data, found, strict=True):
+        for protocol in protocols:
+            groups[protocol, checksum] = [each.get(protocol, []) if other == checksum else []
+                                          for each, other in zip(found, data, strict=True)]
+    names = [protocol for protocol, _ in groups]
     parts = []
-    for (protocol, _), lines in sorted(groups.items(), key=lambda item: -sum(map(len, item[1]))):  # real pictures last
-        of = ", ".join(run.name for run, each in zip(runs, lines, strict=True) if each)
-        parts.append(evaluated(runs, f"{protocol}: {of}" if protocols.count(protocol) > 1 else protocol, lines))
+    # Real pictures have few lines, so they go last
+    for (protocol, _), lines in sorted(groups.items(), key=lambda item: -sum(map(len, item[1]))):
+        whose = ", ".join(run.name for run, each in zip(runs, lines, strict=True) if each)
+        parts.append(evaluated(runs, f"{protocol}: {whose}" if names.count(protocol) > 1 else protocol, lines))
     return section("Metrics", *parts)
 
 

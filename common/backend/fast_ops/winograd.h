@@ -178,7 +178,8 @@ struct Product {
   }
 
   void operator()(int64_t rows, const float *a, const float *b, float *c) const {
-    static const int MOST = LANES == 16 ? 8 : 6;  // 2 x MOST sums, two of b and one of a: of 32 or 16 registers
+    // As many rows as the registers hold, 32 of AVX-512 or 16 of AVX2: two sums a row, two of b, and one of a
+    static const int MOST = LANES == 16 ? 8 : 6;
     for (; rows >= MOST; rows -= MOST, a += MOST * a_row, c += MOST * c_row) block<MOST>(a, b, c);
     for (; rows >= 2; rows -= 2, a += 2 * a_row, c += 2 * c_row) block<2>(a, b, c);
     for (; rows > 0; --rows, a += a_row, c += c_row) block<1>(a, b, c);
