@@ -30,13 +30,13 @@ WORDS = {
     "models.zh-CN.md": {
         "head": "| `--pretrained` | 教程 | 数据 | 轮数 / 教程的轮数 | MB | FID | 真实图片的 FID |",
         "trained": "用 {data}（{pictures:,} 张图片）训练了 {epochs:g} 轮（教程为 {all} 轮），共 {step:,} 次迭代，"
-                   "种子 {seed}，Paddle {paddle}{arithmetic}。文件 {size:.1f} MB，取整前为 {before:.1f} MB。",
+                   "种子 {seed}，Paddle {paddle}{arithmetic}。文件 {size:.1f} MB，量化前为 {before:.1f} MB。",
         "picture": "生成器 {name} 的图片，种子 1",
         "rows": {"test": "真实的测试图片：上限", "halves": "真实图片的一半对另一半：上限", "untrained": "未训练：下限",
-                 "run": "取整前的模型", "packed": "**这个文件**"},
+                 "run": "量化前的模型", "packed": "**这个文件**"},
         "columns": {"fid": "FID", "kid": "KID（95 %）", "precision": "精确率", "recall": "召回率", "density": "密度",
                     "coverage": "覆盖率", "label agreement": "标签一致率"},
-        "arithmetic": "；运算精度：{}", "weakest": "最难认出的类别：{}。", "unmeasured": "这个文件还没有测量。",
+        "arithmetic": "；运算精度：{}", "weakest": "最难认出的类别：{}。", "unmeasured": "这个文件还没有评测。",
         "comma": "、"}}
 
 
