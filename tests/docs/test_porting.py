@@ -10,6 +10,7 @@ import contextlib
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -120,6 +121,21 @@ def test_each_replacement_of_the_tables_runs(kind, text, shape, tmp_path, monkey
                                   and row[-1].endswith("]") and "dropout" not in row[1]])
 def test_both_modes_compute_the_same_numbers(text):
     assert computed("static", text) == pytest.approx(computed("dynamic", text), rel=1e-4, abs=1e-5)
+
+
+OLD_MODE = """
+import paddle
+from paddle import static
+paddle.enable_static()
+image = static.data("image", [None, 1, 28, 28], "float32")
+static.nn.batch_norm(static.nn.conv2d(image, 64, 5))
+static.default_main_program().clone(for_test=True)
+"""
+
+
+def test_the_flag_brings_fluids_functions_back():
+    environment = {**os.environ, "FLAGS_enable_pir_api": "0"}
+    subprocess.run([sys.executable, "-W", "ignore", "-c", OLD_MODE], env=environment, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize(("words", "text"), [block for block in BLOCKS if mode(block[0]) != "fluid" and here(block[0])
