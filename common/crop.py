@@ -105,9 +105,12 @@ def crop(image, box):
     """An RGB Pillow image, scaled and cut as the tutorial does.
 
     Raises:
-        BadPicture: see `Box.scaled`.
+        BadPicture: see `Box.scaled`; or the picture is so long and thin that it would be huge when scaled.
     """
-    return image.resize(box.scaled(*image.size), Image.BILINEAR).crop(box.ends())
+    width, height = box.scaled(*image.size)
+    if width * height > Image.MAX_IMAGE_PIXELS:
+        raise BadPicture(f"{image.width}×{image.height} pixels: so thin that it has {width}×{height} after scaling")
+    return image.resize((width, height), Image.BILINEAR).crop(box.ends())
 
 
 def crop_fast(data, box):
@@ -235,8 +238,8 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         A `Summary`. Ctrl-C ends the run early, with some pictures left.
 
     Raises:
-        UserError: the folder cannot be written, is the source folder, or holds pictures of another box; or another
-            process is cropping into it.
+        UserError: the folder cannot be written, is the source folder, or holds the pictures uncropped or pictures of
+            another box; or another process is cropping into it.
     """
     output = Path(output)
     if output.name in ("", ".."):  # "." has no name, and the record beside the folder needs it
@@ -245,13 +248,15 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         raise UserError(f"{output} is not a folder; choose another --output")
     if output.is_dir() and output.samefile(pictures.path):
         raise UserError(f"{output} holds the pictures themselves; choose another --output")
-    held, there = _take(output, overwrite)
+    record = {**asdict(box), "fast": fast}
+    record_path = output.with_name(f"{output.name}.crop.json")
+    held, there = _take(output)
     with held:
-        todo = deque(name for name in pictures.names if name not in there)
+        if not record_path.exists():
+            _refuse_originals(output, there.intersection(pictures.names), box)
+        todo = deque(name for name in pictures.names if overwrite or name not in there)
         skipped = len(pictures.names) - len(todo)
-        record = {**asdict(box), "fast": fast}
-        record_path = output.with_name(f"{output.name}.crop.json")
-        if skipped:
+        if there.difference(pictures.names if overwrite else ()):  # pictures that stay
             _check_record(record_path, record)
         # Until a run with ``overwrite`` has ended, the folder holds both old and new pictures.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
@@ -272,12 +277,12 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
                    time.perf_counter() - start)
 
 
-def _take(output, overwrite):
-    """Lock the folder: (the lock, the names of the pictures that are there and stay)."""
+def _take(output):
+    """Lock the folder: (the lock, the names of the files that are there)."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         held = FileLock(output.with_name(f".{output.name}.crop.lock"), timeout=0).acquire()
-        return held, set() if overwrite else {each.name for each in output.iterdir() if _finished(each)}
+        return held, {each.name for each in output.iterdir() if _finished(each)}
     except Timeout:
         raise UserError(f"another process is cropping into {output}; wait for it, or choose another --output") from None
     except OSError as error:
@@ -287,6 +292,24 @@ def _take(output, overwrite):
 def _finished(path):
     """Whether a file exists and is not empty; after a power failure a renamed file can be empty."""
     return path.is_file() and path.stat().st_size > 0
+
+
+def _refuse_originals(output, names, box):
+    """Refuse a folder of uncropped pictures: they would be passed over as if they were done, or be replaced.
+
+    Args:
+        output: the folder.
+        names: of its pictures that the source has, too.
+        box: `Box`.
+
+    Raises:
+        UserError: one of the pictures has another size than the box.
+    """
+    for name in sorted(names)[:1]:
+        with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(output / name) as image:
+            if image.size != (box.size, box.size):
+                raise UserError(f"{output} holds pictures of {image.width}×{image.height} pixels that this command has "
+                                "not made; choose another --output")
 
 
 def _check_record(path, record):
@@ -299,7 +322,7 @@ def _check_record(path, record):
     if before != record:
         raise UserError(f"the pictures there were cropped otherwise, or an overwriting run was not finished: "
                         f"{path} says {before}, not {record}; "
-                        "--overwrite crops all anew, or choose another --output")
+                        "--overwrite crops pictures of the same names anew, or choose another --output")
 
 
 def _write_record(path, record):

@@ -11,7 +11,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 
 # Errors of the operating system about a path that the user has typed, wherever they are raised
-REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS}
+REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS,
+           errno.EEXIST}
 
 
 class UserError(Exception):
@@ -113,7 +114,8 @@ def interrupted_early(kind, error, trace):
 
 
 # Only if the program that runs is a command of this project. Any other program that imports this file keeps its hook.
-if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve().parent.parent == ROOT:
+_program = getattr(sys.modules["__main__"], "__file__", None)  # an interactive session has none
+if _program and Path(_program).resolve().parent.parent == ROOT:
     sys.excepthook = interrupted_early
 
 

@@ -230,13 +230,14 @@ def refuse_pipe(path):
         raise UserError(f"{path} is a pipe or device, not a file; name a file")
 
 
-def refuse_other(path, mark, what):
+def refuse_other(path, mark, what, option="--output"):
     """Refuse to write over a file that is not an earlier one of the same kind, before minutes of work.
 
     Args:
         path: to be written.
         mark: bytes that a file of the kind has among its first 64 KiB.
         what: the kind, in words.
+        option: that the path was named by.
 
     Raises:
         UserError: another file, a folder, a pipe or a device is there, or no folder is above it.
@@ -245,11 +246,11 @@ def refuse_other(path, mark, what):
     above = next(each for each in path.absolute().parents if os.path.lexists(each))
     if path.is_dir() or not above.is_dir():
         raise UserError(f"{path} cannot be a file: {path if path.is_dir() else above} is "
-                        f"{'a' if path.is_dir() else 'no'} folder; choose another --output")
+                        f"{'a' if path.is_dir() else 'no'} folder; choose another {option}")
     if path.is_file():
         with open(path, "rb") as stream:
             if mark not in stream.read(1 << 16):
-                raise UserError(f"{path} is there and is no {what}; choose another --output")
+                raise UserError(f"{path} is there and is no {what}; choose another {option}")
 
 
 def picture_file(path):

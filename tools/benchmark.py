@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import UserError, run_command
-from common.files import expanded, refuse_pipe
+from common.files import expanded, refuse_other, refuse_pipe
 from tools.bench import machine
 from tools.bench.ways import GANS, ROWS
 
@@ -193,8 +193,8 @@ def main(argv=None):
                         + " with --rows and leave --operators out")
     if options.plot:
         check_plot(options.plot)
-    if options.json and options.json.is_dir():
-        raise UserError(f"--json {options.json} is a folder; name a file")
+    if options.json:
+        refuse_other(options.json, b'"machine"', "report of this command", "--json")
     if options.operators and not set(GANS) & set(options.rows):
         raise UserError("--operators has nothing to look at: name one of " + ", ".join(GANS) + " with --rows")
     if not options.show:

@@ -121,15 +121,16 @@ def main(argv=None):
     for name in args.names or names():
         made = notebook(name)
         import nbformat
-        from nbclient.exceptions import CellExecutionError
+        from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
         if terminal():
             print(f"{name}: a minute or two", file=sys.stderr)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 execute(made, Path(folder).resolve() / f"output_notebook_{name}")
-            except CellExecutionError as error:
-                raise UserError(f"{name}: a cell fails; the notebook stays as it was: {error.ename}: {error.evalue}") \
+            except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
+                why = f"{error.ename}: {error.evalue}" if isinstance(error, CellExecutionError) else str(error)
+                raise UserError(f"{name}: a cell fails; the notebook stays as it was: {why.strip().splitlines()[0]}") \
                     from error
         text = nbformat.writes(made) + "\n"
         if len(text) > MOST:

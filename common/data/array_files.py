@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import itertools
 import math
 import sys
 import warnings
@@ -18,7 +19,8 @@ from common.files import kind_of, refuse_pipe
 
 LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
 LONG_TEXT = 20 << 20  # bytes; reading a larger CSV file takes long, so a message announces it
-LARGEST_TEXT = 4 << 30  # bytes of a CSV file, about four bytes of text for one byte of pictures
+LARGEST_TEXT = 4 << 30  # bytes of a CSV file, about four for one byte of pictures, or of an npz file's arrays of floats
+LONGEST_LINE = 16 << 20  # characters of a CSV file's line
 SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of the files that `read_table` reads
 NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # names of arrays in Keras's and in MedMNIST's files
 LABEL_COLUMNS = ("label", "class", "target", "y")
@@ -142,6 +144,10 @@ def read_table(path, split="train"):
 
 def _read_npz(path, split):
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > LARGEST_TEXT:
+            raise UserError(f"{path} claims to hold {size:,} bytes, more than any known set; take the right file")
         with np.load(path, allow_pickle=False) as arrays:
             for names in NPZ_KEYS:
                 images, labels = (name.format(split) for name in names)
@@ -163,11 +169,12 @@ def _read_csv(path, size):
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as stream:
             text = io.TextIOWrapper(stream, encoding="utf-8-sig")
-            first = text.readline()
+            lines = _bounded(path, text)
+            first = next(lines, "")
             sign = max(",;\t", key=first.count)
             fields = [field.strip().strip('"').lower() for field in first.split(sign)]
             heading = _is_heading(fields)
-            rows = text if heading else _chain(first, text)
+            rows = lines if heading else itertools.chain([first], lines)
             if size > LONG_TEXT:
                 print(f"reading {path}, which takes some seconds", file=sys.stderr, flush=True)
             with warnings.catch_warnings():
@@ -192,9 +199,18 @@ def _read_csv(path, size):
     return Table(np.delete(values, at, axis=1), values[:, at])
 
 
-def _chain(first, rest):
-    yield first
-    yield from rest
+def _bounded(path, text):
+    """The lines of a text, which may be packed.
+
+    Raises:
+        UserError: they are too long or too many.
+    """
+    size = 0
+    while line := text.readline(LONGEST_LINE):
+        size += len(line)
+        if len(line) == LONGEST_LINE or size > LARGEST_TEXT:
+            raise UserError(f"{path} has {size:,} characters or more, and no table of pictures; take the right file")
+        yield line
 
 
 def _is_heading(fields):

@@ -120,16 +120,15 @@ def decode(data):
 def rgb(decoded, span=None):
     """Convert the result of `decode` into an RGB Pillow image; ``span`` as in `read_image`."""
     if isinstance(decoded, np.ndarray):
-        black, white = common_span([extremes(decoded)]) if span is None else span
+        own = extremes(decoded)  # which refuses values that are no numbers
+        black, white = common_span([own]) if span is None else span
         step = 1 if decoded.dtype.kind in "iu" else 0
         values = (decoded.astype(np.float64) - black) * (256 / (white - black + step))
         return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
-    if decoded.mode == "RGB":
-        return decoded
-    if decoded.has_transparency_data:
+    if decoded.has_transparency_data:  # also of RGB, where one colour may be declared transparent
         image = decoded.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return decoded.convert("RGB")
+    return decoded if decoded.mode == "RGB" else decoded.convert("RGB")
 
 
 def size_of(decoded):

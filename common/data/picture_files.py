@@ -29,6 +29,7 @@ HEAD = 512  # first bytes of a file, from which its kind is recognised
 LARGEST_UNPACKED = 64 << 30  # bytes of a compressed tar archive
 SHOWN = 3  # names in a message about files that are passed over
 READ = "name a folder, or a zip or tar archive"
+DENSE = (12, 14)  # bzip2 and LZMA, of which zipfile unpacks all that it has read, however much that becomes
 PACKINGS = {9: "Deflate64", 1: "Shrink", 6: "Implode", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 
 
@@ -294,8 +295,14 @@ class _Zip:
     def read(self, info, size=-1):
         """The bytes of a member, or its first ``size``."""
         try:
+            # In steps: zipfile unpacks a whole step before it looks at the size that the archive claims.
+            step = 4096 if info.compress_type in DENSE else 1 << 20
+            left, parts = info.file_size if size < 0 else size, []
             with self.archive.open(info) as stream:
-                return stream.read(size)
+                while left > 0 and (part := stream.read(min(left, step))):
+                    parts.append(part)
+                    left -= len(part)
+            return b"".join(parts)
         except Exception as error:  # damaged: BadZipFile, zlib.error, EOFError, ...
             raise BadPicture(f"damaged in the archive: {error}") from error
 

@@ -96,6 +96,8 @@ def measure(run, checkpoint, packed, count):
     evaluation.measure([checkpoint])
     position = checkpoints.position(checkpoint)
     known = {(each["epoch"], each["batch"]): each for each in evaluation.known()}
+    if position not in known:
+        raise UserError(f"a training has deleted {checkpoint} meanwhile; pack a later one")
     kind, real = evaluation.known_real() or ("halves", {})
     features = evaluation.described(*run.real("train", count))[0]
     values = evaluation.compare(features, *evaluation.described(*packed.sample(count)))

@@ -16,6 +16,15 @@ from pathlib import Path
 LEFT = "left {}"  # a file of this name in FOLDER: the process of that rank has ended, or will end, in order
 
 
+def possible():
+    """Whether processes can be watched: Python and the kernel have pidfds, and a sandbox does not forbid them."""
+    try:
+        os.close(os.pidfd_open(os.getpid()))
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
 def terminal(launcher, number):
     """The launcher's standard output (1) or error (2), if it is a terminal or a pipe; else None.
 

@@ -37,7 +37,7 @@ class Watch(threading.Thread):
         self.rank, self.count, self.machine, self.over = rank, count, rank - rank_here, False
         self.store, self.lock = core.create_or_get_global_tcp_store(), threading.Lock()
         outlast_gloo()
-        watched = hasattr(os, "pidfd_open")  # only the watching process would remove the folder
+        watched = mourner.possible()  # only the watching process would remove the folder
         if rank == self.machine:
             self.store.set(f"folder {self.machine}", tempfile.mkdtemp(prefix="processes-") if watched else os.devnull)
         self.folder = Path(self.store.get(f"folder {self.machine}").decode())

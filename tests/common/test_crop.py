@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,6 +287,35 @@ def test_two_boxes_are_not_mixed(folder, tmp_path):
     run(folder, out, Box(y=20), overwrite=True)
     assert run(folder, out, Box(y=20)).skipped == 12
     assert json.loads((tmp_path / "out.crop.json").read_text())["y"] == 20
+
+
+def test_pictures_that_stay_are_not_mixed_with_those_of_another_box(folder, tmp_path):
+    out, more = tmp_path / "out", tmp_path / "more"
+    run(folder, out)
+    more.mkdir()
+    shutil.copy(folder / "000001.jpg", more / "another.jpg")
+    for overwrite in False, True:
+        with pytest.raises(UserError, match="cropped otherwise"):
+            run(more, out, Box(y=20), overwrite=overwrite)
+    assert run(more, out).done == 1
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_the_uncropped_pictures_themselves_stay(folder, tmp_path, overwrite):
+    """As where an archive has been unpacked beside itself."""
+    archive = shutil.make_archive(tmp_path / "img", "zip", folder)
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(UserError, match="holds pictures of 178×218 pixels that this command has not made"):
+        run(Path(archive), folder, overwrite=overwrite)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+    assert not folder.with_name(f"{folder.name}.crop.json").exists()
+
+
+def test_a_thin_picture_is_left_out(tmp_path):
+    (tmp_path / "in").mkdir()
+    Image.new("L", (1, 3_000_000)).save(tmp_path / "in" / "thin.png")
+    summary = run(tmp_path / "in", tmp_path / "out")
+    assert summary.failed == [("thin.png", "1×3000000 pixels: so thin that it has 64×192000000 after scaling")]
 
 
 def test_an_overwriting_run_that_was_not_finished_must_be_overwritten(folder, tmp_path, monkeypatch):

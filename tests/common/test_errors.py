@@ -159,3 +159,17 @@ def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys
     (tmp_path / "gone").rmdir()
     assert run_command(lambda: print(Path("x").absolute())) == 2
     assert capsys.readouterr() == ("", "error: the current folder is not there any more; go to another one\n")
+
+
+def test_a_file_where_a_folder_should_be_is_one_line(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run_command(lambda: (tmp_path / "file").mkdir()) == 2
+    assert capsys.readouterr().err.startswith(f"error: cannot use {tmp_path / 'file'}: File exists; check")
+
+
+def test_an_interactive_session_keeps_its_hook():
+    """In a folder of the project, where the empty name of its program would look like a command."""
+    root = Path(__file__).resolve().parents[2]
+    program = (f"import sys; sys.path.insert(0, {str(root)!r}); import common.errors; "
+               "assert sys.excepthook is sys.__excepthook__")
+    subprocess.run([sys.executable, "-c", program], cwd=root / "tests" / "common", check=True)

@@ -37,13 +37,17 @@ def make_pictures(folder, count, source=None):
     pictures = folder / "img_align_celeba"
     pictures.mkdir()
     if source:
+        from common.data.picture import BadPicture
         from common.data.picture_files import PictureFiles
 
         whole = PictureFiles(source)
         if len(whole.names) < count:
             raise UserError(f"{source} has {len(whole.names)} pictures only; choose a smaller --count")
         for name in whole.names[:count]:
-            (pictures / name).write_bytes(whole.read(name))
+            try:
+                (pictures / name).write_bytes(whole.read(name))
+            except BadPicture as error:
+                raise UserError(f"{name} of {source} cannot be used: {error}; take a whole copy") from error
     else:
         from skimage import data
 

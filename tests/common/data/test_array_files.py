@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from common.data import datasets, folders
+from common.data import array_files, datasets, folders
 from common.data.array_files import idx_md5, read_idx
 from common.data.datasets import NotThere, load
 from common.errors import UserError
@@ -153,6 +153,25 @@ def test_a_bad_table_is_an_error_in_one_line(tmp_path, make, words):
 
 
 # -- sets of one's own ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "words"), [("a.npz", "claims to hold"), ("a.csv.gz", "characters or more")])
+def test_what_becomes_huge_when_unpacked_is_refused(tmp_path, monkeypatch, name, words):
+    if name == "a.npz":
+        np.savez_compressed(tmp_path / name, x_train=np.zeros([100, 28, 28], "uint8"))
+    else:
+        (tmp_path / name).write_bytes(gzip.compress((",".join(["0"] * 785) + "\n").encode() * 100))
+    monkeypatch.setattr(array_files, "LARGEST_TEXT", 50_000)
+    assert (tmp_path / name).stat().st_size < 50_000
+    with pytest.raises(UserError, match=f"{words}.*take the right file"):
+        array_files.read_table(tmp_path / name)
+
+
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.csv").write_text("0," * 1000)
+    monkeypatch.setattr(array_files, "LONGEST_LINE", 500)
+    with pytest.raises(UserError, match="no table of pictures"):
+        array_files.read_table(tmp_path / "a.csv")
 
 
 def test_a_drop_in_set_is_trained_on_under_its_own_name(tmp_path):

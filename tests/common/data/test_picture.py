@@ -32,6 +32,14 @@ def test_transparent_pixels_become_white():
     assert (np.asarray(read_image(encoded(image, "PNG"))) == 255).all()
 
 
+def test_a_colour_that_is_declared_transparent_becomes_white():
+    image = Image.new("RGB", (2, 1), (255, 0, 255))
+    image.putpixel((1, 0), (1, 2, 3))
+    file = io.BytesIO()
+    image.save(file, "PNG", transparency=(255, 0, 255))
+    assert np.asarray(read_image(file.getvalue())).tolist() == [[[255, 255, 255], [1, 2, 3]]]
+
+
 def test_the_suffixes_are_those_of_the_formats_that_are_read():
     Image.init()
     known = {suffix for suffix, kind in Image.registered_extensions().items() if kind in picture.FORMATS}
@@ -65,8 +73,9 @@ def test_other_deep_values_are_scaled_by_their_range(values, span):
 def test_values_that_are_no_numbers_are_refused():
     stream = io.BytesIO()
     Image.fromarray(np.float32([[0, np.nan]])).save(stream, "TIFF")
-    with pytest.raises(BadPicture, match="no numbers"):
-        read_image(stream.getvalue())
+    for span in None, (0, 1):  # by itself, or in a set
+        with pytest.raises(BadPicture, match="no numbers"):
+            read_image(stream.getvalue(), span)
 
 
 def test_a_set_has_one_range():

@@ -5,12 +5,15 @@ import os
 import shutil
 import struct
 import tarfile
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from common.data import picture_files
+from common.data.picture import BadPicture
 from common.data.picture_files import PictureFiles
 from common.errors import UserError
 from common.files import write_json
@@ -148,6 +151,20 @@ def test_zips_that_python_unpacks_are_read(tmp_path, packing):
     with zipfile.ZipFile(tmp_path / "a.zip", "w", packing) as stream:
         stream.writestr("1.jpg", jpeg())
     assert PictureFiles(tmp_path / "a.zip").read("1.jpg") == jpeg()
+
+
+def test_a_zip_that_claims_to_be_small_is_not_unpacked_whole(tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_LZMA) as made:
+        made.writestr("1.jpg", bytes(200_000_000))
+    zipped = picture_files._Zip(tmp_path / "a.zip")
+    [info] = zipped.archive.infolist()
+    info.file_size = 1000
+    tracemalloc.start()
+    with pytest.raises(BadPicture, match="damaged in the archive"):
+        zipped.read(info)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 100_000_000
 
 
 @pytest.mark.parametrize("packing", ["", "gz", "bz2", "xz"])

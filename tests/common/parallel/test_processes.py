@@ -1,5 +1,7 @@
 """Which process does what, without starting several."""
 
+import errno
+import os
 import signal
 import sys
 import time
@@ -11,7 +13,7 @@ from paddle.nn import functional as F
 
 from common.backend import cuda, fast, runtime
 from common.errors import RunStopped, UserError
-from common.parallel import processes
+from common.parallel import mourner, processes
 from common.parallel.sync_norm import SyncBatchNorm2D
 from common.training import run
 from static_mnist import book
@@ -35,6 +37,14 @@ def test_shares_are_a_whole_batch_and_weights_its_mean(count, monkeypatch):
     np.testing.assert_array_equal(np.concatenate(shares), batch)
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     assert np.mean([share.mean() * weight for share, weight in zip(shares, weights, strict=True)]) == batch.mean()
+
+
+def test_a_kernel_without_pidfds_watches_nobody(monkeypatch):
+    def refused(_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
+    assert not mourner.possible()
 
 
 def test_a_single_process_talks_to_nobody():
