@@ -27,8 +27,9 @@ from tqdm import tqdm
 
 from common.backend.runtime import cores
 from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
+from common.data.picture_files import KEPT_SUFFIXES
 from common.errors import UserError, terminal
-from common.files import replacing
+from common.files import junk, replacing
 
 PLAIN_LINES_EVERY = 10  # seconds
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -256,8 +257,8 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
             _refuse_originals(output, there.intersection(pictures.names), box)
         todo = deque(name for name in pictures.names if overwrite or name not in there)
         skipped = len(pictures.names) - len(todo)
-        if there.difference(pictures.names if overwrite else ()):  # pictures that stay
-            _check_record(record_path, record)
+        if stay := there.difference(pictures.names if overwrite else ()):
+            _check_record(record_path, record, sorted(stay)[0] if overwrite else "")
         # Until a run with ``overwrite`` has ended, the folder holds both old and new pictures.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
@@ -278,11 +279,12 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
 
 
 def _take(output):
-    """Lock the folder: (the lock, the names of the files that are there)."""
+    """Lock the folder: (the lock, the names of the pictures that are there)."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         held = FileLock(output.with_name(f".{output.name}.crop.lock"), timeout=0).acquire()
-        return held, {each.name for each in output.iterdir() if _finished(each)}
+        return held, {each.name for each in output.iterdir()
+                      if each.suffix.lower() in KEPT_SUFFIXES and not junk(each.name) and _finished(each)}
     except Timeout:
         raise UserError(f"another process is cropping into {output}; wait for it, or choose another --output") from None
     except OSError as error:
@@ -306,23 +308,28 @@ def _refuse_originals(output, names, box):
         UserError: one of the pictures has another size than the box.
     """
     for name in sorted(names)[:1]:
-        with contextlib.suppress(OSError, ValueError, SyntaxError), Image.open(output / name) as image:
+        with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), \
+                Image.open(output / name) as image:
             if image.size != (box.size, box.size):
                 raise UserError(f"{output} holds pictures of {image.width}×{image.height} pixels that this command has "
                                 "not made; choose another --output")
 
 
-def _check_record(path, record):
+def _check_record(path, record, stays=""):
+    """Refuse a folder whose pictures were cropped otherwise. ``stays``: one that no new picture will replace."""
     try:
         before = json.loads(path.read_text())
     except FileNotFoundError:
         return  # without a record: the tutorial's own script may have made it
     except (OSError, ValueError):
         before = None
+    if before != record and stays:
+        raise UserError(f"{stays} stays in the folder and was cropped otherwise: {path} says {before}, not {record}; "
+                        "choose another --output")
     if before != record:
         raise UserError(f"the pictures there were cropped otherwise, or an overwriting run was not finished: "
                         f"{path} says {before}, not {record}; "
-                        "--overwrite crops pictures of the same names anew, or choose another --output")
+                        "--overwrite crops all anew, or choose another --output")
 
 
 def _write_record(path, record):

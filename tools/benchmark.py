@@ -194,7 +194,7 @@ def main(argv=None):
     if options.plot:
         check_plot(options.plot)
     if options.json:
-        refuse_other(options.json, b'"machine"', "report of this command", "--json")
+        refuse_other(options.json, b'"rounds"', "report of this command", "--json")
     if options.operators and not set(GANS) & set(options.rows):
         raise UserError("--operators has nothing to look at: name one of " + ", ".join(GANS) + " with --rows")
     if not options.show:

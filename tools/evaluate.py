@@ -50,14 +50,15 @@ def main(argv=None):
     measured = scores.Evaluation(run, features, args.count, args.seed)
     measured.measure(checkpoints)
     scores.save_figure(run.path / "metrics.png", measured)
-    if scores.complete(measured) and not run.fix:
+    of_all = not args.checkpoint or scores.complete(measured)  # a training may have saved another one meanwhile
+    if of_all and not run.fix:
         run.records.mark_best(*scores.best(measured))
     page.write([run.path], run.path / "report.html")
-    show(measured)
+    show(measured, of_all)
 
 
-def show(measured):
-    """Print the table and the best checkpoint."""
+def show(measured, of_all):
+    """Print the table and the best checkpoint: of all, or only of those that have been measured."""
     from common.evaluation import scores
 
     run, known = measured.run, measured.known()
@@ -70,7 +71,7 @@ def show(measured):
                   + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
     if run.fix:
         print(f"best by FID: {best}; not marked, because generate.py draws without --fix unless it is told to")
-    elif scores.complete(measured):
+    elif of_all:
         print(f"best by FID, drawn from by generate.py --checkpoint best: {best}")
     else:
         print(f"best by FID of those measured: {best}; not marked, because other checkpoints have not been measured in "

@@ -19,7 +19,8 @@ from common.files import kind_of, refuse_pipe
 
 LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
 LONG_TEXT = 20 << 20  # bytes; reading a larger CSV file takes long, so a message announces it
-LARGEST_TEXT = 4 << 30  # bytes of a CSV file, about four for one byte of pictures, or of an npz file's arrays of floats
+LARGEST_TEXT = 4 << 30  # bytes of a CSV file, about four bytes of text for one byte of pictures
+LARGEST_ARRAYS = 16 << 30  # bytes of the arrays that are read of an npz file, which may be floats
 LONGEST_LINE = 16 << 20  # characters of a CSV file's line
 SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of the files that `read_table` reads
 NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # names of arrays in Keras's and in MedMNIST's files
@@ -145,8 +146,9 @@ def read_table(path, split="train"):
 def _read_npz(path, split):
     try:
         with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        if size > LARGEST_TEXT:
+            wanted = {f"{name.format(split)}.npy" for names in NPZ_KEYS for name in names}
+            size = sum(info.file_size for info in archive.infolist() if info.filename in wanted)
+        if size > LARGEST_ARRAYS:
             raise UserError(f"{path} claims to hold {size:,} bytes, more than any known set; take the right file")
         with np.load(path, allow_pickle=False) as arrays:
             for names in NPZ_KEYS:

@@ -218,7 +218,7 @@ def best(evaluation):
     kept = [path for path in evaluation.run.records.saved() if position(path) in distances]
     if not kept:
         raise UserError(f"all checkpoints that were measured have been deleted since by the training in "
-                        f"{evaluation.run.path}; measure again, best without --checkpoint")
+                        f"{evaluation.run.path}; measure again, preferably without --checkpoint")
     path = min(kept, key=lambda path: distances[position(path)])
     return path, {f"fid {evaluation.protocol}": distances[position(path)]}
 

@@ -156,18 +156,18 @@ def of_each(runs, lines, name):
 def metrics(runs):
     """The results of evaluations, by protocol: charts if there are several checkpoints, and a table."""
     found = [by_protocol(run.evaluations) for run in runs]
-    data = [run.config["dataset"].get("checksum") for run in runs]
+    data = [(run.data, run.config["dataset"].get("pictures")) for run in runs]
     groups = {}  # numbers on different pictures stand apart: they cannot be compared
-    for checksum, protocols in zip(data, found, strict=True):
+    for pictures, protocols in zip(data, found, strict=True):
         for protocol in protocols:
-            groups[protocol, checksum] = [each.get(protocol, []) if other == checksum else []
+            groups[protocol, pictures] = [each.get(protocol, []) if other == pictures else []
                                           for each, other in zip(found, data, strict=True)]
     names = [protocol for protocol, _ in groups]
     parts = []
     # Real pictures have few lines, so they go last
     for (protocol, _), lines in sorted(groups.items(), key=lambda item: -sum(map(len, item[1]))):
         whose = ", ".join(run.name for run, each in zip(runs, lines, strict=True) if each)
-        parts.append(evaluated(runs, f"{protocol}: {whose}" if names.count(protocol) > 1 else protocol, lines))
+        parts.append(evaluated(runs, protocol, lines, f": {whose}" if names.count(protocol) > 1 else ""))
     return section("Metrics", *parts)
 
 
@@ -185,13 +185,14 @@ def by_protocol(lines):
     return {protocol: list(of_steps.values()) for protocol, of_steps in found.items()}
 
 
-def evaluated(runs, protocol, lines):
+def evaluated(runs, protocol, lines, whose=""):
     """The charts and the table of one protocol.
 
     Args:
         runs: the report's runs.
         protocol: its name.
         lines: the evaluations of each run, with short names.
+        whose: follows the protocol in the heading.
     """
     family = families(names_in(line for each in lines for line in each))
     if len(runs) == 1:
@@ -210,7 +211,7 @@ def evaluated(runs, protocol, lines):
         if remark := reading.remark(line):
             cells.append([None, remark])
     return "\n".join([
-        f"<h3>{escape(protocol)}</h3>" if protocol else "",
+        f"<h3>{escape(protocol + whose)}</h3>" if protocol else "",
         row(*(chart(escape(name), drawn, "dots", reading.sentence(name)) for name, drawn in curves.items()
               if max(len(x) for _, _, x, _ in drawn) > 1)),
         table("Metrics", ["", *map(escape, names)], cells)])

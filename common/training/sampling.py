@@ -1,5 +1,6 @@
 """Draw pictures from a trained generator: the shared part of the packages' ``generate.py``."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -118,8 +119,8 @@ def write(output, pictures, columns=None, labels=()):
     output = Path(output)
     grid, raw = output / GRID, output / "generated.npy"
     refuse_earlier(output)
-    if raw.exists():  # of an interrupted command, which may have had more pictures
-        for old in output.glob("generated_*.png"):
+    for old in output.glob("generated_*.png"):  # of an interrupted command, which may have had more pictures
+        if (number := re.fullmatch(r"generated_(\d+)", old.stem)) and int(number[1]) > len(pictures):
             old.unlink()
     with replacing(raw) as temporary:
         np.save(temporary, pictures)

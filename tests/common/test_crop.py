@@ -300,6 +300,14 @@ def test_pictures_that_stay_are_not_mixed_with_those_of_another_box(folder, tmp_
     assert run(more, out).done == 1
 
 
+def test_files_that_are_no_pictures_do_not_matter(folder, tmp_path):
+    out = tmp_path / "out"
+    run(folder, out)
+    for name in ("list.txt", ".DS_Store", "Thumbs.db", ".000001.jpg.part"):
+        (out / name).write_text("x")
+    assert run(folder, out, Box(y=20), overwrite=True).done == 12
+
+
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_the_uncropped_pictures_themselves_stay(folder, tmp_path, overwrite):
     """As where an archive has been unpacked beside itself."""

@@ -160,6 +160,7 @@ def test_a_growth_that_is_interrupted_keeps_what_it_has(monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(rows, "measure_gan", measured)
+    monkeypatch.setattr(rows.runtime, "cores", lambda: 2)
     report = {"growth": {}, "operators": []}
     with pytest.raises(KeyboardInterrupt):
         benchmark.measure(SimpleNamespace(operators=True, rows=[], growth=True, quick=True, batch=4), report)

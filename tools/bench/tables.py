@@ -42,7 +42,7 @@ def summary_table(results):
         ours = result["seconds"][OURS]
         lines.append([GANS[result["row"]].title, short(median(ours)[0]),
                       *(times(ratio(result["seconds"][way], ours)[0]) if way else "–" for way in best)])
-    return table(["times as fast as", "ours", *RIVALS], lines)
+    return table(["time ÷ ours", "ours", *RIVALS], lines)
 
 
 def gan_table(result):

@@ -162,6 +162,7 @@ def test_what_becomes_huge_when_unpacked_is_refused(tmp_path, monkeypatch, name,
     else:
         (tmp_path / name).write_bytes(gzip.compress((",".join(["0"] * 785) + "\n").encode() * 100))
     monkeypatch.setattr(array_files, "LARGEST_TEXT", 50_000)
+    monkeypatch.setattr(array_files, "LARGEST_ARRAYS", 50_000)
     assert (tmp_path / name).stat().st_size < 50_000
     with pytest.raises(UserError, match=f"{words}.*take the right file"):
         array_files.read_table(tmp_path / name)

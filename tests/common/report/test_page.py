@@ -231,9 +231,9 @@ def test_comparisons_of_several_runs_have_their_names(tmp_path):
 
 
 def test_numbers_on_other_pictures_stand_apart(tmp_path):
-    runs = [make(tmp_path / name, dataset={"name": "MNIST", "checksum": checksum}, evaluations=[
+    runs = [make(tmp_path / name, dataset={"name": "MNIST", "pictures": pictures}, evaluations=[
         {"step": step, "epoch": step // 10, "batch": 0, "fid cnn-1 9/9 train": 1.5 + step} for step in (10, 20)])
-        for name, checksum in (("a", "1"), ("b", "1"), ("c", "2"))]
+        for name, pictures in (("a", 9), ("b", 9), ("c", 5))]
     heads = [head["text"] for head in page_of(*runs).all("h3")]
     assert [head for head in heads if head.startswith("cnn-1")] == ["cnn-1 9/9 train: a, b", "cnn-1 9/9 train: c"]
     assert "cnn-1 9/9 train" in [head["text"] for head in page_of(*runs[:2]).all("h3")]

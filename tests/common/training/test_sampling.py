@@ -87,9 +87,10 @@ def test_earlier_pictures_are_never_replaced(tmp_path):
 
 def test_what_an_interrupted_command_has_left_goes(tmp_path):
     sampling.write(tmp_path, np.zeros([3, 4, 4], "float32"))
-    (tmp_path / "grid.png").unlink()
+    (tmp_path / "grid.png").rename(tmp_path / "generated_best.png")
     sampling.write(tmp_path, np.zeros([2, 4, 4], "float32"))
-    assert sorted(path.name for path in tmp_path.glob("generated_*")) == ["generated_1.png", "generated_2.png"]
+    assert sorted(path.name for path in tmp_path.glob("generated_*")) == [
+        "generated_1.png", "generated_2.png", "generated_best.png"]
 
 
 def test_earlier_pictures_are_found_before_drawing(tmp_path, book_run):
