@@ -167,7 +167,7 @@ def printed():
 
 def check_printed(found):
     assert found[:2] == pytest.approx(printed()[:2], abs=1e-5)
-    assert found[2:] == pytest.approx(printed()[2:], abs=2e-3)
+    assert found[2:] == pytest.approx(printed()[2:], abs=5e-3)  # 0.0023 with AVX2 on Paddle 2.6, the most seen
 
 
 @pytest.mark.parametrize("kind", ["static", "dynamic"])
