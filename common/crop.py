@@ -258,7 +258,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         todo = deque(name for name in pictures.names if overwrite or name not in there)
         skipped = len(pictures.names) - len(todo)
         if stay := there.difference(pictures.names if overwrite else ()):
-            _check_record(record_path, record, sorted(stay)[0] if overwrite else "")
+            _check_record(record_path, record, min(stay) if overwrite else "")
         # Until a run with ``overwrite`` has ended, the folder holds both old and new pictures.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
@@ -307,12 +307,13 @@ def _refuse_originals(output, names, box):
     Raises:
         UserError: one of the pictures has another size than the box.
     """
-    for name in sorted(names)[:1]:
-        with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), \
-                Image.open(output / name) as image:
-            if image.size != (box.size, box.size):
-                raise UserError(f"{output} holds pictures of {image.width}×{image.height} pixels that this command has "
-                                "not made; choose another --output")
+    if not names:
+        return
+    with contextlib.suppress(OSError, ValueError, SyntaxError, Image.DecompressionBombError), \
+            Image.open(output / min(names)) as image:
+        if image.size != (box.size, box.size):
+            raise UserError(f"{output} holds pictures of {image.width}×{image.height} pixels that this command has "
+                            "not made; choose another --output")
 
 
 def _check_record(path, record, stays=""):
@@ -323,13 +324,13 @@ def _check_record(path, record, stays=""):
         return  # without a record: the tutorial's own script may have made it
     except (OSError, ValueError):
         before = None
-    if before != record and stays:
-        raise UserError(f"{stays} stays in the folder and was cropped otherwise: {path} says {before}, not {record}; "
-                        "choose another --output")
-    if before != record:
-        raise UserError(f"the pictures there were cropped otherwise, or an overwriting run was not finished: "
-                        f"{path} says {before}, not {record}; "
-                        "--overwrite crops all anew, or choose another --output")
+    if before == record:
+        return
+    says = f"{path} says {before}, not {record}"
+    if stays:
+        raise UserError(f"{stays} stays in the folder and was cropped otherwise: {says}; choose another --output")
+    raise UserError(f"the pictures there were cropped otherwise, or an overwriting run was not finished: {says}; "
+                    "--overwrite crops all anew, or choose another --output")
 
 
 def _write_record(path, record):

@@ -45,11 +45,12 @@ class StaticRecipe(Recipe):
 
     def fault(self, options):
         dataset = options["dataset"]
-        if options["data_dir"] and not options["resume"] and dataset not in datasets.CHOICES:
-            return (f"--data_dir goes with --dataset {', '.join(datasets.CHOICES)}; "
-                    f"{dataset} is a folder of its own")
-        if options["data_dir"] and not options["resume"] and dataset == "digits":
-            return "--dataset digits, which is embedded, and --data_dir exclude each other"
+        if options["data_dir"] and not options["resume"]:
+            if dataset not in datasets.CHOICES:
+                return (f"--data_dir goes with --dataset {', '.join(datasets.CHOICES)}; "
+                        f"{dataset} is a folder of its own")
+            if dataset == self.embedded:
+                return f"--dataset {dataset}, which is embedded, and --data_dir exclude each other"
         if options.get("resize") and dataset in datasets.CHOICES:
             return f"--resize is for a folder of pictures, not for {dataset}"
         return super().fault(options)

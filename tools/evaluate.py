@@ -61,14 +61,14 @@ def show(measured, of_all):
     """Print the table and the best checkpoint: of all, or only of those that have been measured."""
     from common.evaluation import scores
 
-    run, known = measured.run, measured.known()
+    run = measured.run
     print(f"{run.recipe.name}, {run.config['dataset']['name']}: {measured.protocol}")
     print(*scores.table(measured), sep="\n")
     best, _ = scores.best(measured)
-    for each in known:
-        if "class recall" in each and (each["epoch"], each["batch"]) == scores.position(best):
-            print(f"{scores.title(each)}, classes recognised: "
-                  + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
+    each = measured.by_position()[scores.position(best)]
+    if "class recall" in each:
+        print(f"{scores.title(each)}, classes recognised: "
+              + ", ".join(f"{name} {share:.1%}" for name, share in each["class recall"].items()))
     if run.fix:
         print(f"best by FID: {best}; not marked, because generate.py draws without --fix unless it is told to")
     elif of_all:

@@ -110,7 +110,7 @@ def table(runs, epoch, count):
 
     measured = {kind: [Evaluation(run, run.features, count) for run in map(Trained, folders)]
                 for kind, folders in runs.items()}
-    values = {kind: [each for one in of_kind for each in one.known() if (each["epoch"], each["batch"]) == (epoch, 0)]
+    values = {kind: [each for one in of_kind if (each := one.by_position().get((epoch, 0)))]
               for kind, of_kind in measured.items()}
     columns = [name for name in COLUMNS if name in values[AS_IT_IS][0]]
     first, seeds = measured[AS_IT_IS][0], len(values[AS_IT_IS])

@@ -68,11 +68,11 @@ def mean_row(name, sets, measure, note=""):
     return row_of_values(name, {kind: measure(pictures) for kind, pictures in sets.each()}, sets.groups, note)
 
 
-def row_of_values(name, values, groups, note=""):
+def row_of_values(name, values, groups, note="", better=LIKE_REAL):
     """The row of means. ``values`` is kind of pictures → [n], one value for each picture; ``groups`` as in `Sets`."""
     bounds = interval(values["tutorial"], values["ours"], groups=(groups, None))
     return Row(name, **{kind: float(each.mean()) for kind, each in values.items()}, interval=bounds,
-               verdict=verdict(bounds, len(values["tutorial"])), note=note, better=LIKE_REAL)
+               verdict=verdict(bounds, len(values["tutorial"])), note=note, better=better)
 
 
 def sharpness_rows(sets, note):
@@ -192,7 +192,6 @@ def memory_row(sets, numbers):
     ours, real = (float(copied[kind].mean()) for kind in ("ours", "real"))
     more = proportion_interval(real, ours, [len(copied[kind]) for kind in ("real", "ours")])[0] > 0
     told = "some are learnt by heart" if more else "no sign of pictures learnt by heart"
-    row = row_of_values("distance to the nearest training picture", values, sets.groups,
-                        f"RMS of 0 … 255, among {len(sets.train)} pictures; {ours:.0%} of ours and {real:.0%} of real "
-                        f"ones are copies: {told}")
-    return replace(row, better=LIKE_NEW)
+    return row_of_values("distance to the nearest training picture", values, sets.groups,
+                         f"RMS of 0 … 255, among {len(sets.train)} pictures; {ours:.0%} of ours and {real:.0%} of real "
+                         f"ones are copies: {told}", LIKE_NEW)

@@ -46,9 +46,10 @@ class Row:
         """Whether our value is better than the tutorial's: True, False, or None if it cannot be decided."""
         shown = self.real if self.better == LIKE_NEW or self.tutorial_real is None else self.tutorial_real
         real = self.real if self.real is not None else shown
-        if not self.better or self.tutorial is None or (self.better in (LIKE_REAL, LIKE_NEW) and real is None):
+        like_real = self.better in (LIKE_REAL, LIKE_NEW)
+        if not self.better or self.tutorial is None or (like_real and real is None):
             return None
-        if self.better in (LIKE_REAL, LIKE_NEW):
+        if like_real:
             return abs(self.ours - real) < abs(self.tutorial - shown)
         return (self.ours < self.tutorial) == (self.better == LOWER)
 

@@ -95,7 +95,7 @@ def measure(run, checkpoint, packed, count):
     evaluation = scores.Evaluation(run, run.features, count)
     evaluation.measure([checkpoint])
     position = checkpoints.position(checkpoint)
-    known = {(each["epoch"], each["batch"]): each for each in evaluation.known()}
+    known = evaluation.by_position()
     if position not in known:
         raise UserError(f"a training has deleted {checkpoint} meanwhile; pack a later one")
     kind, real = evaluation.known_real() or ("halves", {})

@@ -48,7 +48,7 @@ class Evaluation:
         Raises:
             UserError: a checkpoint or the data cannot be used, or there are too few pictures.
         """
-        known = {(each["epoch"], each["batch"]): each for each in self.known()}
+        known = self.by_position()
         todo = [path for path in (None, *checkpoints) if position(path) not in known]
         if not todo:
             return
@@ -133,6 +133,10 @@ class Evaluation:
         """The evaluations of this protocol, each with short names; the untrained generator first."""
         return [{**each, **values} for each in self.run.records.evaluations() if (values := short(self.protocol, each))]
 
+    def by_position(self):
+        """`known`, by `common.training.checkpoint.position`."""
+        return {(each["epoch"], each["batch"]): each for each in self.known()}
+
     def known_real(self):
         """(which real pictures were compared, values), or None if they were not measured."""
         kinds = tuple(f"{self.real} {what}" for what in ("test", "halves"))
@@ -214,19 +218,18 @@ def best(evaluation):
     Raises:
         UserError: a training in progress has deleted them all.
     """
-    distances = {(each["epoch"], each["batch"]): each["fid"] for each in evaluation.known()}
-    kept = [path for path in evaluation.run.records.saved() if position(path) in distances]
+    known = evaluation.by_position()
+    kept = [path for path in evaluation.run.records.saved() if position(path) in known]
     if not kept:
         raise UserError(f"all checkpoints that were measured have been deleted since by the training in "
                         f"{evaluation.run.path}; measure again, preferably without --checkpoint")
-    path = min(kept, key=lambda path: distances[position(path)])
-    return path, {f"fid {evaluation.protocol}": distances[position(path)]}
+    path = min(kept, key=lambda path: known[position(path)]["fid"])
+    return path, {f"fid {evaluation.protocol}": known[position(path)]["fid"]}
 
 
 def complete(evaluation):
     """Whether all checkpoints that are still there have been measured: one that has not may be the best."""
-    known = {(each["epoch"], each["batch"]) for each in evaluation.known()}
-    return known >= set(map(position, evaluation.run.records.saved()))
+    return evaluation.by_position().keys() >= set(map(position, evaluation.run.records.saved()))
 
 
 def save_figure(path, evaluation):

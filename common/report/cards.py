@@ -54,8 +54,7 @@ def write(docs=DOCS):
     lines = []
     for name in pretrained.names():
         path = docs / PICTURE.format(name)
-        with replacing(path) as temporary:
-            grid(name).save(temporary)
+        grid(name, path)
         lines.append(f"{path}")
     for page in WORDS:
         text = rendered((docs / page).read_text(encoding="utf-8"), page)
@@ -65,14 +64,14 @@ def write(docs=DOCS):
     return lines
 
 
-def grid(name):
-    """Six rows of pictures of a generator, with at most twelve of its classes: ``PIL.Image.Image``."""
+def grid(name, file=None):
+    """Six rows of pictures of a generator, with at most twelve of its classes; as `common.generator.show`."""
     from common.generator import load, show
 
     gan = load(f"{pretrained.PREFIX}{name}")
     columns = min(len(gan.classes), 12) if gan.classes else 10
     classes = gan.classes[:columns] if gan.classes else None
-    return show(gan.generate(6 * columns, 1, classes), None, columns, classes or ())
+    return show(gan.generate(6 * columns, 1, classes), file, columns, classes or ())
 
 
 def rendered(text, page):

@@ -265,7 +265,8 @@ def kept_options(recipe, typed, output):
         typed["fix"] = sorted({*typed["fix"], *(set(options["fix"]) - set(config["options"]["fix"]))})
     if config["dataset"].get("fallback") and jsonable(typed.get("data_dir")) in (None, options.get("data_dir")):
         options["dataset"] = recipe.embedded  # the data that were not there may be there now
-        typed["dataset"] = recipe.embedded if typed.get("dataset") in (None, "auto") else typed["dataset"]
+        if typed.get("dataset") == "auto":
+            del typed["dataset"]
     for name, value in options.items():
         if name in typed and name not in FREE and jsonable(typed[name]) != value:
             _refuse(output, name, value, jsonable(typed[name]))
