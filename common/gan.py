@@ -7,10 +7,12 @@ from operator import index
 from threading import RLock
 from typing import ClassVar
 
+import numpy as np
 from numpy.random import RandomState
 
 from common.errors import UserError
 
+STEPS = 10  # pictures in an interpolation, with both ends
 LOCK = RLock()  # is held while Paddle's programs or networks run, because threads share scope, mode and statistics
 
 
@@ -149,12 +151,10 @@ class GAN:
         Returns:
             (pictures [count, H, W] or [count, H, W, C] in [-1, 1], labels [count] or None).
         """
-        from common.training.sampling import in_batches
-
         return in_batches(self.sample, self.noise(count, random)), None
 
     def interpolations(self, count, random, labels=None):
-        """Rows of pictures, each from one noise to another; see `common.training.sampling.interpolation`.
+        """Rows of pictures, each from one noise to another; see `interpolation`.
 
         Args:
             count: how many rows.
@@ -164,8 +164,6 @@ class GAN:
         Returns:
             [count · 10, H, W] or [count · 10, H, W, C] in [-1, 1].
         """
-        from common.training.sampling import in_batches, interpolation
-
         return in_batches(self.sample, interpolation(self.noise(2 * count, random)))
 
     # For a user's own program
@@ -274,6 +272,18 @@ def enough_memory():
         yield
     except MemoryError as error:
         raise UserError(f"not enough memory for so many pictures ({error}); ask for fewer") from None
+
+
+def interpolation(ends):
+    """`STEPS` points on the straight line between each pair of rows of noise: from [2·n, …] to [n·STEPS, …]."""
+    ends = ends.reshape([-1, 2, *ends.shape[1:]])
+    weights = np.linspace(0, 1, STEPS, dtype="float32").reshape([1, STEPS] + [1] * (ends.ndim - 2))
+    return ((1 - weights) * ends[:, :1] + weights * ends[:, 1:]).reshape([-1, *ends.shape[2:]])
+
+
+def in_batches(sample, noise, size=128):
+    """Call ``sample`` on at most ``size`` rows of noise at a time and join the results."""
+    return np.concatenate([sample(noise[start:start + size]) for start in range(0, len(noise), size)])
 
 
 def with_channels(pictures):

@@ -9,8 +9,8 @@
 The methods ``generate`` and ``interpolate`` are described in `common.gan.GAN`. Threads may share a GAN. Paddle stays
 in the mode, dynamic or static, that it is in.
 
-`load` compiles nothing: a few pictures are there before the fast operators of `common.backend.fast` would be. Where a
-training has compiled them, they draw. The pictures differ by rounding then.
+`load` compiles nothing, because a few pictures are drawn sooner than the fast operators of `common.backend.fast` are
+compiled. If a training has compiled the operators already, they are used, and the pictures differ by rounding.
 """
 
 from contextlib import contextmanager

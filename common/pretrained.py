@@ -73,20 +73,6 @@ def read(path):
                         "brings back the one that comes with the project") from error
 
 
-def write(path, arrays, record):
-    """Write a generator.
-
-    Args:
-        path: of the file.
-        arrays: as `rounded` returns them.
-        record: a dictionary that JSON can hold, with ``config`` and ``shapes``.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    checkpoint.write(path, arrays, record)
-
-
 def rounded(arrays):
     """Round arrays to few bits.
 

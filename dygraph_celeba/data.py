@@ -9,7 +9,6 @@ import tempfile
 import threading
 import time
 import zlib
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -17,8 +16,8 @@ from paddle.io import DataLoader, Dataset
 from PIL import Image
 
 from common.crop import Box, crop_folder
-from common.data.batches import Batches
-from common.data.packed import TUTORIALS, UnpackedPictures, default_cache, network_input, open_packed
+from common.data.batches import Batches, spread
+from common.data.packed import TUTORIALS_BOX, UnpackedPictures, default_cache, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce, signals
 from common.files import cache_folder, expanded
@@ -81,6 +80,21 @@ class DataGenerater(Dataset):
             raise UserError(f"{path} cannot be used: {' '.join(str(error).split())}; remove it, "
                             "or leave --reader skimage out, which leaves such pictures out") from error
         return img
+
+
+def network_input(pictures):
+    """Pictures as the tutorial's Dataset gives them to the networks: float32 in [0, 1], and **W before H**.
+
+    For a 64×64 picture, the listing's ``io.imread``, ``transform.resize`` to 64×64, ``transpose()`` and
+    ``astype('float32')`` give exactly x / 255.
+
+    Args:
+        pictures: uint8 [B, 64, 64, 3].
+
+    Returns:
+        float32 [B, 3, 64, 64], contiguous, as (B, C, W, H).
+    """
+    return np.divide(pictures.transpose(0, 3, 2, 1), 255, dtype=np.float32, order="C")
 
 
 class PackedDataset(Dataset):
@@ -184,7 +198,7 @@ def settle_worker(_number):
     threading.Thread(target=watch, daemon=True).start()
 
 
-def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS, write=True):
+def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS_BOX, write=True):
     """The faces to train on.
 
     Args:
@@ -209,7 +223,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS, wr
                         f"{WEB} and name it with --data_dir, as it is or unpacked (img_align_celeba/000001.jpg …)")
     embedded = source is None
     if embedded:
-        if box != TUTORIALS:
+        if box != TUTORIALS_BOX:
             raise UserError("--x, --y and --size crop pictures of your own; name them with --data_dir, or leave these "
                             "options out")
         if dataset == "auto":
@@ -261,7 +275,7 @@ def skimage_dataset(source):
 def checksum(names, bytes_of):
     """A checksum that does not depend on the folder: of all names, and of the contents of up to 1024 pictures."""
     result = zlib.crc32("\n".join(names).encode(errors="surrogateescape"))  # names need not be UTF-8
-    for number in np.unique(np.linspace(0, len(names) - 1, SAMPLED).astype(int)):
+    for number in spread(len(names), SAMPLED):
         result = zlib.crc32(bytes_of(int(number)), result)
     return f"{result:08x}"
 
@@ -305,8 +319,11 @@ def embedded_faces():
                 Image.fromarray(picture).save(whole / f"{number:06d}.jpg", quality=95)
             if crop_folder(PictureFiles(whole), Path(temporary) / "imgs", Box(), progress=False).left:
                 raise KeyboardInterrupt  # the crop tool has caught Ctrl-C and returned early
-            with suppress(OSError):  # another process was faster: its folder is there and not empty
+            try:
                 (Path(temporary) / "imgs").rename(ready)
+            except OSError:
+                if not ready.is_dir():  # else another process was faster
+                    raise
     except OSError as error:
         raise UserError(f"cannot write the embedded faces to {folder}: {error.strerror}; "
                         "make room there, or name pictures with --data_dir") from error

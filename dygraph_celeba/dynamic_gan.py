@@ -43,7 +43,7 @@ class DynamicGAN(GAN):
         return arrays
 
     def load_state(self, arrays):
-        """Restore the arrays that `state` returned. A network without a step has no moments among them.
+        """Restore the arrays that `state` returned. If a network had made no step, they have no moments of it.
 
         Raises:
             UserError: an array is missing or has another shape.

@@ -25,10 +25,10 @@ from common.crop import Box
 from common.data.datasets import NotThere
 from common.data.packed import open_packed
 from common.files import absolute, exists, write_arrays
+from common.gan import in_batches
 from common.parallel import processes
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
-from common.training.sampling import in_batches
 from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
 from dygraph_celeba.dynamic_gan import DynamicGAN, averages_kept, frozen, passes
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
@@ -111,7 +111,17 @@ class FaceGAN(DynamicGAN):
         return losses if len(errG) == 1 else {**losses, "G-Loss first": errG[0]}
 
     def train_discriminator(self, real, noise):
-        """D on reals and on the fakes of ``noise``, an Adam step after each; both losses."""
+        """Train D on real pictures and on the pictures that G draws from noise.
+
+        Adam makes a step after each of the two losses; with the fix ``d_step`` one step on their sum.
+
+        Args:
+            real: this process's pictures, `as_input`, [b, 3, 64, 64].
+            noise: of the whole batch, [B, 100, 1, 1]; this process takes its share.
+
+        Returns:
+            (loss on real pictures, loss on generated ones), float32, of this process's share.
+        """
         with amp.cast():
             output = self.netD(real)
         errD_real = self.loss(output, paddle.full_like(output, real_label))
@@ -127,7 +137,14 @@ class FaceGAN(DynamicGAN):
         return scalar(errD_real), scalar(errD_fake)
 
     def train_generator(self, noise):
-        """G on whether D takes the pictures of ``noise`` for real, and an Adam step; the loss."""
+        """Train G by one Adam step to draw pictures that D takes for real.
+
+        Args:
+            noise: of the whole batch, [B, 100, 1, 1]; this process takes its share.
+
+        Returns:
+            The loss, float32, of this process's share.
+        """
         with frozen(self.netD):  # the listing computes the gradients of D's weights and throws them away
             with amp.cast():
                 output = self.netD(self.netG(paddle.to_tensor(processes.share(noise))))

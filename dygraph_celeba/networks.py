@@ -1,7 +1,7 @@
 """The two networks of the tutorial dcgan_face, sections 3.3 to 3.5.
 
-Pictures are (C, W, H), as the tutorial's Dataset gives them, so the shapes below read [B, C, W, H]. Every layer but
-the first and the last halves (discriminator) or doubles (generator) width and height.
+Pictures are (C, W, H), as the tutorial's Dataset gives them, so the shapes below read [B, C, W, H]. Each layer of the
+discriminator but the last halves width and height. Each layer of the generator but the first doubles them.
 """
 
 import paddle

@@ -3,8 +3,7 @@
 import numpy as np
 
 from common import plotting
-from common.gan import whole
-from common.training.sampling import interpolation
+from common.gan import interpolation, whole
 from static_mnist.classes import chosen, named, note, one_hot, present
 from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN

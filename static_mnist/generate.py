@@ -33,13 +33,6 @@ def options(argv=None):
     return parser.both(argv)
 
 
-def load(run, checkpoint=None, fix=(), use_gpu=False):
-    """The GAN of a trained run of this package; see `common.generator.load`."""
-    from common import generator
-
-    return generator.load(run, checkpoint, fix, use_gpu, "static_mnist")
-
-
 def main(argv=None):
     """Run the command; raises `UserError`."""
     args, typed = options(argv)

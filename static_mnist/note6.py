@@ -67,7 +67,11 @@ def batch_norm(channels, name):
 
 # 定义生成器
 class Generator(nn.Layer):
-    """Noise [B, 100, 1, 1] to pictures [B, 1, 28, 28] in [-1, 1]."""
+    """Noise [B, 100, 1, 1] to pictures [B, 1, 28, 28] in [-1, 1].
+
+    Args:
+        fix: ``bn_activation`` puts ReLU after both batch norms.
+    """
 
     def __init__(self, fix=()):
         super().__init__()
@@ -90,7 +94,11 @@ class Generator(nn.Layer):
 
 # 判别器 Discriminator
 class Discriminator(nn.Layer):
-    """Pictures [B, 1, 28, 28] in [-1, 1] to the probability [B, 1] that each is real."""
+    """Pictures [B, 1, 28, 28] in [-1, 1] to the probability [B, 1] that each is real.
+
+    Args:
+        fix: ``double_sigmoid`` leaves the last sigmoid to the loss: the result is a logit.
+    """
 
     def __init__(self, fix=()):
         super().__init__()

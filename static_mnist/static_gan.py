@@ -56,8 +56,7 @@ class StaticGAN(GAN):
         """Free the arrays' memory. Paddle's cache of programs keeps the scope alive after its last use."""
         if hasattr(self, "names"):
             self.scope.drop_kids()
-            # Paddle 3 can list all variables of a scope, including those of its programs; Paddle 2.6 cannot.
-            self.scope.erase(list(getattr(self.scope, "local_var_names", lambda: self.names)()))
+            self.scope.erase(compat.variables(self.scope, self.names))
 
     def run(self, program, feed, fetch):
         """One run of a program. The fetched tensors stay on the device, to be fed to the next program.

@@ -45,8 +45,8 @@ def parse(argv):
     add("--batch", type=positive, metavar="N", help="a batch size other than the tutorials'")
     add("--count", type=positive, default=2000, help="pictures to crop and to load")
     add("--pictures", type=expanded, metavar="ARCHIVE", help="img_align_celeba.zip, to crop and load real pictures")
-    add("--json", type=expanded, metavar="FILE", help="write all figures there")
-    add("--plot", type=expanded, metavar="FILE", help="draw them there")
+    add("--json", type=expanded, metavar="FILE", help="write all figures into FILE, as JSON")
+    add("--plot", type=expanded, metavar="FILE", help="draw the figures into FILE, a PNG")
     add("--show", type=expanded, nargs="+", metavar="FILE",
         help="measure nothing: print, and with --plot draw, what --json wrote; the rows of several files are joined")
     add("--run", type=expanded, metavar="DIR", help="only print how long each part of the training run in DIR took")

@@ -56,6 +56,8 @@ def main(argv=None):
     from common.comparison.figures import NotPublished
     from common.comparison.sets import Sets
     from common.comparison.shown import table
+    from common.evaluation.trained import Trained
+    from common.report import page
 
     with tqdm(disable=not terminal(), leave=False, bar_format="{desc}: {n} done, {elapsed}") as bar:
         def at(what):
@@ -68,7 +70,7 @@ def main(argv=None):
             sets, output = Sets(tutorial.generated, ours.generated, tutorial.real), args.output or Path("comparison")
             features, stretch, rows = compare.suitable(sets, args.classifier), False, []
         else:
-            trained, output = open_run(args.run, args.data_dir), args.output or args.run
+            trained, output = Trained(args.run, args.data_dir), args.output or args.run
             rows = compare.losses(trained)
             try:
                 tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
@@ -89,23 +91,12 @@ def main(argv=None):
             of_pictures, numbers = compare.compared(sets, features, tutorial.note, stretch, at)
             rows = of_pictures + rows
         written = compare.save(output, rows, sets, numbers)
+        if (output / "report.html").is_file() and (output / "config.json").is_file():
+            page.write([output], output / "report.html")
+            written.append(output / "report.html")
 
     print(*table(rows), sep="\n")
     print("", ", ".join(map(str, written)), sep="\n")
-
-
-def open_run(run, data_dir):
-    """The run as `common.evaluation.trained.Trained`; imports Paddle."""
-    from common.backend import runtime
-    from common.training.records import Records
-
-    Records(run).read_config()  # a missing run is noticed before the slow import of Paddle
-    Records(run).latest()
-    runtime.prepare()
-
-    from common.evaluation.trained import Trained
-
-    return Trained(run, data_dir)
 
 
 def download(trained):
@@ -115,7 +106,7 @@ def download(trained):
     published = trained.recipe.figures
     if not published or trained.data not in published.data or trained.config["options"].get("classes"):
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
-                        "name a figure or a folder of such with --reference")
+                        "name a figure or a folder of pictures of the same kind with --reference")
     return figures.download(trained.recipe)
 
 

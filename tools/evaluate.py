@@ -5,7 +5,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.backend import runtime
 from common.errors import run_command
 from common.files import expanded
 from common.recipe import DEFAULT_RUN
@@ -25,7 +24,8 @@ def options(argv=None):
     add("--seed", type=command.seed, default=1, metavar="N", help="seed of the noise")
     add("--inception", type=expanded, metavar="FILE.onnx",
         help="compute features with this network, which takes pictures [n, 3, 299, 299] in [-1, 1] (default: the "
-             "project's classifier of the run's data; for faces histograms of gradients and colours)")
+             "project's classifier of the run's data; for faces and pictures of your own histograms of gradients and "
+             "colours)")
     add("--fix", nargs="+", default=[], metavar="NAME",
         help="mend these oddities of drawing, or all, besides those that the run was trained with")
     add("--data_dir", type=expanded, metavar="PATH", help="where the run's data set lies now, if it has moved")
@@ -40,7 +40,6 @@ def main(argv=None):
 
     run = Trained(args.run, args.data_dir, sorted({*args.fix}))
     checkpoints = [run.chosen(args.checkpoint)] if args.checkpoint else run.checkpoints
-    runtime.prepare()
 
     from common.evaluation import scores
     from common.evaluation.features import Inception

@@ -8,17 +8,18 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from common.errors import run_command
+from common.errors import ROOT, run_command
 
 # isort: split
 # NumPy comes later, because Ctrl-C may strike its import
 import numpy as np
 
 from common.backend import runtime
+from common.data.batches import spread
 from common.files import expanded
 from common.training import options as command
 
-PICTURES = Path(__file__).resolve().parents[1] / "docs" / "pictures" / "metrics"
+PICTURES = ROOT / "docs" / "pictures" / "metrics"
 SEED = 0
 K = 3  # balls reach to this neighbour in the pictures; density and coverage take the fifth
 
@@ -98,8 +99,7 @@ class Digits:
         certain = self.classifier.probabilities(self.images)[np.arange(len(self.images)), self.labels_of]
         best = [max(np.flatnonzero(self.labels_of == label), key=lambda i: certain[i]) for label in range(10)]
         each = np.concatenate([np.flatnonzero(self.labels_of == label)[:40] for label in range(10)])
-        return [("one picture of each digit", *case("", np.repeat(best, 40))[1:]),
-                ("four hundred different ones", *case("", each)[1:])]
+        return [case("one picture of each digit", np.repeat(best, 40)), case("four hundred different ones", each)]
 
     def counts(self):
         """Real digits against other real digits, by number of digits: (counts, FIDs, KIDs, [intervals of the KIDs])."""
@@ -237,11 +237,11 @@ def draw_losses(path, trained):
 
 def draw_grids(path, cases):
     """Draw forty pictures of each of two sets."""
+    from common.plotting import tile
+
     drawn, axes = figure(height=1.9)
     for axis, (title, value, images) in zip(axes, cases, strict=True):
-        chosen = images[np.linspace(0, len(images) - 1, 40).astype(int)]
-        grid = chosen.reshape(4, 10, 28, 28).transpose(0, 2, 1, 3).reshape(112, 280)
-        axis.imshow(grid, cmap="Greys_r", vmin=-1, vmax=1)
+        axis.imshow(tile(images[spread(len(images), 40)], 4, 10, pad=0), cmap="Greys_r", vmin=-1, vmax=1)
         axis.axis("off")
         shown = f"label agreement {value:.1%}" if "agreement" in path.name else f"FID {value:.3g}"
         axis.set_title(f"{title}\n{shown}", fontsize=9)

@@ -85,7 +85,7 @@ class Pictures:
         import numpy as np
 
         from common import show
-        from common.training.sampling import interpolation
+        from common.gan import interpolation
 
         if what == MANY:
             columns = len(self.gan.classes) if label == EVERY else None

@@ -7,10 +7,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import recipe
 from common.backend import runtime
-from common.errors import run_command
+from common.errors import ROOT, run_command
 from common.training.options import Parser
 
-TRACES = Path(__file__).resolve().parents[1] / "tests" / "traces"
+TRACES = ROOT / "tests" / "traces"
 
 
 def options(argv=None):
@@ -18,9 +18,9 @@ def options(argv=None):
     parser = Parser(prog="replay.py", description=(
         "Give this project the weights, pictures, noise and dropout that the original of a tutorial was given on the "
         "software that it was written for, and compare each run of a program: its loss, and every array that it "
-        "changed. Differences are relative: of an array the largest of eight values', and of its mean and root mean "
-        "square. tests/traces/README.md tells how the originals were run, and common/evaluation/replay.py which "
-        "bounds hold. Exit code 1: a run is beyond its bound."))
+        "changed. Differences are relative. An array's difference is the largest one among eight of its values, its "
+        "mean and its root mean square. tests/traces/README.md tells how the originals were run, and "
+        "common/evaluation/replay.py which bounds hold. Exit code 1: a run is beyond its bound."))
     parser.add_argument("trace", nargs="*", metavar="NAME|FILE",
                         help=f"a tutorial ({', '.join(recipe.TUTORIALS)}; all when left out), or a file of a trace of "
                              "another seed or batch")

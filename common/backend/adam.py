@@ -43,8 +43,8 @@ def fluid_adam(learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
         lr_t = learning_rate * sqrt(1 - beta2 ** t) / (1 - beta1 ** t)
         w -= lr_t * m / (sqrt(v) + epsilon)
 
-    Paddle 2 and 3 divide by ``sqrt(v) + epsilon * sqrt(1 - beta2 ** t)``. The difference shows in the first thousand
-    steps, and for gradients near epsilon. State and names are those of ``paddle.optimizer.Adam``.
+    Paddle 2 and 3 divide by ``sqrt(v) + epsilon * sqrt(1 - beta2 ** t)``. The difference shows only in about the first
+    thousand steps, and only where gradients are near epsilon. State and names are those of ``paddle.optimizer.Adam``.
 
     Source: Kingma and Ba, https://arxiv.org/abs/1412.6980, the end of section 2.
 

@@ -8,8 +8,9 @@ import logging
 
 import numpy as np
 import paddle
-from paddle.base import framework
+from paddle.base import core, framework
 from paddle.base.dygraph.tracer import Tracer
+from paddle.base.framework import OpProtoHolder
 
 ADAM = ("moment1", "moment2", "beta1_pow_acc", "beta2_pow_acc")  # how Paddle's Adam calls its state
 SCALING = ("loss_scaling", "num_good_steps", "num_bad_steps")  # how static programs call the state of a loss scaling
@@ -112,6 +113,22 @@ def use_cudnn(wanted):
     """Let convolutions use cuDNN or not; without CUDA there is nothing to choose."""
     if paddle.is_compiled_with_cuda():
         paddle.set_flags({"FLAGS_conv2d_disable_cudnn": not wanted})
+
+
+def load_operators(path):
+    """Load a library of custom operators; raises ``RuntimeError`` or ``ValueError`` if it does not fit."""
+    names = core.load_op_meta_info_and_register_op(str(path))
+    refresh = OpProtoHolder.instance().update_op_proto
+    refresh(names) if names else refresh()  # Paddle 3 returns names and wants them
+
+
+# Where ``_run_custom_op`` is, which runs a custom operator at once: in Paddle 3, in 2.6
+CUSTOM = paddle._C_ops if hasattr(paddle._C_ops, "_run_custom_op") else core.eager
+
+
+def variables(scope, known):
+    """The names of all variables of a scope and its programs; in Paddle 2.6, which cannot list them, ``known``."""
+    return list(getattr(scope, "local_var_names", lambda: known)())
 
 
 # Paddle's mode is its tracer: None means static. There are three places: Python's for this thread, Python's for threads

@@ -14,17 +14,17 @@ def multiplications(network, *inputs):
         inputs: what the network is called with. Only shapes matter, so a static program's variables will do.
 
     Returns:
-        name → multiplications for one picture.
+        One number for each of these layers.
     """
-    counted = {}
-    hooks = []
-    for name, layer in network.named_sublayers():
-        if isinstance(layer, (nn.Conv2D, nn.Conv2DTranspose, nn.Linear)):
-            def count(layer, inputs, output, name=name):
-                # A transposed convolution uses each weight for each input pixel, a convolution for each output pixel
-                pixels = inputs[0] if isinstance(layer, nn.Conv2DTranspose) else output
-                counted[name] = math.prod(layer.weight.shape) * math.prod(pixels.shape[2:])
-            hooks.append(layer.register_forward_post_hook(count))
+    counted = []
+
+    def count(layer, inputs, output):
+        # A transposed convolution uses each weight for each input pixel, a convolution for each output pixel
+        pixels = inputs[0] if isinstance(layer, nn.Conv2DTranspose) else output
+        counted.append(math.prod(layer.weight.shape) * math.prod(pixels.shape[2:]))
+
+    hooks = [layer.register_forward_post_hook(count) for layer in network.sublayers()
+             if isinstance(layer, (nn.Conv2D, nn.Conv2DTranspose, nn.Linear))]
     network(*inputs)
     for hook in hooks:
         hook.remove()
@@ -41,6 +41,6 @@ class Passes(NamedTuple):
 
 def passes(network, *inputs):
     """`Passes` of a network; see `multiplications`."""
-    counted = list(multiplications(network, *inputs).values())
+    counted = multiplications(network, *inputs)
     forward = sum(counted)
     return Passes(forward, 3 * forward - counted[0], 2 * forward)

@@ -7,7 +7,6 @@ have ``libcudnn.so.8`` and the like, where Paddle does not look. Paddle 3 finds 
 No call here needs a card, but for the probe that `check` starts.
 """
 
-import contextlib
 import ctypes
 import functools
 import hashlib
@@ -87,8 +86,11 @@ def use_packages():
                 whole.mkdir()
                 for name, target in links.items():
                     (whole / name).symlink_to(target)
-                with contextlib.suppress(OSError):  # another process has made it meanwhile
+                try:
                     whole.rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # else another process has made it meanwhile
+                        raise
         except OSError as error:
             raise UserError(f"--use_gpu: cannot write {folder}: {error.strerror}; make room there, or let "
                             "XDG_CACHE_HOME name another folder") from error

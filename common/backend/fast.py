@@ -5,8 +5,8 @@ same mathematics on all threads, with the oneDNN library that comes in Paddle's 
 in seconds, and kept in the user's cache folder. Paddle's own operators do the work on a GPU, without a C++ compiler,
 for inputs that the C++ does not cover, and with ``GAN_FAST_OPS=0`` in the environment.
 
-Gradients of gradients, ``paddle.grad(…, create_graph=True)`` as for a gradient penalty, lack what goes through these
-layers, and Paddle does not say so: `switched_off` or ``GAN_FAST_OPS=0`` has them.
+These layers have no second derivatives. ``paddle.grad(…, create_graph=True)``, as a gradient penalty needs it, leaves
+their part out and raises no error. Call it within `switched_off`, or set ``GAN_FAST_OPS=0``.
 
 Import this module after ``common.backend.runtime.prepare()``.
 """
@@ -27,8 +27,6 @@ import paddle
 import paddle.nn.functional as F
 from filelock import FileLock
 from paddle import nn
-from paddle.base import core
-from paddle.base.framework import OpProtoHolder
 from paddle.base.layer_helper import LayerHelper
 
 from common.backend import compat, runtime
@@ -306,8 +304,7 @@ def _call(name, inputs, outputs, attributes):
     ``outputs`` is name → data type; for an output that is written in place, name → the input that it overwrites.
     """
     if paddle.in_dynamic_mode() or compat.pir():
-        run = getattr(paddle._C_ops, "_run_custom_op", None) or core.eager._run_custom_op
-        return run(name, *inputs.values(), *attributes.values())[0]
+        return compat.CUSTOM._run_custom_op(name, *inputs.values(), *attributes.values())[0]
     helper = LayerHelper(name)
     made = {key: kind if isinstance(kind, paddle.static.Variable) else helper.create_variable_for_type_inference(kind)
             for key, kind in outputs.items()}
@@ -320,11 +317,9 @@ def available():
     """Whether the operators are loaded; builds and loads them at the first call, and says so if it cannot."""
     try:
         try:
-            names = core.load_op_meta_info_and_register_op(str(_build()))
+            compat.load_operators(_build())
         except (RuntimeError, ValueError):  # the file was built with another C library, or a power failure cut it short
-            names = core.load_op_meta_info_and_register_op(str(_build(anew=True)))
-        refresh = OpProtoHolder.instance().update_op_proto
-        refresh(names) if names else refresh()
+            compat.load_operators(_build(anew=True))
     except (OSError, RuntimeError, ValueError, subprocess.SubprocessError) as error:
         lines = (getattr(error, "stderr", None) or str(error)).splitlines()
         reason = next((line for line in lines if "error" in line), [*lines, type(error).__name__][0])
@@ -335,10 +330,8 @@ def available():
 
 def _processor():
     """The kind of processor that the code is compiled for. Machines of several kinds may share a cache folder."""
-    with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_bytes().splitlines()
-        return b"".join(sorted({line for line in lines if line.startswith((b"flags", b"Features"))}))
-    return b""
+    lines = runtime.cpuinfo().splitlines()
+    return "".join(sorted({line for line in lines if line.startswith(("flags", "Features"))})).encode()
 
 
 def _library():

@@ -8,6 +8,7 @@ import ctypes
 import io
 import os
 import platform
+import re
 import signal
 import sys
 import warnings
@@ -20,20 +21,22 @@ from common.errors import UserError
 from common.parallel import processes
 
 
+def cpuinfo():
+    """What Linux tells of the processor; "" on other systems."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/cpuinfo").read_text()
+    return ""
+
+
 def cpu_name():
     """The processor's name, such as ``AMD EPYC``."""
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    found = re.search(r"^model name\s*:\s*(.*\S)", cpuinfo(), re.MULTILINE)
+    return found[1] if found else platform.processor() or platform.machine()
 
 
-def bf16_processor(cpuinfo=Path("/proc/cpuinfo")):
+def bf16_processor():
     """Whether the processor multiplies in bfloat16."""
-    with contextlib.suppress(OSError):
-        return bool({"avx512_bf16", "amx_bf16"} & set(cpuinfo.read_text().split()))
-    return False
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(cpuinfo().split())
 
 
 def cores(quota=Path("/sys/fs/cgroup/cpu.max")):

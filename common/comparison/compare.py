@@ -10,7 +10,6 @@ from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.evaluation.pixels import stretched
 from common.files import write_json
-from common.report.page import write
 from common.training.records import understood
 
 REAL = 1000  # real pictures that generated pictures are compared with
@@ -129,8 +128,6 @@ def losses(trained):
 def save(output, rows, sets, numbers):
     """Write ``comparison.json`` into a folder, and ``comparison.png`` if there are pictures; return their paths.
 
-    If the folder belongs to a run with a report, the report is written again.
-
     Args:
         output: the folder.
         rows: the table's `Row`s.
@@ -145,7 +142,4 @@ def save(output, rows, sets, numbers):
                   ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
         written.insert(0, output / "comparison.png")
         save_picture(written[0], [panel for panel in panels if panel[1] is not None])
-    if (output / "report.html").is_file() and (output / "config.json").is_file():
-        write([output], output / "report.html")
-        written.append(output / "report.html")
     return written

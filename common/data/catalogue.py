@@ -97,6 +97,17 @@ def compare(published, prefix, kind, array, path, digest):
     """Refuse a file with the name and the number of pictures of a published file, but another content.
 
     A file with another number of pictures passes: it is the user's own.
+
+    Args:
+        published: `Published`.
+        prefix: of the idx file's name; only ``train`` and ``t10k`` are checked.
+        kind: ``images`` or ``labels``.
+        array: what the file holds, [N, …].
+        path: of the file, for the message.
+        digest: the md5 of the unpacked idx file, or that the array would have as one.
+
+    Raises:
+        UserError: the file has another md5 than the published one.
     """
     name = f"{prefix}-{kind}-" + {"images": "idx3", "labels": "idx1"}[kind] + "-ubyte"
     if name not in published.contents or len(array) != (60000 if prefix == "train" else 10000):
@@ -116,6 +127,9 @@ def emnist_classes(folder, prefix, labels, mapping=None):
 
     The names come from ``mapping``, {label: name}; else from ``emnist-PART-mapping.txt`` beside the files, with lines
     "label code"; else from what is known of the part. EMNIST's own labels of the part "letters" count from 1.
+
+    Raises:
+        UserError: the mapping cannot be read, or a label has no name.
     """
     part = prefix.removeprefix("emnist-").split("-")[0]
     path = folder / f"emnist-{part}-mapping.txt"

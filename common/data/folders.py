@@ -50,7 +50,7 @@ def load(folder, size=None, fit=None):
         return _brought_all(pictures, size, fit)
     if classes and found[folder]:
         raise UserError(f"{found[folder][0]} lies beside the folders of the classes; "
-                        "put such pictures into one of these, or take them away")
+                        "put each picture there into the folder of its class, or take it away")
     files, labels = [], []
     for number, path in enumerate(classes or [folder]):
         if not found[path]:

@@ -22,7 +22,7 @@ from common.files import cache_folder, exists, expanded, refuse_other, refuse_pi
 
 VERSION = 1
 SIZE = Box.size
-TUTORIALS = Box()
+TUTORIALS_BOX = Box()
 SHOWN = 50  # bad pictures that are printed one by one
 LEFTOVER = 3600  # an unfinished array without a change for so many seconds is left over from a killed process
 
@@ -122,22 +122,7 @@ def array_bytes(count):
     return count * SIZE * SIZE * 3
 
 
-def network_input(pictures):
-    """Pictures as the tutorial's Dataset gives them to the networks: float32 in [0, 1], and **W before H**.
-
-    For a 64×64 picture, the listing's ``io.imread``, ``transform.resize`` to 64×64, ``transpose()`` and
-    ``astype('float32')`` give exactly x / 255.
-
-    Args:
-        pictures: uint8 [B, 64, 64, 3].
-
-    Returns:
-        float32 [B, 3, 64, 64], contiguous, as (B, C, W, H).
-    """
-    return np.divide(pictures.transpose(0, 3, 2, 1), 255, dtype=np.float32, order="C")
-
-
-def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, threads=None, overwrite=False,
+def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False, threads=None, overwrite=False,
                 write=True):
     """Open the packed array of a source of pictures; build it first when it is missing or out of date.
 
@@ -147,7 +132,7 @@ def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, th
     archive; size and time of a compressed tar archive.
 
     Args:
-        source: folder of pictures, cropped or not; zip archive of pictures; or a packed ``.npy`` itself.
+        source: folder of pictures, cropped or not; zip or tar archive of pictures; or a packed ``.npy`` itself.
         cache: path of the ``.npy`` (with a ``.json`` beside it); by default in the user's cache folder. Earlier
             versions put the array beside the source; it is read there as long as it is up to date.
         box: `common.crop.Box`, for pictures that are not cropped.
@@ -166,7 +151,7 @@ def open_packed(source, cache=None, box=TUTORIALS, progress=True, fast=False, th
     """
     source = expanded(source)
     if source.suffix == ".npy":
-        if box != TUTORIALS:
+        if box != TUTORIALS_BOX:
             raise UserError(f"{source} is cropped already; leave --x, --y and --size out, or name the pictures")
         return PackedPictures(source)
     named = cache is not None
@@ -206,14 +191,14 @@ def _stamp(path, way):
     return hashlib.sha256(json.dumps([info.st_size, info.st_mtime_ns, way]).encode()).hexdigest()
 
 
-def default_cache(source, box=TUTORIALS, fast=False):
+def default_cache(source, box=TUTORIALS_BOX, fast=False):
     """The path of a source's packed pictures in the user's cache folder: the source's name and a hash of its path."""
     old = beside(source, box, fast)
     mark = zlib.crc32(os.fsencode(old))
     return cache_folder("paddle/dataset/celeba") / old.name.replace(".packed", f"-{mark:08x}.packed")
 
 
-def beside(source, box=TUTORIALS, fast=False):
+def beside(source, box=TUTORIALS_BOX, fast=False):
     """The path where earlier versions put the packed pictures: beside the source."""
     source = source.resolve()
     name = source.stem if source.is_file() else source.name
@@ -239,7 +224,7 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
     total = len(pictures.names)
     size = pictures.first_size()
     if size == (SIZE, SIZE):
-        if box != TUTORIALS:
+        if box != TUTORIALS_BOX:
             print(f"note: the pictures in {pictures.path} have {SIZE}×{SIZE} pixels and are not cropped again; --x, "
                   "--y and --size concern larger pictures", file=sys.stderr)
     elif size:

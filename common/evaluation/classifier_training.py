@@ -23,6 +23,10 @@ def split(dataset, data_dir):
     Returns:
         (training, test, classes, words): (images, labels) to train on; (images, labels) to test with; the classes'
         names; how the two sets were separated, in words. Images are uint8 [N, 28, 28].
+
+    Raises:
+        UserError: the pictures have no labels, or a file cannot be used.
+        common.data.datasets.NotThere: there is no test part.
     """
     train = datasets.load(dataset, data_dir, "train")
     if train.labels is None:

@@ -5,7 +5,7 @@ from pathlib import Path
 from common import pretrained
 from common.errors import UserError, say
 from common.evaluation import scores
-from common.evaluation.trained import Packed, Trained
+from common.evaluation.trained import Trained
 from common.files import replacing
 from common.generator import make, read_run
 from common.training import checkpoint as checkpoints
@@ -62,12 +62,12 @@ def pack(folder, checkpoint, path, data_dir=None, count=10_000):
                     "epochs of the tutorial": run.recipe.defaults(options)["epoch"]},
         "float32 bytes": sum(arrays[name].nbytes for name in names)}
     with replacing(path) as temporary:  # nothing is left if the measurement is stopped
-        pretrained.write(temporary, packed, record)
+        checkpoints.write(temporary, packed, record)
         try:
-            record["measured"] = measure(run, chosen, Packed(temporary), count)
+            record["measured"] = measure(run, chosen, temporary, count)
         except UserError as error:
             say(f"note: the generator is not measured: {error}")
-        pretrained.write(temporary, packed, record)
+        checkpoints.write(temporary, packed, record)
     size = path.stat().st_size
     lines = [f"{path}: {size / 1e6:.2f} MB in place of {record['float32 bytes'] / 1e6:.2f}"]
     if measured := record.get("measured"):
@@ -83,7 +83,7 @@ def measure(run, checkpoint, packed, count):
     Args:
         run: `Trained`; its ``records`` keep what was measured.
         checkpoint: path of the checkpoint that was packed.
-        packed: `Packed`.
+        packed: path of the packed generator.
         count: how many pictures of each.
 
     Returns:
@@ -100,7 +100,8 @@ def measure(run, checkpoint, packed, count):
         raise UserError(f"a training has deleted {checkpoint} meanwhile; pack a later one")
     kind, real = evaluation.known_real() or ("halves", {})
     features = evaluation.described(*run.real("train", count))[0]
-    values = evaluation.compare(features, *evaluation.described(*packed.sample(count)))
+    config, arrays, _ = pretrained.read(packed)
+    values = evaluation.compare(features, *evaluation.described(*run.drawn(config, arrays, count)))
     return {"protocol": evaluation.protocol, "real": {"kind": kind, **shortened(real)},
             "untrained": shortened(known[0, 0]), "run": shortened(known[position]), "packed": shortened(values)}
 

@@ -31,18 +31,19 @@ class Bound(NamedTuple):
 # rounding. Adam's first steps move a weight by the learning rate, whatever the size of its gradient. So if a gradient
 # is near zero, its rounding error becomes a whole step. Later steps build on it, and the differences grow.
 BY_STEPS = (
-    # No step before. Seen: 2e-7, 2e-6 and 3e-5. The last is TensorFlow's moving variance, which uses the unbiased one.
-    # With one thread 1e-3, in three channels of the book's D: if two pixels of a pool differ by rounding alone, or one
-    # is almost zero, then rounding decides which way its gradient takes.
+    # Before Adam's first step. The largest seen: loss 2e-7, median 2e-6, worst 3e-5, in TensorFlow's moving variance,
+    # which is the unbiased one. With one thread the worst was 1e-3, in three channels of the book's D: if two pixels of
+    # a pool differ by rounding alone, or one is almost zero, then rounding decides which way its gradient takes.
     Bound(loss=1e-6, median=1e-5, worst=2e-3),
-    Bound(loss=1e-5, median=2e-4, worst=2e-2),  # one. Seen: 1e-6, 2e-5, 3e-3
-    Bound(loss=1e-5, median=1e-1, worst=1.0),  # two or more. Seen: 3e-6, 3e-2, 2e-1: a wrong sign is off by 2
+    Bound(loss=1e-5, median=2e-4, worst=2e-2),  # after one step. Seen: 1e-6, 2e-5, 3e-3
+    Bound(loss=1e-5, median=1e-1, worst=1.0),  # after two or more. Seen: 3e-6, 3e-2, 2e-1; a wrong sign is off by 2
 )
 # From here on a trace has only losses, and the `whole` of pictures. Seen: 1e-3 and 4e-4; after that 2e-2 and 1e-1
 SECOND_ITERATION = Bound(loss=1e-2, median=1e-2, worst=1e-2)
 LATER = Bound(loss=5e-2, median=2e-1, worst=2e-1)
 NOISE = 1e-3  # a gradient is nothing but rounding error if it is smaller than this share of its run's median
-FURTHER = 4  # such a weight moves at most 4 times as far as in the original. Seen: 2; with Paddle's own Adam: 13
+# A weight with such a gradient moves at most 4 times as far as the original's. Seen: 2; with Paddle's own Adam up to 40
+FURTHER = 4
 
 
 @dataclass

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from common import pretrained
 from common import recipe as recipes
 from common.backend import runtime
+from common.data.batches import scale
 from common.errors import UserError
 from common.gan import with_channels
+from common.generator import make, read_run
 from common.training.records import Records
 
 CLASSIFIERS = {"mnist": "mnist", "fashion": "fashion", "emnist": "emnist", "digits": "mnist"}
@@ -48,11 +49,7 @@ class Trained:
         self.config = self.records.read_config()
         self.records.latest()
         self.checkpoints = self.records.saved()
-        self._complete(fix)
-
-    def _complete(self, fix):
-        """Set what follows from ``config``."""
-        runtime.prepare()
+        runtime.prepare()  # only now: the import of Paddle is slow, and a missing run is noticed before
         self.recipe = recipes.load(self.config["recipe"])
         self.fix = self.recipe.drawing(fix, measured=True)
         self.classes = self.config["dataset"].get("classes")
@@ -74,37 +71,33 @@ class Trained:
 
     # Generated pictures
 
-    def sample(self, count, seed=1, checkpoint=None, labels=None):
+    def sample(self, count, seed=1, checkpoint=None):
         """Pictures of the trained generator, the same as ``generate.py`` draws.
 
         Args:
             count: how many.
             seed: of the noise.
             checkpoint: path of one of the run's checkpoints; None: the newest.
-            labels: for a conditional GAN, whole numbers [count]; None: spread evenly over its classes.
 
         Returns:
-            (pictures, labels); labels are None if the GAN has no classes.
+            (pictures, labels), of a conditional GAN spread evenly over its classes; else labels are None.
 
         Raises:
             UserError: the checkpoint is damaged, or belongs to another recipe.
         """
-        from common.generator import read_run
-
         config, arrays = read_run(self.path, checkpoint)
         if config["recipe"] != self.recipe.name:
             raise UserError(f"{checkpoint} is a checkpoint of the recipe {config['recipe']}, the run in {self.path} "
                             f"one of {self.recipe.name}; name one of its own")
-        return self._draw(config, arrays, count, seed, labels)
+        return self.drawn(config, arrays, count, seed)
 
-    def untrained(self, count, seed=1, labels=None):
+    def untrained(self, count, seed=1):
         """`sample` of the generator as it was before its first step."""
-        return self._draw(self.config, None, count, seed, labels)
+        return self.drawn(self.config, None, count, seed)
 
-    def _draw(self, config, arrays, count, seed, labels):
-        from common.generator import make
-
-        pictures, labels = make(config, arrays, self.fix).new_pictures(count, np.random.RandomState(seed), labels)
+    def drawn(self, config, arrays, count, seed=1):
+        """`sample` of a generator with this config and these arrays, see `common.generator.make`."""
+        pictures, labels = make(config, arrays, self.fix).new_pictures(count, np.random.RandomState(seed))
         return with_channels(pictures), labels
 
     # Training data
@@ -128,8 +121,6 @@ class Trained:
         if count is not None:
             chosen = np.random.RandomState(0).permutation(len(images))[:count]
             images, labels = images[chosen], None if labels is None else labels[chosen]
-        from common.data.batches import scale
-
         pictures = scale(np.asarray(images[:]))
         return with_channels(pictures), labels
 
@@ -150,26 +141,3 @@ class Trained:
         from common.evaluation.features import HogColour
 
         return HogColour()
-
-
-class Packed(Trained):
-    """A generator that `common.pretrained` has written, in place of a run; it has neither records nor checkpoints.
-
-    Args:
-        path: of its file.
-        data_dir: where the data set of its run lies.
-        fix: oddities of drawing to mend, besides the fixes that its run was trained with.
-
-    Raises:
-        UserError: the file is missing or damaged.
-    """
-
-    def __init__(self, path, data_dir=None, fix=()):
-        self.path, self.data_dir = Path(path), data_dir
-        self.config, self.arrays, self.record = pretrained.read(self.path)
-        self.checkpoints = []
-        self._complete(fix)
-
-    def sample(self, count, seed=1, checkpoint=None, labels=None):
-        """See `Trained.sample`."""
-        return self._draw(self.config, self.arrays, count, seed, labels)

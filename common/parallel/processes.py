@@ -129,12 +129,13 @@ def _heard(main):
         elif watch is None:  # something is wrong with the command, which is the same in all processes
             if not first:
                 time.sleep(watching.PATIENCE)
-                watching.to_terminal()  # only here, then
+                watching.to_terminal()  # this process still runs, so process 0 has not failed: the error is only here
         elif isinstance(error, SystemExit) or not first and isinstance(error, RunStopped):  # all stop together
             watch.stop()
         else:
             own = isinstance(error, UserError) or getattr(error, "filename", None)
-            time.sleep(watching.LINGER * ((not first) + 2 * (not own)))  # the first has precedence; a death, too
+            # Let process 0 print its own error first, and the watchdog report a death before the errors that it causes
+            time.sleep(watching.LINGER * ((not first) + 2 * (not own)))
             if not own and "gloo" in str(error):
                 error = RunStopped(f"process {rank} of {count} has lost the connection to another one, or has waited "
                                    "30 s for it: all have ended; go on with --resume")

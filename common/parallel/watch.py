@@ -11,11 +11,11 @@ import threading
 import time
 from pathlib import Path
 
-from common.parallel import mourner, processes
+from common.parallel import processes, watchdog
 
 LOOK = 0.5  # seconds between two looks at the message of another process
 LINGER = 1.5  # seconds for which an error is left to the process that has to print it
-PATIENCE = 10  # seconds until that process does not seem to be there
+PATIENCE = 10  # seconds for which a process waits for another one, before it takes the other one for gone
 LOST = (RuntimeError, ValueError, OSError)  # what Paddle's store raises when process 0, which holds it, has ended
 
 
@@ -23,7 +23,7 @@ class Watch(threading.Thread):
     """What a process knows of the others, by way of Paddle's store, which process 0 holds.
 
     A process that ends early leaves its exit code in the store, where a thread of each other one looks twice a second,
-    also while the main thread waits. A process that dies is seen by `common.parallel.mourner`.
+    also while the main thread waits. A process that dies is seen by `common.parallel.watchdog`.
 
     Args:
         rank, count: of this process, and of all.
@@ -37,7 +37,7 @@ class Watch(threading.Thread):
         self.rank, self.count, self.machine, self.over = rank, count, rank - rank_here, False
         self.store, self.lock = core.create_or_get_global_tcp_store(), threading.Lock()
         outlast_gloo()
-        watched = mourner.possible()  # only the watching process would remove the folder
+        watched = watchdog.possible()  # only the watching process would remove the folder
         if rank == self.machine:
             self.store.set(f"folder {self.machine}", tempfile.mkdtemp(prefix="processes-") if watched else os.devnull)
         self.folder = Path(self.store.get(f"folder {self.machine}").decode())
@@ -47,7 +47,7 @@ class Watch(threading.Thread):
         if rank == self.machine and watched:
             pids = [f"{each}:{self.store.get(f'pid {each}').decode()}" for each in range(rank, rank + count_here)]
             about = [str(self.folder), str(launcher()), str(count), *pids]
-            subprocess.Popen([sys.executable, "-I", "-S", mourner.__file__, *about], stdin=subprocess.DEVNULL,
+            subprocess.Popen([sys.executable, "-I", "-S", watchdog.__file__, *about], stdin=subprocess.DEVNULL,
                              stdout=subprocess.DEVNULL)
         self.start()
 
@@ -75,7 +75,7 @@ class Watch(threading.Thread):
             with self.alone():
                 machine, reason = self.store.get("reason").decode().split(" ", 1)
             if self.rank == self.machine != int(machine):
-                mourner.speak(launcher(), reason)
+                watchdog.speak(launcher(), reason)
             self.stop(2 * LINGER)
             os._exit(code)
 
@@ -95,7 +95,7 @@ class Watch(threading.Thread):
             return
         self.over = True
         with contextlib.suppress(OSError):
-            (self.folder / mourner.LEFT.format(self.rank)).touch()
+            (self.folder / watchdog.LEFT.format(self.rank)).touch()
         with contextlib.suppress(LOST):
             left, end = self.add("left", int(self.rank > 0)), time.monotonic() + patience
             while self.rank == 0 and left < self.count - 1 and time.monotonic() < end:
@@ -110,7 +110,7 @@ class Watch(threading.Thread):
 
 
 def outlast_gloo():
-    """Let `abort` wait six seconds, in which `common.parallel.mourner` sees who has died first.
+    """Let `abort` wait six seconds, in which `common.parallel.watchdog` sees who has died first.
 
     Gloo aborts a process when the connection to another one is reset. The C library's ``sleep`` handles the signal; it
     takes the signal's number, 6, for seconds.
@@ -127,9 +127,9 @@ def launcher():
 
 
 def to_terminal():
-    """Let this process's output go to the launcher's terminal, see `mourner.terminal`."""
+    """Let this process's output go to the launcher's terminal, see `watchdog.terminal`."""
     for number, name in ((1, "stdout"), (2, "stderr")):  # what libraries write to 1 and 2 stays in the launcher's file
-        found = mourner.terminal(launcher(), number)
+        found = watchdog.terminal(launcher(), number)
         setattr(sys, name, open(number if found is None else found, "w", buffering=1,  # noqa: SIM115  until the end
                                 errors="backslashreplace"))  # as in `errors.run_command`
 

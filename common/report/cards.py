@@ -12,7 +12,7 @@ from common.evaluation import scores
 
 DOCS = ROOT / "docs"
 PICTURE = "pictures/pretrained_{}.png"
-WEAKEST = 3  # so many classes that are recognised least
+WEAKEST = 3  # how many of the classes that are recognised least a card names
 WORDS = {
     "models.md": {
         "head": "| `--pretrained` | recipe | data | epochs, of the tutorial's | MB | FID | FID of real pictures |",

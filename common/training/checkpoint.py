@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file each, self-describing, checked when read, never half written.
 
-The arrays belong to the networks and the optimisers. The file's header carries a JSON record with epoch and batch, the
-options, the state of the random numbers, and a digest of everything. Nothing is ever unpickled.
+The arrays are those of the networks and the optimisers, the constant noise, and the words of the random state. The
+file's name has epoch and batch. Its header has a JSON record, with the step, the run's config and the position in the
+random words, and a digest of the arrays and the record. Nothing is ever unpickled.
 
 The newest checkpoints are whole: a run can be resumed from them. An older checkpoint keeps only the generator.
 """

@@ -101,7 +101,7 @@ def decoding(data):
 
 
 def drawing(gan, noise, batch, losses, note):
-    """(seconds of a picture with its message, its bytes, bytes that are written over by each picture)."""
+    """(seconds of a picture with its message, its bytes, the bytes of files that each picture or epoch replaces)."""
     title = gan.message(0, 0, losses) + note
     with tempfile.TemporaryDirectory() as folder:
         numbered = [Path(folder) / "0000_0000.png", Path(folder) / "constant_noise" / "0000_0000.png"]

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 
 from common import plotting
 from common.errors import RunStopped, UserError, say, signals
@@ -18,7 +18,7 @@ from common.training import checkpoint
 from common.training.progress import Progress
 from common.training.records import understood
 
-CHECKPOINT_SECONDS = 300
+CHECKPOINT_SECONDS = 300  # after this time without a checkpoint one is saved within an epoch, too
 UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`
 
 
@@ -184,7 +184,7 @@ class Loop:
 
     @contextmanager
     def timed(self, part):
-        """Add the time that the block takes to one part of the run's time; waiting for other processes is another."""
+        """Add the block's time to one part of the run's time; its waiting for other processes goes to ``waiting``."""
         start, waited = time.perf_counter(), processes.waited()
         yield
         waiting = processes.waited() - waited
@@ -219,9 +219,11 @@ class Loop:
         self.refuse_nan({name: array.sum(dtype="float64") for name, array in arrays.items()})
         epoch, batch = divmod(self.step, len(self.data))
         record = {"step": self.step, "random": position, "config": self.folder.read_config()}
-        best = None
-        with suppress(UserError):  # a best.json that cannot be read is no reason to stop a training
+        try:
             best = self.folder.marked()
+        except UserError as error:  # no reason to stop a training
+            best = None
+            say(f"note: {error}; the checkpoint that it marks may be deleted as all others are")
         return checkpoint.save(self.folder.checkpoints, epoch, batch, arrays, record, self.gan.generator_names(), best)
 
     def finish(self):

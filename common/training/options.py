@@ -12,9 +12,9 @@ from common.files import expanded
 from common.parallel import processes
 from common.training.records import Records, no_run
 
-# Options that a resumed run may change. All other options decide its numbers and stay as they were.
-KEPT = ("epoch", "data_dir", "no_download")  # a changed value is kept for the next resume
 LARGEST_SIDE = 4096  # pixels of a crop
+KEPT = ("epoch", "data_dir", "no_download")  # a resumed run may change them; config.json keeps the new value
+# All options that a resumed run may change. Any other option decides the run's numbers and stays as it was.
 FREE = {*KEPT, "max_steps", "output", "resume", "overwrite", "dry_run", "visualdl"}
 
 
@@ -144,8 +144,7 @@ def add_training_options(parser, names, recipe=None):
     add("--use_gpu", action="store_true", help="train on CUDAPlace(0) instead of CPUPlace")
     add("--amp", action="store_true",
         help="faster: convolutions and dense layers round their factors to bfloat16, on a CPU with AVX-512 BF16 or "
-             "AMX, or to float16, on a GPU; not the tutorial's arithmetic; in bfloat16 the book's and the conditional "
-             "GAN's pictures were as good after two epochs")
+             "AMX, or to float16, on a GPU; not the tutorial's arithmetic, see docs/performance.md")
     add("--seed", type=seed, default=0, metavar="N", help="seed of initial values, noise and order")
     if not recipe or recipe.learning_rate is not None:
         add("--learning_rate", type=learning_rate, metavar="RATE", help="of Adam, for both networks",
@@ -156,11 +155,11 @@ def add_training_options(parser, names, recipe=None):
     listed = "; ".join(f"{name}: {text}" for name, text in fixes.items()) + "; all" if recipe else (
         "each tutorial has its own; or all")
     add("--fix", nargs="+", default=[], metavar="NAME", choices=[*fixes, "all"], help=f"mend oddities: {listed}")
-    add("--max_steps", type=positive, metavar="N", help="stop after N iterations")
+    add("--max_steps", type=positive, metavar="N", help="stop after N iterations, those before --resume included")
     add("--resume", action="store_true", help="go on with the run in --output from its newest checkpoint")
     add("--overwrite", action="store_true", help="delete the run in --output and start anew")
     add("--dry_run", action="store_true",
-        help="print options, sizes, minutes and disk space, as two iterations tell; leave nothing behind")
+        help="print options and sizes, and estimate minutes and disk space from two iterations; leave nothing behind")
     add("--visualdl", action="store_true", help="write VisualDL logs into DIR/visualdl too")
 
 

@@ -1,10 +1,11 @@
 """Read the records in a run's folder, for the training, generate.py, the evaluation and the report:
 
     config.json         every option, versions, seeds, data set, machine, the oddities that could be mended
-    metrics.jsonl       one line for each batch: step, epoch, batch, losses; no times, so equal runs have equal files.
-                        Lines that begin with "evaluation" have the results of `tools/evaluate.py` for the
-                        checkpoint after ``step`` steps
-    timing.jsonl        how long the parts of the work took, about every ten batches
+    metrics.jsonl       one line for each batch: step, epoch and batch, each from 0, and losses; no times, so equal
+                        runs have equal files. Lines that begin with "evaluation" have the results of
+                        `tools/evaluate.py` for the checkpoint after ``step`` steps
+    timing.jsonl        how long the parts of the work took: a line at the start, with each picture, and with each
+                        checkpoint
     checkpoints/        see `common.training.checkpoint`
     best.json           the checkpoint that `tools/evaluate.py` found to have the lowest FID
     constant_noise/     the generator's pictures of one constant noise, over time

@@ -8,10 +8,10 @@ import numpy as np
 from common import pretrained
 from common.errors import UserError
 from common.files import expanded, replacing
+from common.gan import STEPS
 from common.training.options import Parser, positive, seed
 from common.training.records import Records
 
-STEPS = 10  # pictures in an interpolation, with both ends
 GRID = "grid.png"
 
 
@@ -88,18 +88,6 @@ def refuse_earlier(output):
 def draw(gan, count, random, interpolate=False):
     """New pictures of a GAN without classes: ``count`` pictures, or ``count`` interpolations of `STEPS` pictures."""
     return gan.interpolations(count, random) if interpolate else gan.new_pictures(count, random)[0]
-
-
-def interpolation(ends):
-    """`STEPS` points on the straight line between each pair of rows of noise: from [2·n, …] to [n·STEPS, …]."""
-    ends = ends.reshape([-1, 2, *ends.shape[1:]])
-    weights = np.linspace(0, 1, STEPS, dtype="float32").reshape([1, STEPS] + [1] * (ends.ndim - 2))
-    return ((1 - weights) * ends[:, :1] + weights * ends[:, 1:]).reshape([-1, *ends.shape[2:]])
-
-
-def in_batches(sample, noise, size=128):
-    """Call ``sample`` on at most ``size`` rows of noise at a time and join the results."""
-    return np.concatenate([sample(noise[start:start + size]) for start in range(0, len(noise), size)])
 
 
 def write(output, pictures, columns=None, labels=()):

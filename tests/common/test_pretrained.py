@@ -5,6 +5,7 @@ import pytest
 
 from common import load, pretrained
 from common.errors import UserError
+from common.training import checkpoint
 
 RECORD = {"config": {"recipe": "book"}, "shapes": {}}
 
@@ -48,8 +49,8 @@ def test_names_come_from_the_files(weights):
     assert pretrained.names() == []
     with pytest.raises(UserError, match="no pretrained generator 'book', none comes with"):
         load("pretrained:book")
-    pretrained.write(weights / "one.safetensors", {}, RECORD)
-    pretrained.write(weights / "two.safetensors", {}, {**RECORD, "config": {"recipe": "faces"}})
+    checkpoint.write(weights / "one.safetensors", {}, RECORD)
+    checkpoint.write(weights / "two.safetensors", {}, {**RECORD, "config": {"recipe": "faces"}})
     (weights / "three.safetensors").write_bytes(b"no generator")
     assert pretrained.names() == ["one", "three", "two"]
     assert (pretrained.names("static_mnist"), pretrained.names("dygraph_celeba")) == (["one"], ["two"])
@@ -62,7 +63,7 @@ def test_names_come_from_the_files(weights):
 
 def test_a_damaged_file_is_one_line(weights):
     path = weights / "one.safetensors"
-    pretrained.write(path, {"w": np.arange(6, dtype="float32")}, RECORD)
+    checkpoint.write(path, {"w": np.arange(6, dtype="float32")}, RECORD)
     whole = path.read_bytes()
     assert pretrained.read(path)[2] == RECORD
     for damaged in (whole[:-1], whole[:-1] + b"!", whole.replace(b"book", b"cgan"), b"", b"version https://git-lfs"):

@@ -19,7 +19,7 @@ from common.data.packed import open_packed
 from common.errors import UserError
 from common.training import options
 from dygraph_celeba import data
-from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, open_faces
+from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, network_input, open_faces
 
 
 @pytest.fixture(autouse=True)
@@ -329,3 +329,24 @@ def test_a_checksum_goes_by_contents_and_not_by_place(folder, tmp_path, reader):
     assert checksum(elsewhere) != before
     (folder / "000003.jpg").unlink()
     assert checksum(folder) != before
+
+
+def test_network_input_is_the_tutorials_dataset_to_the_bit(tmp_path):
+    """The listing: io.imread, transform.resize to 64×64, transpose, astype('float32')."""
+    io_, transform = pytest.importorskip("skimage.io"), pytest.importorskip("skimage.transform")
+    every = np.arange(64 * 64 * 3, dtype=np.int64).reshape(64, 64, 3) % 256
+    arrays = [every.astype(np.uint8), np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)]
+    for number, array in enumerate(arrays):
+        Image.fromarray(array).save(tmp_path / f"{number}.png")
+    theirs = [transform.resize(io_.imread(tmp_path / f"{number}.png"), (64, 64)).transpose().astype("float32")
+              for number in range(2)]
+    ours = network_input(np.array(arrays))
+    assert ours.dtype == np.float32 and ours.shape == (2, 3, 64, 64) and ours.flags.c_contiguous
+    assert np.array_equal(ours, theirs)
+
+
+def test_network_input_has_width_before_height():
+    picture = np.zeros((1, 64, 64, 3), np.uint8)
+    picture[0, 5, 40, 2] = 255  # row 5, column 40, blue
+    assert np.argwhere(network_input(picture)).tolist() == [[0, 2, 40, 5]]
+    assert network_input(picture).max() == 1

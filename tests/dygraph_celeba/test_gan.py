@@ -6,8 +6,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from common import plotting
-from common.data.packed import network_input
 from common.errors import UserError
+from dygraph_celeba.data import network_input
 from dygraph_celeba.gan import RECIPE, FaceGAN
 
 BATCH = 4

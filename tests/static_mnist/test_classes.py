@@ -5,12 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from common import load
 from common.data import datasets
 from common.data.datasets import Pictures
 from common.errors import UserError
 from common.evaluation.scores import Evaluation
 from common.evaluation.trained import Trained
-from static_mnist import generate, train
+from static_mnist import train
 from static_mnist.classes import above, chosen, present
 
 
@@ -67,7 +68,7 @@ def test_a_run_on_some_classes_knows_them_by_name_and_by_number(tmp_path, monkey
     np.testing.assert_array_equal([int(run.classes[label]) for label in labels], digits.labels[numbers])
     _, found, _ = Evaluation(run, run.features, 100).described(real, labels)
     assert (found == labels).mean() > 0.9  # the classifier's names are those of the run's numbers
-    gan = generate.load(output)
+    gan = load(output)
     assert gan.labels("8", 1, 1).tolist() == [[0, 1]] and above(gan.classes, gan.labels("all", 1, 2), 2) == ["3", "8"]
     with pytest.raises(UserError, match="no class '0'; this run has 3, 8, and all"):
         gan.labels("0", 1, 1)

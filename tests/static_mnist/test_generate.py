@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from common import generator, load
 from common.errors import UserError
 from static_mnist import generate
 from tests.helpers import caller
@@ -25,7 +26,7 @@ def call(capsys):
 @pytest.fixture(scope="module")
 def loaded(folder_run):
     """``--fix`` → the generator of a cgan of 4×8 pictures of three classes."""
-    return {fix: generate.load(folder_run, fix=fix) for fix in ((), ("all",))}
+    return {fix: load(folder_run, fix=fix) for fix in ((), ("all",))}
 
 
 @pytest.fixture
@@ -139,4 +140,4 @@ def test_a_run_without_classes(book_run, tmp_path, call):
 def test_a_run_of_another_command(folder_run, monkeypatch):
     monkeypatch.setattr("common.generator.read_run", lambda *_: ({"recipe": "faces"}, {}))
     with pytest.raises(UserError, match=r"the recipe faces, which is for dygraph_celeba/generate\.py"):
-        generate.load(folder_run)
+        generator.load(folder_run, package="static_mnist")

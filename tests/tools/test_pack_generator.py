@@ -10,7 +10,7 @@ from PIL import Image
 from common import load, plotting, pretrained
 from common.errors import run_command
 from common.evaluation.scores import Evaluation, digits
-from common.evaluation.trained import Packed
+from common.evaluation.trained import Trained
 from common.report import cards
 from common.training import checkpoint
 from common.training.records import Records
@@ -59,13 +59,14 @@ def test_only_the_generator_is_packed(weights, book_run):
     assert config["dataset"]["checksum"] == kept["config"]["dataset"]["checksum"]
 
 
-def test_the_record_tells_how_good_this_very_file_is(weights):
-    record, packed = record_of(weights, "book"), Packed(weights / "book.safetensors")
+def test_the_record_tells_how_good_this_very_file_is(weights, book_run):
+    config, arrays, record = pretrained.read(weights / "book.safetensors")
+    run = Trained(book_run)
     measured = record["measured"]
-    evaluation = Evaluation(packed, packed.features, COUNT)
+    evaluation = Evaluation(run, run.features, COUNT)
     assert measured["protocol"] == evaluation.protocol
-    real = evaluation.described(*packed.real("train", COUNT))[0]
-    fid = evaluation.compare(real, *evaluation.described(*packed.sample(COUNT)))["fid"]
+    real = evaluation.described(*run.real("train", COUNT))[0]
+    fid = evaluation.compare(real, *evaluation.described(*run.drawn(config, arrays, COUNT)))["fid"]
     assert measured["packed"]["fid"] == pytest.approx(fid, rel=1e-4)
     assert measured["run"]["fid"] != measured["packed"]["fid"] != measured["untrained"]["fid"]
     assert measured["real"] == {"kind": "halves"}  # which are too few to be measured

@@ -1,7 +1,6 @@
 """The machine that a report was measured on."""
 
 import platform
-from pathlib import Path
 
 from common.backend import runtime
 
@@ -15,12 +14,9 @@ def describe():
             "python": platform.python_version()}
 
 
-def vectors(cpuinfo=Path("/proc/cpuinfo")):
+def vectors():
     """The names in `VECTORS` that the processor has; none unless the system is Linux."""
-    try:
-        flags = next(line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")).split()
-    except (OSError, StopIteration):
-        return []
+    flags = runtime.cpuinfo().split()
     return [name for flag, name in VECTORS.items() if flag in flags]
 
 

@@ -18,9 +18,9 @@ def watch():
         `tools.bench.traffic.Traffic`.
     """
     import paddle
-    from paddle.base import core
     from paddle.profiler import RecordEvent
 
+    from common.backend import compat
     from tools.bench.traffic import Traffic
 
     traffic = Traffic(plain)
@@ -34,9 +34,7 @@ def watch():
             return outputs
         return call
 
-    for module in (paddle._C_ops, core.eager):  # Paddle 3 calls the first, 2.6 the second
-        if hasattr(module, "_run_custom_op"):
-            module._run_custom_op = watched(module._run_custom_op)
+    compat.CUSTOM._run_custom_op = watched(compat.CUSTOM._run_custom_op)
     return traffic
 
 

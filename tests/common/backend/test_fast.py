@@ -22,7 +22,7 @@ import paddle.nn.functional as F  # noqa: E402
 import pytest  # noqa: E402
 from paddle import nn  # noqa: E402
 
-from common.backend import fast  # noqa: E402
+from common.backend import compat, fast  # noqa: E402
 
 BOUND = 2e-5
 
@@ -322,15 +322,13 @@ def test_without_operators_paddle_does_the_work_and_one_line_says_why(empty_cach
 
 @needs_operators
 def test_a_damaged_library_in_the_cache_is_built_anew(good, empty_cache, monkeypatch, capfd):
-    calls, load = empty_cache(COMPILER), fast.core.load_op_meta_info_and_register_op
+    calls, load = empty_cache(COMPILER), compat.load_operators
     library, _ = fast._library()
     library.parent.mkdir(parents=True)
     library.touch()
     monkeypatch.setenv("LIBRARY", str(good))
     # this process has the good library already, and Paddle 2.6 loads none twice
-    monkeypatch.setattr(fast.core, "load_op_meta_info_and_register_op",
-                        lambda path: [] if Path(path).stat().st_size else load(path))
-    monkeypatch.setattr(fast.OpProtoHolder, "update_op_proto", lambda self: None)
+    monkeypatch.setattr(compat, "load_operators", lambda path: None if Path(path).stat().st_size else load(path))
     assert fast.available() and calls() == 1 and library.read_bytes() == good.read_bytes()
     assert capfd.readouterr().err.count("building") == 1
 

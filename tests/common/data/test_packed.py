@@ -17,7 +17,7 @@ from PIL import Image
 
 from common.crop import Box, crop
 from common.data import packed, picture_files
-from common.data.packed import PackedPictures, default_cache, network_input, open_packed
+from common.data.packed import PackedPictures, default_cache, open_packed
 from common.data.picture import read_image
 from common.errors import UserError
 from tests.helpers import jpeg
@@ -320,27 +320,3 @@ def test_a_killed_build_leaves_nothing_half_and_its_remains_are_removed(tmp_path
 def test_the_json_says_what_it_is(folder):
     about = json.loads(open_packed(folder, progress=False).path.with_suffix(".json").read_text())
     assert about["version"] == 1 and about["box"] == [0, 10, 64, 74] and about["fast"] is False
-
-
-# ---- the network's input
-
-
-def test_network_input_is_the_tutorials_dataset_to_the_bit(tmp_path):
-    """The listing: io.imread, transform.resize to 64×64, transpose, astype('float32')."""
-    io_, transform = pytest.importorskip("skimage.io"), pytest.importorskip("skimage.transform")
-    every = np.arange(64 * 64 * 3, dtype=np.int64).reshape(64, 64, 3) % 256
-    arrays = [every.astype(np.uint8), np.random.RandomState(0).randint(0, 256, (64, 64, 3), np.uint8)]
-    for number, array in enumerate(arrays):
-        Image.fromarray(array).save(tmp_path / f"{number}.png")
-    theirs = [transform.resize(io_.imread(tmp_path / f"{number}.png"), (64, 64)).transpose().astype("float32")
-              for number in range(2)]
-    ours = network_input(np.array(arrays))
-    assert ours.dtype == np.float32 and ours.shape == (2, 3, 64, 64) and ours.flags.c_contiguous
-    assert np.array_equal(ours, theirs)
-
-
-def test_network_input_has_width_before_height():
-    picture = np.zeros((1, 64, 64, 3), np.uint8)
-    picture[0, 5, 40, 2] = 255  # row 5, column 40, blue
-    assert np.argwhere(network_input(picture)).tolist() == [[0, 2, 40, 5]]
-    assert network_input(picture).max() == 1

@@ -13,7 +13,7 @@ from paddle.nn import functional as F
 
 from common.backend import cuda, fast, runtime
 from common.errors import RunStopped, UserError
-from common.parallel import mourner, processes
+from common.parallel import processes, watchdog
 from common.parallel.sync_norm import SyncBatchNorm2D
 from common.training import run
 from static_mnist import book
@@ -44,7 +44,7 @@ def test_a_kernel_without_pidfds_watches_nobody(monkeypatch):
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(os, "pidfd_open", refused, raising=False)
-    assert not mourner.possible()
+    assert not watchdog.possible()
 
 
 def test_a_single_process_talks_to_nobody():

@@ -1,4 +1,4 @@
-"""What both generate.py commands share: reading a run, interpolation, and the files that are written."""
+"""What both generate.py commands share: reading a run, and the files that are written."""
 
 import json
 
@@ -30,30 +30,6 @@ def test_a_run_is_read_at_its_newest_checkpoint_or_at_another(run):
     assert (config["options"]["seed"], arrays["w"].tolist()) == (2, [2, 2])  # the checkpoint's own options
     config, arrays = generator.read_run(run, run / "checkpoints" / "0001_0000.safetensors")
     assert (config["options"]["seed"], arrays["w"].tolist()) == (1, [1, 1])
-
-
-@pytest.mark.parametrize("shape", [(3,), (3, 1, 1)])
-def test_interpolation_goes_straight_from_end_to_end(shape):
-    ends = np.random.RandomState(0).normal(size=[8, *shape]).astype("float32")
-    lines = sampling.interpolation(ends)
-    assert lines.shape == (40, *shape)
-    assert lines.dtype == np.float32
-    lines = lines.reshape([4, 10, *shape])
-    np.testing.assert_array_equal(lines[:, 0], ends[::2])
-    np.testing.assert_allclose(lines[:, 3], ends[::2] * 2 / 3 + ends[1::2] / 3, rtol=1e-4, atol=1e-6)
-    np.testing.assert_array_equal(lines[:, 9], ends[1::2])
-
-
-def test_in_batches():
-    seen = []
-
-    def sample(noise):
-        seen.append(len(noise))
-        return noise * 2
-
-    noise = np.arange(7.0)
-    np.testing.assert_array_equal(sampling.in_batches(sample, noise, 3), noise * 2)
-    assert seen == [3, 3, 1]
 
 
 @pytest.mark.parametrize(("shape", "columns", "size"), [

@@ -1,8 +1,8 @@
 """A small process that watches a machine's training processes: if one dies, it says so in one line and ends the others.
 
-It is a process of its own because those it watches may be stuck: a thread of gloo aborts its process when a connection
-breaks, and NCCL waits for ever. It needs nothing but Python's library and Linux's pidfds, and starts as a script:
-``mourner.py FOLDER LAUNCHER COUNT RANK:PID …``.
+It is a process of its own because the processes that it watches may be stuck: a thread of gloo aborts its process
+when a connection breaks, and NCCL waits for ever. It needs nothing but Python's library and Linux's pidfds, and
+starts as a script: ``watchdog.py FOLDER LAUNCHER COUNT RANK:PID …``.
 """
 
 import contextlib
@@ -29,7 +29,8 @@ def terminal(launcher, number):
     """The launcher's standard output (1) or error (2), if it is a terminal or a pipe; else None.
 
     The launcher gives its processes files in place of a terminal, and copies the first one's file to its own terminal
-    every few seconds. Written there directly, the bar moves and a last line is not lost.
+    every few seconds. Output that is written there directly appears at
+    once: the bar moves, and the last line is not lost.
     """
     path = Path(f"/proc/{launcher}/fd/{number}")
     with contextlib.suppress(OSError):
