@@ -335,14 +335,19 @@ def _processor():
 
 
 def _library():
-    """(path of the compiled operators in the cache, the compiler's arguments)."""
+    """(path of the compiled operators in the cache, the compiler's arguments).
+
+    Clones and environments in other folders share the file if source and Paddle are the same.
+    """
     sources = b"".join(path.read_bytes() for path in sorted(SOURCES.glob("[!.]*.[ch]*")) if path.is_file())
     root = Path(paddle.__file__).parent
-    command = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native", "-fno-math-errno",
-               "-DPADDLE_WITH_CUSTOM_KERNEL", f"-I{root}/include", f"-I{root}/include/third_party",
-               str(SOURCES / "all.cc"), f"-L{root}/base", f"-L{root}/libs",
-               "-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]
-    digest = hashlib.sha256(sources + " ".join(command).encode() + _processor()).hexdigest()[:12]
+    flags = ["-O3", "-std=c++17", "-fopenmp", "-fPIC", "-shared", "-w", "-march=native", "-fno-math-errno",
+             "-DPADDLE_WITH_CUSTOM_KERNEL"]
+    libraries = ["-Wl,--as-needed", "-l:libpaddle.so", "-l:libdnnl.so.3", "-l:libiomp5.so"]
+    command = [*flags, f"-I{root}/include", f"-I{root}/include/third_party", str(SOURCES / "all.cc"),
+               f"-L{root}/base", f"-L{root}/libs", *libraries]
+    build = [*flags, *libraries, paddle.version.commit, paddle.version.cuda()]
+    digest = hashlib.sha256(sources + " ".join(build).encode() + _processor()).hexdigest()[:12]
     kind = f"{paddle.__version__}-{sys.implementation.cache_tag}-{platform.machine()}-{digest}"
     return compiled_folder() / kind / "fast.so", command
 

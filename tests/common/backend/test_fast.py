@@ -334,6 +334,16 @@ def test_a_damaged_library_in_the_cache_is_built_anew(good, empty_cache, monkeyp
 
 
 @needs_operators
+def test_another_clone_of_the_same_source_builds_nothing(tmp_path, monkeypatch):
+    library, command = fast._library()
+    shutil.copytree(fast.SOURCES, tmp_path / "clone")
+    monkeypatch.setattr(fast, "SOURCES", tmp_path / "clone")
+    assert fast._library()[0] == library and fast._library()[1] != command
+    (tmp_path / "clone" / "all.cc").write_text("// other source")
+    assert fast._library()[0] != library
+
+
+@needs_operators
 def test_two_that_want_the_library_at_once_build_it_once(good, empty_cache, monkeypatch, capfd):
     """Threads here; the lock between them is the one between processes."""
     calls = empty_cache(COMPILER)
