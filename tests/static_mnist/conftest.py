@@ -7,6 +7,7 @@ import shutil
 import paddle
 import pytest
 
+from common.training import progress
 from static_mnist import book, train
 from tests.helpers import caller, narrowed
 from tests.static_mnist.narrow_runs import Folder
@@ -21,7 +22,9 @@ def place(tmp_path_factory):
 def reference(place):
     """A run that was never stopped, to be read only; what it printed, on stdout and on stderr."""
     out, err = io.StringIO(), io.StringIO()
-    with narrowed(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+    with narrowed(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(err), \
+            pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress, "EVERY", 20)  # batches between two lines of progress; there are only 26
         train.main(list(map(str, place.training(place.path / "reference"))))
     return place.path / "reference", out.getvalue(), err.getvalue()
 

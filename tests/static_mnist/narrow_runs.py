@@ -8,7 +8,7 @@ from PIL import Image
 from common.training import checkpoint
 from tests.helpers import idx
 
-PICTURES, BATCH, EPOCHS = 40, 3, 4
+PICTURES, BATCH, EPOCHS = 40, 3, 2
 BATCHES = PICTURES // BATCH  # 13 an epoch; the last picture is left out
 
 

@@ -229,7 +229,7 @@ def test_dry_run_writes_nothing(call, place, tmp_path, run):
     assert code == 0, err
     assert '"batch_size": 3' in out
     assert "trained parameters" in out
-    assert "13 batches an epoch, 52 iterations of" in out
+    assert f"13 batches an epoch, {13 * EPOCHS} iterations of" in out
     assert "GFLOP" in out and "time: about" in out and "room: about" in out
     assert "5 iterations of" in call(*place.training(run, "--dry_run", "--max_steps", 5))[1]
     assert content(tmp_path) == before and not (tmp_path / "new").exists()

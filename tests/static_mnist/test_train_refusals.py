@@ -7,7 +7,7 @@ import pytest
 
 from common.training import checkpoint
 from tests.helpers import content
-from tests.static_mnist.narrow_runs import BATCH, BATCHES, EPOCHS, metrics, newest, result, write_pictures
+from tests.static_mnist.narrow_runs import BATCH, EPOCHS, newest, result, write_pictures
 
 
 @pytest.mark.parametrize(("args", "words"), [
@@ -41,7 +41,7 @@ def test_bad_checkpoints(refused, call, run):
     for spoiled, words in [
         (({**arrays, "fc1w": arrays["fc1w"][:8]}, record), ["fc1w", "another network", "move it away to go on from"]),
         ((arrays, other), ["recipe note6", "not of book"]),
-        (None, ["no whole checkpoint", "move it away to go on from 0003_0000"]),
+        (None, ["no whole checkpoint", f"move it away to go on from {EPOCHS - 1:04d}_0000"]),
     ]:
         if spoiled:
             checkpoint.save(path.parent, EPOCHS, 0, *spoiled)
@@ -57,7 +57,7 @@ def test_bad_checkpoints(refused, call, run):
 
 
 def test_a_run_is_never_lost_by_a_wrong_command(refused, call, place, run, tmp_path):
-    """Each is refused, changes nothing, and the run can still be resumed in the end."""
+    """Each is refused and changes nothing."""
     before = content(run)
     write_pictures(tmp_path / "others", seed=1)
     refused(*place.training(run), words=["holds a run already", "--resume", "--overwrite", "--output"])
@@ -75,8 +75,6 @@ def test_a_run_is_never_lost_by_a_wrong_command(refused, call, place, run, tmp_p
     refused("--resume", "--output", run, words=["config.json cannot be read", "restore it", "--overwrite"])
     (run / "config.json").write_bytes(before[run / "config.json"])
     assert content(run) == before
-    assert call("--resume", "--output", run, "--epoch", EPOCHS + 1)[0] == 0
-    assert len(metrics(run)) == (EPOCHS + 1) * BATCHES
 
 
 def test_visualdl_that_is_missing_costs_no_run(refused, place, run, monkeypatch):
