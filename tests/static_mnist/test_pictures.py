@@ -47,7 +47,7 @@ def test_resize_is_by_the_nearest_pixel(tmp_path):
 
 
 def test_what_the_message_on_another_published_set_advises_is_taken(tmp_path, monkeypatch):
-    paths = put(tmp_path, np.zeros((60000, 28, 28), np.uint8), labels(60000), suffix="")
+    paths = put(tmp_path, np.zeros((60000, 4, 4), np.uint8), labels(60000), suffix="")
     known = replace(PUBLISHED["fashion"], contents={path.name: checksum(path) for path in paths})
     monkeypatch.setitem(PUBLISHED, "fashion", known)
     with pytest.raises(UserError, match="file of Fashion-MNIST, .*name fashion as the data set"):
@@ -56,7 +56,7 @@ def test_what_the_message_on_another_published_set_advises_is_taken(tmp_path, mo
 
 
 def test_another_set_under_mnists_names_goes_by_its_folder(tmp_path):
-    put(tmp_path / "kmnist", np.zeros((60000, 28, 28), np.uint8), labels(60000))
+    put(tmp_path / "kmnist", np.zeros((60000, 4, 4), np.uint8), labels(60000))
     with pytest.raises(UserError, match="another set of its form.*name its folder .*kmnist as the data set"):
         opened("--recipe", "cgan", "--dataset", "mnist", "--data_dir", tmp_path / "kmnist")
     _, images, config = opened("--recipe", "cgan", "--dataset", tmp_path / "kmnist")
