@@ -1,5 +1,6 @@
 """The book's DCGAN: every number of the tutorial, and what each of the four programs moves."""
 
+import ctypes
 import gc
 import math
 import statistics
@@ -327,15 +328,27 @@ def resident():
         return int(file.read().split()[1]) * 4096 / 1e6
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+class Mallinfo(ctypes.Structure):
+    """What glibc's `mallinfo2` returns; hblkhd and uordblks are bytes in use."""
+
+    _fields_ = [(name, ctypes.c_size_t) for name in (
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
 def test_memory_is_flat(small):
+    """The memory in use: freed memory stays in the process, and what is left behind would fit in there."""
+    measure = ctypes.CDLL(None).mallinfo2
+    measure.restype = Mallinfo
     gan, batch, random = small(), pictures(128), np.random.RandomState(0)
-    for _ in range(15):
+    for _ in range(3):
         gan.step(batch, random)
-    before = resident()
-    for _ in range(50):
+    before = measure()
+    for _ in range(6):
         gan.step(batch, random)
-    assert resident() - before < 10  # one batch of pictures left behind each time would be 20 MB
+    after = measure()
+    used = after.uordblks + after.hblkhd - before.uordblks - before.hblkhd
+    assert used < 1e6  # one batch of pictures left behind each time would be 2.4 MB
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
