@@ -94,6 +94,7 @@ sys.addaudithook(note)
 def server(digits_run, tmp_path):
     """The address of a page of a trained run; `tmp_path`/asked has what its server has asked for outside."""
     pytest.importorskip("gradio")
+    pytest.importorskip("playwright.sync_api")
     (tmp_path / "spy").mkdir()
     (tmp_path / "spy/sitecustomize.py").write_text(SPY)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -108,10 +109,10 @@ def server(digits_run, tmp_path):
     assert not [path for path in tmp_path.glob("tmp*") if path.is_dir()]  # the folder of the pictures is gone
 
 
+@pytest.mark.skipif(not BROWSER, reason="there is no Chromium")
 def test_in_a_browser_a_click_draws_and_nobody_outside_is_asked(server, tmp_path):
-    playwright = pytest.importorskip("playwright.sync_api")
-    if not BROWSER:
-        pytest.skip("there is no Chromium")
+    from playwright import sync_api as playwright
+
     outside = []
     with playwright.sync_playwright() as player:
         browser = player.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
