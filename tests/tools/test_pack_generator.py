@@ -1,6 +1,7 @@
 """tools/pack_generator.py on tiny runs: what is in a file, and what the commands draw from it."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -121,14 +122,16 @@ def test_what_cannot_be_packed(weights, call, book_run):
     assert content(weights) == before
 
 
-def test_a_generator_without_data_is_packed_unmeasured(weights, call, folder_run, class_folders):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pretrained, "WEIGHTS", weights / "more")
-        moved = class_folders.rename(class_folders.with_name("elsewhere"))
-        code, out, err = call("--run", folder_run, "--name", "unmeasured", "--count", COUNT)
-        moved.rename(class_folders)
-        assert code == 0 and "note: the generator is not measured" in err and out.count("\n") == 1
-        assert "measured" not in record_of(weights / "more", "unmeasured")
+def test_a_generator_without_data_is_packed_unmeasured(call, folder_run, class_folders, tmp_path, monkeypatch):
+    monkeypatch.setattr(pretrained, "WEIGHTS", tmp_path)
+    run = shutil.copytree(folder_run, tmp_path / "run")
+    path, gone = run / "config.json", str(class_folders.with_name("gone"))
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["options"]["dataset"] = config["dataset"]["source"] = gone
+    path.write_text(json.dumps(config), encoding="utf-8")
+    code, out, err = call("--run", run, "--name", "unmeasured", "--count", COUNT)
+    assert code == 0 and "note: the generator is not measured" in err and gone in err and out.count("\n") == 1
+    assert "measured" not in record_of(tmp_path, "unmeasured")
 
 
 def test_cards(weights, tmp_path):
