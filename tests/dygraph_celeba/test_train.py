@@ -248,7 +248,7 @@ def test_bad_input_is_one_line_and_code_2(case, home, faces, run, capsys):
 def test_overwrite_takes_away_what_the_last_run_left(faces, run, tmp_path):
     output = shutil.copytree(run, tmp_path / "run")
     (output / "mine.txt").write_text("mine")
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="--batch_size 1000 is more than"):
         train.main(arguments(faces, output, "--overwrite", "--epoch", "1", "--batch_size", "1000"))
     assert (output / "generator.safetensors").exists()
     RunFolder(output, overwrite=True).close()

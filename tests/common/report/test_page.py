@@ -314,7 +314,7 @@ def test_the_old_report_stays_when_the_new_one_fails(run, monkeypatch):
         patched.setattr(Path, "replace", full)
         page_of(run)
     (run / "comparison.json").write_text("{")
-    with pytest.raises(UserError):
+    with pytest.raises(UserError, match="comparison.json is not as"):
         page_of(run)
     assert (run.parent / "out.html").read_bytes() == before
     assert [path.name for path in run.parent.iterdir() if path.is_file()] == ["out.html"]
