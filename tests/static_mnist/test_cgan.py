@@ -34,12 +34,16 @@ def gan(built):
     return gan
 
 
+@pytest.fixture(scope="module")
+def repaired():
+    return CGAN(paddle.CPUPlace(), SHAPE, CLASSES, tuple(cgan.RECIPE.fixes))
+
+
 @pytest.fixture
-def mended(gan):
+def mended(gan, repaired):
     """The same networks with all oddities mended."""
-    fixed = CGAN(paddle.CPUPlace(), SHAPE, CLASSES, tuple(cgan.RECIPE.fixes))
-    fixed.load_state(gan.state())
-    return fixed
+    repaired.load_state(gan.state())
+    return repaired
 
 
 def batch(count=BATCH):
