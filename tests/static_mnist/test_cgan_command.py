@@ -3,17 +3,16 @@
 import contextlib
 import io
 import json
+import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from common.errors import UserError, run_command
+from common.errors import ROOT, UserError, run_command
 from common.training import checkpoint, options
 from static_mnist import train
 from tests.helpers import moved
@@ -62,34 +61,32 @@ def test_a_run_leaves_the_chapters_files(own, whole):
     assert width == 24 * 10 and height > 24 * 25
 
 
-def test_stopped_killed_and_resumed_the_run_is_the_same(own, whole, tmp_path):
-    """The real command in processes of their own, from another folder."""
-    run, metrics = tmp_path / "run", tmp_path / "run" / "metrics.jsonl"
+# The command, which sends itself a signal in its third step
+COMMAND = """
+import os, runpy, signal, sys
+from common.training.run_folder import RunFolder
+write, steps = RunFolder.write_metrics, []
+def signalled(self, **line):
+    steps.append(line)
+    if len(steps) == 3:
+        os.kill(os.getpid(), signal.SIGINT)
+    write(self, **line)
+RunFolder.write_metrics = signalled
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
-    def start(*args):
-        return subprocess.Popen([sys.executable, train.__file__, *args, "--output", "run"], cwd=tmp_path, text=True,
-                                stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
-    def wait(process, lines):
-        while not metrics.exists() or metrics.read_bytes().count(b"\n") < lines:
-            assert process.poll() is None, process.communicate()
-            time.sleep(0.002)
-
-    process = start(*arguments(own))
-    wait(process, 2)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=200)
-    assert process.returncode == 130, err
-    note, last = [line for line in err.splitlines() if line and "fast CPU operators" not in line]
+def test_stopped_and_resumed_the_run_is_the_same(own, whole, tmp_path):
+    """The real command in a process of its own, from another folder."""
+    run = tmp_path / "run"
+    done = subprocess.run([sys.executable, "-c", COMMAND, train.__file__, *arguments(own), "--output", "run"],
+                          cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    assert done.returncode == 130, done.stderr
+    note, last = [line for line in done.stderr.splitlines() if line and "fast CPU operators" not in line]
     assert note.startswith("SIGINT: saving")
     assert "stopped by SIGINT" in last and "--resume" in last
-    done = metrics.read_bytes().count(b"\n")
-
-    process = start("--resume")
-    wait(process, done + 1)
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL and metrics.read_bytes().count(b"\n") < 8
+    assert (run / "metrics.jsonl").read_bytes().count(b"\n") == 3
 
     train.main(["--resume", "--output", str(run)])  # knows its recipe and all its options
     for pattern in ("*.png", "constant_noise/*.png", "metrics.jsonl"):
