@@ -164,7 +164,12 @@ def test_show_refuses(images, more, message):
         show(images, **more)
 
 
-def test_the_package_alone_imports_nothing_slow_and_never_pyplot():
+def test_the_package_alone_imports_nothing_slow_and_never_pyplot(tmp_path):
+    """In a notebook pyplot shows figures by its own backend: nothing here may choose another."""
     code = ("import sys, common; slow = {'paddle', 'matplotlib', 'numpy'}; assert not slow & set(sys.modules)\n"
-            "from common import show; show([[[0.5]]]); assert 'matplotlib.pyplot' not in sys.modules")
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+            "import matplotlib; matplotlib.use('svg')\n"
+            "from common import plotting, show; show([[[0.5]]])\n"
+            "plotting.save_losses(sys.argv[1], {'D': [1, 2]}, 'title')\n"
+            "assert 'matplotlib.pyplot' not in sys.modules and matplotlib.get_backend() == 'svg'")
+    subprocess.run([sys.executable, "-c", code, tmp_path / "losses.png"], cwd=ROOT, check=True)
+    assert (tmp_path / "losses.png").exists()

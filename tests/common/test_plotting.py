@@ -1,17 +1,11 @@
 """Pictures: where each pixel goes, and what is written."""
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 from matplotlib import colormaps
 from PIL import Image
 
 from common import plotting
-
-ROOT = Path(__file__).resolve().parents[2]
 
 
 def grey(count, size=3):
@@ -165,12 +159,3 @@ def test_animation_shows_frames_in_order_and_holds_the_last(tmp_path):
         assert np.asarray(image.convert("L")).mean() == 255  # first and last are among them
     with Image.open(tmp_path / "one.gif") as image:
         assert getattr(image, "n_frames", 1) == 1
-
-
-def test_the_users_pyplot_is_left_alone(tmp_path):
-    """In a notebook pyplot shows figures by its own backend: nothing here may choose another."""
-    code = ("import sys\nimport matplotlib\nmatplotlib.use('svg')\nfrom common import plotting\n"
-            "plotting.save_losses(sys.argv[1], {'D': [1, 2]}, 'title')\nprint(matplotlib.get_backend())")
-    result = subprocess.run([sys.executable, "-c", code, tmp_path / "losses.png"], cwd=ROOT, capture_output=True,
-                            text=True, check=True)
-    assert result.stdout == "svg\n"
