@@ -8,6 +8,7 @@ from common.data import datasets
 from common.training import checkpoint, dry_run
 from common.training.options import complete
 from tests.helpers import content
+from tests.static_mnist.narrow_runs import write_pictures
 from tests.test_fifth_recipe import fifth  # noqa: F401  the fixture
 
 
@@ -70,8 +71,9 @@ def test_a_run_takes_the_room_that_was_told(narrow, tmp_path, monkeypatch, capsy
     from static_mnist import train
 
     monkeypatch.chdir(tmp_path)
-    size = ["--batch_size", "300", "--max_steps", "5"] if steps else ["--batch_size", "900"]  # one batch an epoch
-    typed = ["--dataset", "digits", "--epoch", "8", *size]
+    write_pictures(tmp_path / "data")
+    size = ["--batch_size", "13", "--max_steps", "5"] if steps else ["--batch_size", "40"]  # one batch an epoch
+    typed = ["--data_dir", "data", "--epoch", "8", *size]
     before = content(tmp_path)
     train.main([*typed, "--dry_run"])
     told = capsys.readouterr().out
@@ -81,9 +83,9 @@ def test_a_run_takes_the_room_that_was_told(narrow, tmp_path, monkeypatch, capsy
     checkpoints = checkpoint.listing(run / "checkpoints")
     real = sum(path.stat().st_size for path in checkpoints)
     assert float(re.search(r"checkpoints ([\d.]+) MB", told)[1]) == pytest.approx(real / 1e6, abs=0.15)
-    assert [checkpoint.whole(path) for path in checkpoints].count(True) == (1 if steps else 3)
+    assert [checkpoint.whole(path) for path in checkpoints].count(True) == (2 if steps else 3)
     pictures = len([*run.glob("0*.png")])
-    assert f" {pictures} pictures of the first one's size" in told and pictures == (1 if steps else 8)
+    assert f" {pictures} pictures of the first one's size" in told and pictures == (2 if steps else 8)
 
 
 def test_what_is_done_is_told_and_an_existing_run(fifth, tmp_path, capsys):  # noqa: F811
