@@ -16,6 +16,7 @@ from common.errors import RunStopped, UserError
 from common.parallel import processes, watchdog
 from common.parallel.sync_norm import SyncBatchNorm2D
 from common.training import run
+from dygraph_celeba.gan import RECIPE as FACES
 from static_mnist import book
 
 
@@ -176,3 +177,15 @@ def test_batch_norm_over_processes_is_batch_norm_over_the_whole_batch(fast_opera
             for layer, _, _ in results:
                 for name in ("_mean", "_variance"):
                     np.testing.assert_allclose(getattr(layer, name).numpy(), getattr(once, name).numpy(), rtol=1e-5)
+
+
+def test_sync_bn_off_leaves_each_process_its_own_statistics(monkeypatch):
+    """As `make_gan` hands the option on; a run from before there was one has it on."""
+    of(monkeypatch, 0, 2)
+    monkeypatch.setattr(processes, "parallel", lambda network: network)
+    for typed, kind in ({"sync_bn": "off"}, paddle.nn.BatchNorm2D), ({"sync_bn": "on"}, SyncBatchNorm2D), (
+            {}, SyncBatchNorm2D):
+        gan = FACES.make_gan({"options": {"fix": [], "seed": 0, **typed}}, paddle.CPUPlace())
+        for network in gan.netD, gan.netG:
+            norms = [layer for layer in network.sublayers() if isinstance(layer, paddle.nn.BatchNorm2D)]
+            assert len(norms) >= 3 and {type(layer) for layer in norms} == {kind}
