@@ -24,52 +24,18 @@ def test_a_containers_quota_counts(tmp_path, quota, count):
     assert runtime.cores(tmp_path / "cpu.max") == (count or everything)
 
 
-def prepared(**environment):
-    """What `prepare` leaves in a fresh process: the settings, and what it prints."""
-    program = (f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
-               "from common.backend import runtime; assert 'paddle' not in sys.modules\n"
-               "runtime.prepare(); assert {'paddle', 'zlib'} <= set(sys.modules); runtime.prepare()\n"
-               "import json, os; print(json.dumps(dict(os.environ)))")
-    clean = {name: value for name, value in os.environ.items() if name not in {**runtime.fast_settings(),
-                                                                               "MKL_DEBUG_CPU_TYPE": ""}}
-    done = subprocess.run([sys.executable, "-c", program], env={**clean, **environment}, capture_output=True,
-                          text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout), done.stderr
-
-
-def test_prepare_sets_what_is_fast_and_is_silent():
-    environment, err = prepared()
-    assert runtime.fast_settings().items() <= environment.items()
-    assert environment["OMP_NUM_THREADS"] == str(runtime.cores())
-    assert err == ""
-
-
-def test_the_users_own_settings_win():
-    environment, _ = prepared(OMP_NUM_THREADS="1", MKL_DEBUG_CPU_TYPE="4", GLOG_minloglevel="0")
-    assert (environment["OMP_NUM_THREADS"], environment["MKL_DEBUG_CPU_TYPE"]) == ("1", "4")
-    assert environment["GLOG_minloglevel"] == "0"
-
-
-@pytest.mark.parametrize(("typed", "count"), [("4", 4), ("3,2", 3), (" 2 ", 2), ("", 1), ("all", 1), ("0", 1)])
-def test_threads_are_told_from_what_openmp_takes(monkeypatch, typed, count):
-    monkeypatch.setenv("OMP_NUM_THREADS", typed)
-    assert runtime.threads() == count
-
-
-def test_a_misspelt_number_of_threads_counts_as_none():
-    environment, err = prepared(OMP_NUM_THREADS="all")
-    assert (environment["OMP_NUM_THREADS"], err) == (str(runtime.cores()), "")
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="mallopt and /proc")
-def test_what_threads_free_is_kept_once():
-    """Eight threads in turn take and free 64 MB: what stays is one thread's, not eight times that."""
-    program = f"""
-import sys
+PREPARE = f"""
+import json, os, sys
 sys.path.insert(0, {str(ROOT)!r})
 from common.backend import runtime
+assert "paddle" not in sys.modules
 runtime.prepare()
+assert {{"paddle", "zlib"}} <= set(sys.modules)
+runtime.prepare()
+print(json.dumps(dict(os.environ)))
+"""
+# Eight threads in turn take and free 64 MB
+KEPT = """
 import threading
 import numpy as np
 
@@ -91,9 +57,61 @@ turns[0].set()
 turns[8].wait()
 print(kept() - before)
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+
+
+def prepared(program, **environment):
+    """What `prepare` leaves in a fresh process: the settings, what the rest of the program prints, and stderr."""
+    clean = {name: value for name, value in os.environ.items() if name not in {**runtime.fast_settings(),
+                                                                               "MKL_DEBUG_CPU_TYPE": ""}}
+    done = subprocess.run([sys.executable, "-c", program], env={**clean, **environment}, capture_output=True,
+                          text=True, timeout=100)
     assert done.returncode == 0, done.stderr
-    assert 32 < int(done.stdout) < 160  # MB; with a pool for each thread more than 400
+    settings, _, rest = done.stdout.partition("\n")
+    return json.loads(settings), rest, done.stderr
+
+
+@pytest.fixture(scope="module")
+def with_paddle():
+    """A process with Paddle itself."""
+    return prepared(PREPARE + KEPT * (sys.platform == "linux"))
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """The path of a module in place of Paddle, for what comes before its import."""
+    (tmp_path / "paddle.py").write_text("set_device = CPUPlace = lambda *_: None")
+    return str(tmp_path)
+
+
+def test_prepare_sets_what_is_fast_and_is_silent(with_paddle):
+    environment, _, err = with_paddle
+    assert runtime.fast_settings().items() <= environment.items()
+    assert environment["OMP_NUM_THREADS"] == str(runtime.cores())
+    assert err == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="mallopt and /proc")
+def test_what_threads_free_is_kept_once(with_paddle):
+    """What stays of eight threads' memory is one thread's, not eight times that."""
+    assert 32 < int(with_paddle[1]) < 160  # MB; with a pool for each thread more than 400
+
+
+def test_the_users_own_settings_win(stand_in):
+    environment, *_ = prepared(PREPARE, PYTHONPATH=stand_in, OMP_NUM_THREADS="1", MKL_DEBUG_CPU_TYPE="4",
+                               GLOG_minloglevel="0")
+    assert (environment["OMP_NUM_THREADS"], environment["MKL_DEBUG_CPU_TYPE"]) == ("1", "4")
+    assert environment["GLOG_minloglevel"] == "0"
+
+
+@pytest.mark.parametrize(("typed", "count"), [("4", 4), ("3,2", 3), (" 2 ", 2), ("", 1), ("all", 1), ("0", 1)])
+def test_threads_are_told_from_what_openmp_takes(monkeypatch, typed, count):
+    monkeypatch.setenv("OMP_NUM_THREADS", typed)
+    assert runtime.threads() == count
+
+
+def test_a_misspelt_number_of_threads_counts_as_none(stand_in):
+    environment, _, err = prepared(PREPARE, PYTHONPATH=stand_in, OMP_NUM_THREADS="all")
+    assert (environment["OMP_NUM_THREADS"], err) == (str(runtime.cores()), "")
 
 
 @pytest.mark.parametrize(("name", "path"), [("AMD EPYC 7763", "5"), ("Intel(R) Xeon(R)", None), ("arm64", None)])
