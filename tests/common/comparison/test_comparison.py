@@ -18,6 +18,12 @@ from common.evaluation.features import resized
 from common.evaluation.pixels import brightness, contrast, nearest, sharpness, stretched
 
 
+@pytest.fixture(autouse=True)
+def fewer_resamples(monkeypatch):
+    """Every verdict here is clear with a quarter of the bootstrap's draws."""
+    monkeypatch.setattr(chance, "RESAMPLES", 500)
+
+
 def noise(count, seed, size=8, channels=1, scale=0.4):
     return np.random.RandomState(seed).normal(0, scale, [count, size, size, channels]).clip(-1, 1).astype("float32")
 
@@ -129,12 +135,12 @@ def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
         return pictures
 
     found = []
-    for seed in range(0, 30, 10):
+    for seed in (0, 10):
         again = drawn(16, seed)[np.arange(128) % 16] + noise(128, seed + 1, scale=0.001)
         table = rows(Sets(again, drawn(128, seed + 2), real=drawn(300, seed + 3)))
         found += [row for name, row in table.items() if name.startswith(("entropy", "pictures a class", "KID"))]
         assert table["share of pictures with a twin"].verdict == "differs"
-    assert len(found) == 9
+    assert len(found) == 6
     assert [row.verdict for row in found].count("differs") <= 1
     assert all("of the tutorial's 128 16 without their twins" in row.note for row in found)
 
@@ -161,11 +167,11 @@ def rows(sets, features=None, **options):
 def test_pictures_of_one_kind_hardly_ever_differ():
     """One row in a hundred may differ by chance."""
     found = []
-    for seed in range(5000, 5025, 5):
+    for seed in range(5000, 5015, 5):
         parts = [noise(64, seed + part) for part in range(4)]
         sets = Sets(parts[0], parts[1], parts[2], parts[3], train=noise(200, seed + 99), held_out=True)
         found += [row.verdict for row in rows(sets).values()]
-    assert len(found) == 50
+    assert len(found) == 30
     assert found.count("differs") <= 2
     assert all(re.fullmatch(r"differs|no difference that 6\d pictures can show", verdict) for verdict in found)
 
