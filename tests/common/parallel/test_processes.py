@@ -4,6 +4,7 @@ import errno
 import os
 import signal
 import sys
+import threading
 import time
 
 import numpy as np
@@ -15,6 +16,7 @@ from common.backend import cuda, fast, runtime
 from common.errors import RunStopped, UserError
 from common.parallel import processes, watchdog
 from common.parallel.sync_norm import SyncBatchNorm2D
+from common.parallel.watch import Watch
 from common.training import run
 from dygraph_celeba.gan import RECIPE as FACES
 from static_mnist import book
@@ -126,6 +128,25 @@ def test_one_process_says_why_all_end(rank, granted, error, code, claims, said, 
     sys.stderr.flush()
     assert watch.claims == claims
     assert capfd.readouterr().err == said
+
+
+def test_the_first_that_claims_says_why():
+    """Two processes with a store that both see."""
+    kept = {}
+
+    class Store:
+        def add(self, key, number):
+            kept[key] = kept.get(key, 0) + number
+            return kept[key]
+
+        set = staticmethod(kept.__setitem__)
+
+    watches = [Watch.__new__(Watch) for _ in range(2)]
+    for watch in watches:
+        watch.store, watch.lock, watch.machine = Store(), threading.Lock(), 0
+    assert [watch.claim(2, reason) for watch, reason in zip(watches, ("no room", "no data"), strict=True)] == [
+        True, False]
+    assert (kept["ended"], kept["reason"]) == (2, "0 no room")
 
 
 @pytest.mark.parametrize("fast_operators", ["1", "0"])
