@@ -32,7 +32,7 @@ def loaded(folder_run):
 @pytest.fixture
 def draw(call, loaded, folder_run, monkeypatch):
     """The command on that run, which is loaded once for all tests."""
-    monkeypatch.setattr(generate, "load", lambda run, checkpoint, fix, use_gpu: loaded[tuple(fix)])
+    monkeypatch.setattr(generator, "load", lambda run, checkpoint, fix, use_gpu, package: loaded[tuple(fix)])
     return lambda *args: call("--run", folder_run, *args)
 
 
