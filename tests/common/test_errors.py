@@ -40,6 +40,7 @@ def test_exit_codes_and_messages(capsys, main, code, stderr):
 def test_a_signal_leaves_no_temporary_folder_and_no_trace(tmp_path):
     """Paddle, which has handlers of its own, is there in each process; it is imported once."""
     program = ("import os, signal, sys, tempfile, time\nsys.path.insert(0, sys.argv[1])\n"
+               "signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # which the caller may ignore, as nohup does
                "from common.backend import runtime\nfrom common.errors import run_command\n"
                "def main():\n    runtime.prepare()\n    for number in (signal.SIGTERM, signal.SIGHUP):\n"
                "        if not (pid := os.fork()):\n            with tempfile.TemporaryDirectory():\n"
