@@ -29,6 +29,7 @@ KINDS = (
     (b"MATLAB 7.3", "a MATLAB file of version 7.3, which is not read; save it in MATLAB with -v7"),
     (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
+NUMBERED = re.compile(r"(\d{4,6})_(\d{4,6})")  # epoch and batch, in the names of pictures and checkpoints
 
 
 @contextlib.contextmanager
@@ -280,7 +281,7 @@ def numbered(folder, suffix):
         [(path, epoch, batch)].
     """
     found = [(path, *map(int, match.groups())) for path in Path(folder).glob(f"*{suffix}")
-             if (match := re.fullmatch(r"(\d{4,6})_(\d{4,6})", path.stem))]
+             if (match := NUMBERED.fullmatch(path.stem))]
     return sorted(found, key=lambda item: item[1:])
 
 

@@ -47,10 +47,10 @@ class StaticGAN(GAN):
         self.names = [*parameters, *filter(self.scope.find_var, candidates), *scaling]
         self.drawing_names = list(compat.parameters(drawing))
 
-    def adam(self, learning_rate, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    def adam(self, learning_rate, **settings):
         """The originals' Adam, see `common.backend.adam.fluid_adam`; with the fix ``adam_epsilon`` Paddle's own."""
         optimizer = Adam if "adam_epsilon" in self.fix else fluid_adam
-        return amp.scaled(optimizer(learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon))
+        return amp.scaled(optimizer(learning_rate, **settings))
 
     def __del__(self):
         """Free the arrays' memory. Paddle's cache of programs keeps the scope alive after its last use."""

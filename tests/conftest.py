@@ -52,6 +52,13 @@ def narrow():
         yield
 
 
+@pytest.fixture(scope="module")
+def narrow_faces():
+    """The faces' networks have few channels from here to the end of the module."""
+    with helpers.narrowed_faces():
+        yield
+
+
 @pytest.fixture(scope="session")
 def class_folders(tmp_path_factory):
     """A data set of one's own: a folder with sub-folders of 4×8 pictures of three classes."""
@@ -102,11 +109,18 @@ def folder_run(class_folders):
 
 
 @pytest.fixture(scope="session")
-def faces_run(tmp_path_factory):
-    """The faces' recipe on 200 pictures of noise, one step old."""
+def trained_faces(tmp_path_factory):
+    """See `faces_run`."""
     from dygraph_celeba import train
 
     folder = tmp_path_factory.mktemp("faces")
-    train.main(["--data_dir", str(helpers.faces(folder / "imgs", 200)), "--batch_size", "4", "--max_steps", "1",
-                "--output", str(folder / "run")])
+    with helpers.narrowed_faces():
+        train.main(["--data_dir", str(helpers.faces(folder / "imgs", 200)), "--batch_size", "4", "--max_steps", "1",
+                    "--output", str(folder / "run")])
     return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def faces_run(trained_faces, narrow_faces):
+    """The faces' recipe with narrow networks on 200 pictures of noise, one step old."""
+    return trained_faces

@@ -25,6 +25,27 @@ def narrowed():
         yield
 
 
+@contextmanager
+def narrowed_faces():
+    """The faces' networks have an eighth of their channels in the block."""
+    from paddle.nn.initializer import Normal
+
+    from dygraph_celeba import networks
+
+    def fewer(channels):
+        return channels if channels in (1, 2, 3, networks.G_DIMENSION) else channels // 8
+
+    def narrow(make, numbers):  # so many of the first arguments are channels
+        return lambda *args: make(*map(fewer, args[:numbers]), *args[numbers:])
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name, numbers in {"conv": 2, "deconv": 2, "bn": 1}.items():
+            patch.setattr(networks, name, narrow(getattr(networks, name), numbers))
+        # As in the full networks a sum of so many products is large enough that pictures are not black
+        patch.setattr(networks, "conv_initializer", Normal(mean=0.0, std=0.02 * 8 ** 0.5))
+        yield
+
+
 def one_step(recipe, run):
     """Train a recipe of static_mnist on the embedded digits for one step, in the folder ``run``; return the folder."""
     from static_mnist import train

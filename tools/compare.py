@@ -12,11 +12,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.errors import UserError, run_command, terminal
+from common.evaluation.classifier_training import EPOCHS
 from common.files import expanded
 from common.recipe import DEFAULT_RUN
 from common.training.options import Parser, positive, seed
-
-CLASSIFIERS = ("mnist", "fashion", "emnist")
 
 
 def options(argv):
@@ -31,7 +30,7 @@ def options(argv):
     add("--rows", type=positive, metavar="N",
         help="rows of the grid in a figure that is no tutorial's (default: found)")
     add("--cols", type=positive, metavar="N", help="columns of that grid (default: found)")
-    add("--classifier", choices=CLASSIFIERS, default="mnist",
+    add("--classifier", choices=EPOCHS, default="mnist",
         help="with --ours: the classifier that judges grey pictures")
     add("--data_dir", type=expanded, metavar="DIR", help="where the run's data set lies now, if it has moved")
     add("--output", type=expanded, metavar="DIR", help="folder for the results (default: the run's, or comparison)")

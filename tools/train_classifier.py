@@ -11,11 +11,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common.errors import run_command
 from common.evaluation import classifier_training
-from common.evaluation.classifier_training import EPOCHS
+from common.evaluation.classifier_training import EPOCHS, WEIGHTS
 from common.files import checksum, expanded, refuse_other
 from common.training import options as command
-
-WEIGHTS = Path(classifier_training.__file__).with_name("weights")
 
 
 def options(argv=None):

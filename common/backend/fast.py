@@ -42,7 +42,7 @@ class Conv2D(nn.Conv2D):
     """``paddle.nn.Conv2D``: the same parameters, initial values and result."""
 
     def forward(self, x):
-        pads = _padding(self, x.shape)
+        pads = _padding(self)
         if pads is None or not _covers(x, self):
             return super().forward(x)
         size = [(x.shape[2 + i] + sum(pads[i]) - self._kernel_size[i]) // self._stride[i] + 1 for i in (0, 1)]
@@ -55,7 +55,7 @@ class Conv2DTranspose(nn.Conv2DTranspose):
     """``paddle.nn.Conv2DTranspose``: the same parameters, initial values and result."""
 
     def forward(self, x, output_size=None):
-        pads = None if isinstance(self._padding, str) else _padding(self, x.shape)
+        pads = _padding(self)
         if pads is None or not _covers(x, self):
             return super().forward(x, output_size)
         least = [(x.shape[2 + i] - 1) * self._stride[i] + self._kernel_size[i] - sum(pads[i]) for i in (0, 1)]
@@ -104,24 +104,23 @@ def arithmetic():
     return "float32" if _arithmetic == FLOAT32 else "bfloat16"
 
 
-def max_pool(x, size=2):
-    """``F.max_pool2d(x, size, size)``: [B, C, H, W] to [B, C, H // size, W // size]."""
-    return leaky_relu_max_pool(x, 1.0, size)
+def max_pool(x):
+    """``F.max_pool2d(x, 2, 2)``: [B, C, H, W] to [B, C, H // 2, W // 2]."""
+    return leaky_relu_max_pool(x, 1.0)
 
 
-def leaky_relu_max_pool(x, negative_slope=0.01, size=2):
-    """``F.max_pool2d(F.leaky_relu(x, negative_slope), size, size)``, with the activation after the pool.
+def leaky_relu_max_pool(x, negative_slope=0.01):
+    """``F.max_pool2d(F.leaky_relu(x, negative_slope), 2, 2)``, with the activation after the pool.
 
     Leaky ReLU never decreases (``0 <= negative_slope <= 1``), so the largest pixel of a square is the same
     before and after it: same values, a quarter of the work. 0 is ReLU, 1 is no activation.
     """
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must lie in [0, 1], not {negative_slope}")
-    if not (2 <= size <= 11 and len(x.shape) == 4 and min(x.shape[2:]) >= size and usable(x)):
-        x = F.max_pool2d(x, size, size)
+    if not (len(x.shape) == 4 and min(x.shape[2:]) >= 2 and usable(x)):
+        x = F.max_pool2d(x, 2, 2)
         return x if negative_slope == 1 else F.leaky_relu(x, negative_slope=negative_slope)
-    return _call("gan_pool", {"X": x}, {"Y": x.dtype, "Mask": "uint8"},
-                 {"size": size, "slope": float(negative_slope)})
+    return _call("gan_pool", {"X": x}, {"Y": x.dtype, "Mask": "uint8"}, {"slope": float(negative_slope)})
 
 
 def relu(x):
@@ -235,14 +234,9 @@ def _pair(value):
     return None
 
 
-def _padding(layer, shape):
+def _padding(layer):
     """((top, bottom), (left, right)) in pixels; None for a form of padding that the operators do not cover."""
-    padding, kernel, stride = layer._padding, layer._kernel_size, layer._stride
-    if isinstance(padding, str) and padding.upper() == "VALID":
-        padding = 0
-    if isinstance(padding, str) and padding.upper() == "SAME" and min(shape[2:]) > 0:
-        need = [max((-(-shape[2 + i] // stride[i]) - 1) * stride[i] + kernel[i] - shape[2 + i], 0) for i in (0, 1)]
-        return [(n // 2, n - n // 2) for n in need]
+    padding = layer._padding
     if isinstance(padding, (list, tuple)) and len(padding) == 4 and all(isinstance(p, int) for p in padding):
         return padding[:2], padding[2:]
     pair = _pair(padding)

@@ -5,7 +5,7 @@ import sys
 from common.comparison import figures
 from common.comparison.loss_rows import loss_rows
 from common.comparison.picture_rows import picture_rows
-from common.comparison.sets import Sets, alike, as_json
+from common.comparison.sets import CLASSIFIED, Sets, alike, as_json
 from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.evaluation.pixels import stretched
@@ -14,7 +14,6 @@ from common.training.records import understood
 
 REAL = 1000  # real pictures that generated pictures are compared with
 MEMORY = 400_000_000  # bytes of training pictures that are searched for the nearest one
-SIDE = 28  # width and height in pixels of the classifier's input
 
 
 def generated(path, rows=None, columns=None):
@@ -106,7 +105,7 @@ def compared(sets, features, note, stretch, at):
     Returns:
         (rows, numbers): `Row`s, and for each of our pictures the number of its nearest training picture.
     """
-    sets = alike(sets, (SIDE, SIDE) if hasattr(features, "probabilities") else None)
+    sets = alike(sets, CLASSIFIED if features.labels else None)
     height, width = sets.tutorial.shape[1:3]
     note = f"{note + '; ' if note else ''}all compared at {width}×{height}"
     if stretch:

@@ -6,7 +6,6 @@ commits and checked by their md5.
 
 import functools
 import io
-import re
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,7 +19,7 @@ from common.data.download import Unavailable, fetch
 from common.data.folders import pictures_in
 from common.data.picture import SUFFIXES, BadPicture, read_file, read_image
 from common.errors import UserError
-from common.files import cache_folder, expanded
+from common.files import NUMBERED, cache_folder, expanded
 from common.recipe import Layout
 from common.training.records import Records
 
@@ -98,7 +97,7 @@ def _read_figure(path, rows, columns):
 
 def _of_run(path):
     """`Layout` of a picture that a run has saved beside its ``config.json``; an empty `Layout` for other pictures."""
-    if not re.fullmatch(r"\d{4,}_\d{4,}\.png", path.name) or not (path.parent / "config.json").is_file():
+    if path.suffix != ".png" or not NUMBERED.fullmatch(path.stem) or not (path.parent / "config.json").is_file():
         return Layout()
     config = Records(path.parent).read_config()
     if config["recipe"] not in recipes.names():

@@ -52,7 +52,7 @@ def picture_rows(sets, features, note="", numbers=None):
     yield from sharpness_rows(sets, note)
     yield mean_row("contrast (standard deviation of 0 … 255)", sets, contrast)
     yield mean_row("brightness (mean of 0 … 255)", sets, brightness)
-    if hasattr(features, "probabilities"):
+    if features.labels:
         yield from class_rows(sets, features)
     try:
         yield kernel_row(sets, features)
@@ -132,7 +132,7 @@ def kernel_row(sets, features):
     """
     from common.evaluation.metrics import kernel_distance
 
-    notes = ("" if hasattr(features, "probabilities") else
+    notes = ("" if features.labels else
              "these features see edges and coarse colours, not whether a face is one", without_twins(sets))
     reference, sets = sets.reference, sets.single
     found = {kind: features.features(pictures) for kind, pictures in sets.each()}

@@ -12,6 +12,9 @@ import numpy as np
 from common.errors import UserError
 from common.files import exists
 
+IDX = {"images": "idx3", "labels": "idx1"}  # in the names of idx files
+PREFIXES = {"train": "train", "test": "t10k"}  # split: how the names of MNIST's idx files begin
+
 
 @dataclass(frozen=True)
 class Published:
@@ -109,7 +112,7 @@ def compare(published, prefix, kind, array, path, digest):
     Raises:
         UserError: the file has another md5 than the published one.
     """
-    name = f"{prefix}-{kind}-" + {"images": "idx3", "labels": "idx1"}[kind] + "-ubyte"
+    name = f"{prefix}-{kind}-" + IDX[kind] + "-ubyte"
     if name not in published.contents or len(array) != (60000 if prefix == "train" else 10000):
         return
     if digest != published.contents[name]:

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 
 from common.data.array_files import SUFFIXES, NoSuchPart, Table, idx_md5, read_idx, read_table
-from common.data.catalogue import PUBLISHED, compare, emnist_classes
+from common.data.catalogue import IDX, PREFIXES, PUBLISHED, compare, emnist_classes
 from common.data.download import Unavailable, complete
 from common.errors import UserError, announce
 from common.files import cache_folder, exists, expanded, junk, kind_of, refuse_pipe
 
 CHOICES = ("auto", *PUBLISHED, "digits")
-IDX = {"images": "idx3", "labels": "idx1"}
+IMAGES = re.compile(r"(.+)-images[-.]idx3-ubyte(?:\.gz)?")  # the names of idx files of pictures
 TABLES = r".+\.(?:npz|csv|csv\.gz|mat)"  # names of files in a user's own folder, in place of `Published.tables`
 DEPTH = 2  # levels of sub-folders that are searched, because archives and libraries make some: MNIST/raw, gzip
 
@@ -219,10 +219,10 @@ def _find_here(key, folder, split):
 
 def _of_file(key, path, split):
     """`Pictures` of the one file that the user has named."""
-    found = re.fullmatch(r"(.+)-images[-.]idx3-ubyte(\.gz)?", path.name)
+    found = IMAGES.fullmatch(path.name)
     prefix = found and found[1]
-    if prefix and (key is None or (_emnist_part(path.name) if key == "emnist" else prefix in ("train", "t10k"))):
-        if split == "test" and prefix != "t10k":
+    if prefix and (key is None or (_emnist_part(path.name) if key == "emnist" else prefix in PREFIXES.values())):
+        if split == "test" and prefix != PREFIXES["test"]:
             raise NotThere(f"{path} has no test part")
         return _read(key, path.parent, prefix, split, str(path))
     if not path.name.lower().endswith(SUFFIXES):
@@ -257,14 +257,15 @@ def _read(key, place, prefix, split, source):
     published = PUBLISHED.get(key)
     name, classes = (published.name, published.classes) if published else (own_name, ())
     if published:
-        split_prefix = prefix or {"train": "train", "test": "t10k"}[split]
+        split_prefix = prefix or PREFIXES[split]
         compare(published, split_prefix, "images", images, images_path, digests[0])
         if labels is not None:
             compare(published, split_prefix, "labels", labels, labels_path, digests[1])
+    if key == "emnist":
+        part = prefix or _emnist_table_part(place.name, split)
+        name += f" {part.removeprefix('emnist-')}"
     if labels is not None:
         if key == "emnist":
-            part = prefix or _emnist_table_part(place.name, split)
-            name += f" {part.removeprefix('emnist-')}"
             labels, classes = emnist_classes(place if prefix else place.parent, part, labels, table.mapping)
         elif published is None:
             known = np.unique(labels)
@@ -274,8 +275,6 @@ def _read(key, place, prefix, split, source):
             raise UserError(f"{labels_path} has the label {labels.max()}, but {name} has only "
                             f"{len(classes)} classes; take the labels of this set")
         labels = labels.astype(np.uint8) if len(classes) <= 256 else labels
-    elif key == "emnist":
-        name += f" {(prefix or _emnist_table_part(place.name, split)).removeprefix('emnist-')}"
     if by_columns or images_path.name.lower().startswith("emnist") or key == "emnist":  # stored column by column
         images = np.ascontiguousarray(images.swapaxes(1, 2))
     return _pictures(name, images, labels, classes, source)
@@ -313,7 +312,7 @@ def _pictures(name, images, labels, classes, source, fallback=False):
 
 def _wanted(key, split):
     """The names of the two files that a split consists of, as published."""
-    prefix = f"emnist-balanced-{split}" if key == "emnist" else {"train": "train", "test": "t10k"}[split]
+    prefix = f"emnist-balanced-{split}" if key == "emnist" else PREFIXES[split]
     return f"{prefix}-images-idx3-ubyte.gz", f"{prefix}-labels-idx1-ubyte.gz"
 
 
@@ -323,12 +322,10 @@ def _prefix(key, folder, split):
     EMNIST has six parts. The balanced part goes first, then any part with the right split, then any part at all.
     """
     if key not in (None, "emnist"):
-        prefix = "train" if split == "train" else "t10k"
-        return prefix if _idx_path(folder, prefix, "images") else None
+        return PREFIXES[split] if _idx_path(folder, PREFIXES[split], "images") else None
     names = [path.name for path in _listing(folder)]
     if key is None:
-        prefixes = {found[1] for found in (re.fullmatch(r"(.+)-images[-.]idx3-ubyte(\.gz)?", name) for name in names)
-                    if found}
+        prefixes = {found[1] for found in map(IMAGES.fullmatch, names) if found}
         return min(prefixes, default=None, key=lambda prefix: ("train" not in prefix, prefix))
     return min(filter(None, map(_emnist_part, names)), default=None, key=lambda prefix: (
         prefix != f"emnist-balanced-{split}", not prefix.endswith(split), prefix))
@@ -336,8 +333,8 @@ def _prefix(key, folder, split):
 
 def _emnist_part(name):
     """``emnist-PART`` of the name of a part's file of images; None for any other file."""
-    found = re.fullmatch(r"(emnist-.+)-images[-.]idx3-ubyte(\.gz)?", name)
-    return found and found[1]
+    found = IMAGES.fullmatch(name)
+    return found[1] if found and found[1].startswith("emnist-") else None
 
 
 def _emnist_table_part(name, split):

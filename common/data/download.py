@@ -59,7 +59,7 @@ def complete(published, wanted, folder, download):
         mirrors.sort(key=lambda other, good=mirror: other != good)  # do not wait for a dead mirror again
     if names[0] in wanted:
         return folder
-    target = folder if os.access(folder, os.W_OK) else cache_folder("paddle/dataset/emnist")
+    target = folder if os.access(folder, os.W_OK) else cache_folder(published.folder)
     _unpack(folder / names[0], target, wanted, published.limit)
     return target
 

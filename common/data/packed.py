@@ -166,23 +166,31 @@ def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False
         way |= {"x": box.x, "size": box.size}
     checksum = pictures.checksum(**way) if pictures else _stamp(source, way)
     why = ""
-    for place in [cache] if named else [cache, beside(source, box, fast)]:
-        if not place.exists() or overwrite:
-            continue
-        try:
-            packed = PackedPictures(place)
-            if packed.checksum == checksum and not any("does not fit" in reason for _, reason in packed.failed):
-                return packed
-            why = why or f"{source} or the way of cropping has changed: "
-        except UserError as error:
-            if named:
-                raise UserError(f"{cache} is there and is no packed array ({error}); choose another name, or "
-                                "--overwrite it") from error
-            why = why or f"{place} is damaged: "
+    if not overwrite:
+        found, why = _up_to_date(source, [cache] if named else [cache, beside(source, box, fast)], checksum, named)
+        if found:
+            return found
     if not write:
         return UnpackedPictures(pictures or PictureFiles(source, write), cache, box)
     build(pictures or PictureFiles(source), cache, box, checksum, why, progress, fast, threads)
     return PackedPictures(cache)
+
+
+def _up_to_date(source, places, checksum, named):
+    """(`PackedPictures` from the first of ``places`` that is up to date, or None; why there is none, in words)."""
+    why = ""
+    for place in filter(Path.exists, places):
+        try:
+            packed = PackedPictures(place)
+            if packed.checksum == checksum and not any("does not fit" in reason for _, reason in packed.failed):
+                return packed, ""
+            why = why or f"{source} or the way of cropping has changed: "
+        except UserError as error:
+            if named:
+                raise UserError(f"{place} is there and is no packed array ({error}); choose another name, or "
+                                "--overwrite it") from error
+            why = why or f"{place} is damaged: "
+    return None, why
 
 
 def _stamp(path, way):

@@ -56,14 +56,13 @@ class Classifier:
 
     Attributes:
         name: data set, kind and a hash of the weights, such as ``mnist-cnn-3f2a91bc``. Names of metrics contain it.
-        accuracy: share of test pictures that it classifies rightly, 0 … 1.
         labels: the names of the classes.
         record: the record in the file of weights: accuracy, labels, seed, command and more.
     """
 
     def __init__(self, network, name, record):
         self.network, self.name, self.record = network, name, record
-        self.accuracy, self.labels = record["accuracy"], tuple(record["labels"])
+        self.labels = tuple(record["labels"])
         network.eval()
 
     @classmethod

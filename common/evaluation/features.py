@@ -22,6 +22,7 @@ class HogColour:
     """
 
     name = "hog-colour-176"
+    labels = None  # it knows no classes
 
     def features(self, pictures):
         """The features, float32 [n, 176].
@@ -53,6 +54,7 @@ class Inception:
 
     AT_ONCE = 32  # pictures in one run of the network
     SIDE = 299  # pixels
+    labels = None  # it knows no classes
 
     def __init__(self, path):
         import cv2

@@ -76,8 +76,8 @@ def copies(pictures, others, among_themselves=False):
 
     flat, known = (each.reshape(len(each), -1) for each in (pictures, others))
     count = min(RANK + among_themselves, len(others))
-    tenth = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, count)[0][:, -1]
-    return nearest(pictures, others, among_themselves)[1] < COPY * tenth * 127.5 / flat.shape[1] ** 0.5
+    distances = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, count)[0]
+    return distances[:, int(among_themselves)] < COPY * distances[:, -1]
 
 
 def small(pictures):

@@ -84,7 +84,7 @@ class Evaluation:
             labels: [n], the run's own numbers of its classes, or None.
         """
         classes = self.run.classes
-        if not (classes and labels is not None and hasattr(self.features, "outputs")):
+        if not (classes and labels is not None and self.features.labels):
             return self.features.features(pictures), None, None
         features, probabilities = self.features.outputs(pictures)
         # In EMNIST's letters both cases are one class; so case is ignored unless two names differ by nothing else

@@ -11,6 +11,26 @@ COLOURS = 8
 WIDTH, HEIGHT = 1000, 400  # of a chart's coordinates; the page stretches it to the available width
 
 
+def vertical(values, dots):
+    """The vertical axis for ``values`` [n] that are drawn as ``dots``, or as curves.
+
+    Returns:
+        (low, high, scale, beyond): the axis goes from ``low`` to ``high``, in numbers that ``scale`` has turned the
+        values into, ``np.log10`` or ``np.asarray``; so many values lie beyond it.
+    """
+    low, high = values.min(), values.max()
+    if not dots:  # a few extreme values must not flatten the rest of the curve
+        first, last = np.percentile(values, [1, 99])
+        low, high = max(low, 1.5 * first - 0.5 * last), min(high, 1.5 * last - 0.5 * first)
+    beyond = np.count_nonzero((values < low) | (values > high))
+    log = dots and low > 0 and high > max(1, 20 * low)  # shares, which are at most 1, stay linear
+    scale = np.log10 if log else np.asarray
+    low, high = scale(low), scale(high)
+    pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
+    least = 0.0 if dots and not log and low >= 0 else low - pad  # a share cannot be below 0
+    return least, high + pad, scale, beyond
+
+
 def chart(title, curves, kind="raw", hint=""):
     """A chart of curves over iterations. Lines are SVG; text is HTML, so that it stays legible on a narrow screen.
 
@@ -26,18 +46,8 @@ def chart(title, curves, kind="raw", hint=""):
         return ""
     dots = kind == "dots"
     fronts = [(x, y) if dots else smooth(x, y) for _, _, x, y in curves]
-    values = np.concatenate([y for *_, y in (fronts if kind == "means" else curves)])
-    low, high = values.min(), values.max()
-    if not dots:  # a few extreme values must not flatten the rest of the curve
-        first, last = np.percentile(values, [1, 99])
-        low, high = max(low, 1.5 * first - 0.5 * last), min(high, 1.5 * last - 0.5 * first)
-    beyond = np.count_nonzero((values < low) | (values > high))
-    log = dots and low > 0 and high > max(1, 20 * low)  # shares, which are at most 1, stay linear
-    scale = np.log10 if log else np.asarray
-    low, high = scale(low), scale(high)
-    pad = 0.05 * (high - low) or 0.1 * abs(high) or 1.0
-    least = 0.0 if dots and not log and low >= 0 else low - pad  # a share cannot be below 0
-    low, high = least, high + pad
+    low, high, scale, beyond = vertical(np.concatenate([y for *_, y in (fronts if kind == "means" else curves)]), dots)
+    log = scale is np.log10
     left, right = min(x[0] for _, _, x, _ in curves), max(x[-1] for _, _, x, _ in curves)
     right = max(right, left + 1)
 

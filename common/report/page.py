@@ -27,7 +27,7 @@ from common.report.html import (
     with_names,
 )
 from common.report.run import Run, families, names_in, points
-from common.training.records import understood
+from common.training.records import PARTS, understood
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 FRAMES = 60  # frames of a run on the slider; half as many if several runs share it
@@ -248,8 +248,6 @@ def times(runs):
     runs = [run for run in runs if run.timing]
     if not runs:
         return ""
-    titles = {"step": "training", "reader": "reading", "records": "pictures and messages",
-              "waiting": "waiting for other processes"}
     rows = [["Iterations", *(f"{run.timing[1]:,} in {duration(run.timing[0])}" for run in runs)]]
     for part in dict.fromkeys(part for run in runs for part in run.timing[2]):
         cells = []
@@ -258,7 +256,7 @@ def times(runs):
             share = parts[part] / elapsed
             cells.append(f'<span class="bar" style="--share:{share:.1%}"></span>'
                          f"{share:.1%} · {parts[part] / steps:.4f} s")
-        rows.append([escape(titles.get(part, part)), *cells])
+        rows.append([escape(PARTS.get(part, part)), *cells])
     return section("Where the time went", "<p>Shares, and seconds an iteration.</p>",
                    table("Where the time went", columns(runs), rows))
 

@@ -23,7 +23,7 @@ class Run:
         self.records = Records(path)
         self.config = self.records.read_config()
         self.steps = self.records.metrics()
-        with understood(path / "metrics.jsonl"):
+        with understood(self.records.metrics_path):
             self.batches = 1 + max((int(line["batch"]) for line in self.steps), default=0)  # in an epoch, so far
             self.evaluations = self.records.evaluations()
         self.data = str(self.config["dataset"].get("name", "unknown data"))
@@ -43,7 +43,7 @@ class Run:
 
     def frames(self, most):
         """At most ``most`` pictures of the constant noise, spread evenly: [(path, epoch, batch)]."""
-        found = numbered(self.path / "constant_noise", ".png")
+        found = numbered(self.records.frames, ".png")
         return [found[i] for i in spread(len(found), most)] if found else []
 
 

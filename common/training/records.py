@@ -26,6 +26,9 @@ from common.training import checkpoint
 
 EVALUATION = b'{"evaluation": true, '  # the beginning of an evaluation's line in metrics.jsonl
 
+PARTS = {"step": "training", "reader": "reading", "records": "pictures and messages",
+         "waiting": "waiting for other processes", "all else": "logging and all else"}  # `Records.time_spent`, in words
+
 
 class Records:
     """The records of the run in a folder; the folder need not exist.

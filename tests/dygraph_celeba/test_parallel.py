@@ -12,11 +12,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from common.errors import ROOT
 from common.training import checkpoint
 from dygraph_celeba import train
 from tests import helpers
 
 TRAIN = Path(train.__file__)
+NARROW = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from common.backend import runtime
+from common.parallel.processes import run_command
+from dygraph_celeba import train
+from tests import helpers
+
+def main():
+    runtime.prepare()
+    with helpers.narrowed_faces():
+        train.main()
+
+sys.exit(run_command(main))
+"""  # trains narrow networks
 STEPS = 4  # two epochs of two batches of five pictures: shares of 3 and 2, or of 2, 2 and 1
 
 
@@ -29,16 +45,19 @@ def faces(tmp_path_factory):
 def launch(faces, tmp_path):
     """A function that starts a training by several processes: count, output folder, more options → the process.
 
-    However they end, they leave no temporary file.
+    The networks are narrow, or full where ``script`` is `TRAIN`. However the processes end, they leave no temporary
+    file.
     """
+    narrow = tmp_path / "narrow.py"
+    narrow.write_text(NARROW)
     started, temporary = [], tmp_path / "temporary"
     temporary.mkdir()
     environment = {**os.environ, "PYTHONWARNINGS": "ignore", "TMPDIR": str(temporary)}
     del environment["OMP_NUM_THREADS"]  # of this process
 
-    def start(count, output, *more):
+    def start(count, output, *more, script=narrow):
         command = [sys.executable, "-m", "paddle.distributed.launch", "--nproc_per_node", str(count), "--log_level",
-                   "CRITICAL", "--log_dir", str(tmp_path / "log"), TRAIN, "--data_dir", str(faces), "--batch_size",
+                   "CRITICAL", "--log_dir", str(tmp_path / "log"), script, "--data_dir", str(faces), "--batch_size",
                    "5", "--output", str(output), *more]
         started.append(subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
                                         env=environment, start_new_session=True))
@@ -78,17 +97,14 @@ def assert_close(one, other):
 
 @pytest.fixture(scope="module")
 def alone(faces, tmp_path_factory):
-    """A finished run of one process."""
-    output = tmp_path_factory.mktemp("alone") / "run"
-    train.main(["--data_dir", str(faces), "--batch_size", "5", "--output", str(output), "--epoch", "2"])
-    return output
+    """A finished run of one process with narrow networks."""
+    with helpers.narrowed_faces():
+        return trained_here(faces, tmp_path_factory.mktemp("alone") / "run", "--epoch", "2")
 
 
-@pytest.fixture(scope="module")
-def one_step(faces, tmp_path_factory):
-    """A run of one process after its first step."""
-    output = tmp_path_factory.mktemp("one_step") / "run"
-    train.main(["--data_dir", str(faces), "--batch_size", "5", "--output", str(output), "--max_steps", "1"])
+def trained_here(faces, output, *more):
+    """Train in this process, in the folder ``output``; return the folder."""
+    train.main(["--data_dir", str(faces), "--batch_size", "5", "--output", str(output), *more])
     return output
 
 
@@ -155,10 +171,11 @@ def test_two_processes_compute_what_one_computes_and_go_on_to_the_bit(launch, al
     assert names == theirs
 
 
-def test_both_networks_of_two_processes_learn_from_the_whole_batch(one_step, launch, tmp_path):
-    """Adam's first moments are the gradients, which its steps do not enlarge."""
-    trained(launch(2, tmp_path / "two", "--max_steps", "1"))
-    one, two = (checkpoint.load(checkpoint.listing(run / "checkpoints")[-1])[0] for run in (one_step, tmp_path / "two"))
+def test_both_networks_of_two_processes_learn_from_the_whole_batch(faces, launch, tmp_path):
+    """The full networks. Adam's first moments are the gradients, which its steps do not enlarge."""
+    runs = trained_here(faces, tmp_path / "one", "--max_steps", "1"), tmp_path / "two"
+    trained(launch(2, runs[1], "--max_steps", "1", script=TRAIN))
+    one, two = (checkpoint.load(checkpoint.listing(run / "checkpoints")[-1])[0] for run in runs)
     names = [name for name in one if "moment1" in name]
     assert {name[0] for name in names} == {"D", "G"}
     for name in names:
@@ -171,13 +188,15 @@ def test_three_processes_compute_what_one_computes_and_one_process_goes_on(launc
     killed(launch(3, output, "--epoch", "100"), 1, output, 3)
     assert_close(output, alone)
     epoch = checkpoint.position(checkpoint.listing(output / "checkpoints")[-1])[0] + 1
-    train.main(["--resume", "--output", str(output), "--epoch", str(epoch)])
+    with helpers.narrowed_faces():
+        train.main(["--resume", "--output", str(output), "--epoch", str(epoch)])
     assert len(losses(output)) == 2 * epoch
     assert_close(output, alone)
 
 
-def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(one_step, launch, alone, tmp_path):
-    output = shutil.copytree(one_step, tmp_path / "run")
+def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(faces, launch, alone, tmp_path):
+    with helpers.narrowed_faces():
+        output = trained_here(faces, tmp_path / "run", "--max_steps", "1")
     process = launch(2, output, "--resume", "--epoch", "100")
     wait_for_steps(output, 3, process)
     process.send_signal(signal.SIGINT)

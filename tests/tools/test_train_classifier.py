@@ -49,7 +49,7 @@ def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):
     test = datasets.load("mnist", digits, "test")
     accuracy = (classifier.probabilities(scale(test.images)).argmax(1) == test.labels).mean()
     assert accuracy > 0.75
-    assert classifier.accuracy == pytest.approx(accuracy, abs=1e-6)  # of the very weights that are kept
+    assert classifier.record["accuracy"] == pytest.approx(accuracy, abs=1e-6)  # of the very weights that are kept
     assert f"accuracy {accuracy:.2%}" in printed
     assert classifier.name.removeprefix("mnist-cnn-") in printed  # the sum
     assert classifier.record["pictures"] == {"train": 1200, "test": 597}

@@ -1,7 +1,7 @@
 """Show how long each part of a training run took."""
 
 from common.errors import UserError
-from common.training.records import Records
+from common.training.records import PARTS, Records
 from tools.bench.text import table
 
 
@@ -15,9 +15,7 @@ def show_run(folder):
         raise UserError(f"{folder / 'timing.jsonl'} is missing or has too few lines to tell anything; "
                         "name the folder of a run, or train longer")
     elapsed, steps, parts = spent
-    titles = {"step": "training", "reader": "reader", "records": "pictures and messages",
-              "waiting": "waiting for other processes", "all else": "logging and all else"}
     print(f"{folder}: {steps} iterations in {elapsed:.0f} s, {elapsed / steps:.3f} s each, "
           f"{parts['step'] / steps:.3f} s of it training")
     print(table(["part", "share", "seconds an iteration"], [
-        [titles.get(name, name), f"{value / elapsed:.2%}", f"{value / steps:.5f}"] for name, value in parts.items()]))
+        [PARTS.get(name, name), f"{value / elapsed:.2%}", f"{value / steps:.5f}"] for name, value in parts.items()]))

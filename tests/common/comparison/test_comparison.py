@@ -32,6 +32,7 @@ class Mean:
     """Features of a picture: the means of its rows."""
 
     name = "rows"
+    labels = None
 
     def features(self, pictures):
         return pictures.mean(axis=(2, 3))

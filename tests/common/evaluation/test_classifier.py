@@ -38,7 +38,7 @@ def test_a_file_of_weights_tells_all_about_itself(dataset):
     classifier = Classifier.load(dataset)
     assert classifier.record == record
     assert classifier.name == f"{dataset}-cnn-{hashlib.sha256(path.read_bytes()).hexdigest()[:8]}"
-    assert classifier.accuracy == record["accuracy"] >= LEAST[dataset]
+    assert record["accuracy"] >= LEAST[dataset]
     assert len(classifier.labels) == len(record["recall"]) == CLASSES[dataset]
     assert record["command"].startswith(f"python tools/train_classifier.py --dataset {dataset} ")
     assert {"protocol", "epochs", "seed", "pictures", "versions"} <= set(record)

@@ -244,7 +244,7 @@ def test_where_the_time_went(run):
     assert rows["Iterations"] == ["15 in 30.0 s"]
     assert rows["training"] == ["75.0% · 1.5000 s"]
     assert rows["reading"] == ["12.5% · 0.2500 s"]
-    assert rows["all else"] == ["12.5% · 0.2500 s"]
+    assert rows["logging and all else"] == ["12.5% · 0.2500 s"]
 
 
 def test_a_torn_line_among_the_losses_is_left_out(run):
