@@ -64,7 +64,7 @@ bench: $(VENV)/installed
 $(VENV)/installed: requirements.txt $(CONSTRAINT) $(ANEW)
 	@test -n "$(call version,$(PYTHON))" || { echo "$(TOO_OLD)" >&2; exit 2; }
 	$(PYTHON) -m venv $(ANEW:anew=--clear) $(VENV)
-	@echo "installing the packages of requirements.txt into $(VENV) …"
+	@echo "installing the packages of requirements.txt into $(VENV), 2 GB, which takes minutes …"
 	$(INSTALL) -r requirements.txt $(addprefix -c ,$(CONSTRAINT))
 	@touch $@
 

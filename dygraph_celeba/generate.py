@@ -12,7 +12,7 @@ def main(argv=None):
     """Run the command; raises `UserError`."""
     from common.training import sampling
 
-    args, typed = sampling.parser(run="work/Output", output="work/Generate", count=100).both(argv)
+    args, typed = sampling.parser("dygraph_celeba", run="work/Output", output="work/Generate", count=100).both(argv)
     gan = sampling.load("dygraph_celeba", args, typed)
 
     import numpy as np

@@ -21,7 +21,7 @@ def options(argv=None):
     from common.training import sampling
     from common.training.options import positive
 
-    parser = sampling.parser(run=DEFAULT_RUN, output="./generated")
+    parser = sampling.parser("static_mnist", run=DEFAULT_RUN, output="./generated")
     add = parser.add_argument
     add("--class", dest="classes", nargs="+", metavar="CLASS",
         help="of a conditional GAN: a class by number or name; several, or all, one a column (default: all)")
@@ -48,8 +48,8 @@ def main(argv=None):
         pictures, columns, labels = draw_classes(gan, args, typed, random)
     elif wrong := typed & {"classes", "rows", "cols"}:
         option = min(wrong).replace("classes", "class")
-        raise UserError(f"--{option} is for conditional GANs; {args.pretrained or f'the run in {args.run}'} has no "
-                        "classes, --count suits it")
+        raise UserError(f"{args.pretrained or f'the run in {args.run}'} has no classes to choose from; "
+                        f"leave --{option} out, --count N draws N pictures")
     else:
         pictures = sampling.draw(gan, args.count, random, args.interpolate)
         columns, labels = sampling.STEPS if args.interpolate else None, ()

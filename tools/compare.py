@@ -70,16 +70,16 @@ def main(argv=None):
             features, stretch, rows = compare.suitable(sets, args.classifier), False, []
         else:
             trained, output = Trained(args.run, args.data_dir), args.output or args.run
+            checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else trained.checkpoints[-1]
             rows = compare.losses(trained)
             try:
                 tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
             except NotPublished as error:
                 if not rows:
-                    raise UserError(f"{error}; no losses of such a run are published either") from None
+                    raise UserError(f"{error}; the tutorial published no losses for such a run") from None
                 print(f"note: compared with published losses alone: {error}", file=sys.stderr)
                 sets = None
             else:
-                checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else None
                 sets = compare.sets_of_run(trained, tutorial, checkpoint, args.seed, args.data_dir, at)
                 figures = trained.recipe.figures
                 features, stretch = trained.features, bool(figures and figures.stretched)
@@ -95,7 +95,19 @@ def main(argv=None):
             written.append(output / "report.html")
 
     print(*table(rows), sep="\n")
+    if not args.ours:
+        print("\n" + how_far(trained, checkpoint))
     print("", ", ".join(map(str, written)), sep="\n")
+
+
+def how_far(trained, checkpoint):
+    """A line about the run: its iterations and data, and how many of the tutorial's epochs are complete."""
+    from common.training.checkpoint import position, read_record
+
+    config = trained.config
+    whole = trained.recipe.defaults(config["options"])["epoch"]
+    return (f"ours: {read_record(checkpoint)['step']:,} iterations on {config['dataset']['name']}, "
+            f"{position(checkpoint)[0]} of the tutorial's {whole} epochs complete")
 
 
 def download(trained):

@@ -25,6 +25,7 @@ EVERY = "every class 所有类别"
 # Gradio counts its users and asks for newer versions, unless told not to. A proxy must not be asked for this computer.
 QUIET = {"GRADIO_ANALYTICS_ENABLED": "False", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1",
          "NO_PROXY": HOST, "no_proxy": HOST}
+INSTALL = "pip install -r requirements-optional.txt"
 
 
 def options(argv=None):
@@ -168,9 +169,9 @@ def gradio():
     try:
         import gradio
     except ImportError:
-        raise UserError("the page is made with gradio, which is not installed; pip install 'gradio>=6'") from None
+        raise UserError(f"the page is made with gradio, which is not installed; {INSTALL}") from None
     if int(gradio.__version__.partition(".")[0]) < 6:
-        raise UserError(f"the page wants gradio 6 or newer, this is {gradio.__version__}; pip install 'gradio>=6'")
+        raise UserError(f"the page wants gradio 6 or newer, this is {gradio.__version__}; {INSTALL}")
     return gradio
 
 

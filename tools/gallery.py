@@ -6,11 +6,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from common import pretrained
-from common.errors import run_command
+from common.errors import run_command, terminal
 from common.files import expanded, picture_file, replacing
 from common.training.options import Parser
 
-COLUMNS, ROWS = 12, 2  # pictures of each generator
+COLUMNS, ROWS = 10, 2  # pictures of each generator; MNIST and Fashion-MNIST have ten classes
 SIDE = 64  # pixels of a picture
 TITLE = 22  # pixels above each generator's pictures
 
@@ -35,13 +35,14 @@ def gallery(names):
     """A picture of generators one below the other, each under its name: ``PIL.Image.Image``."""
     from matplotlib.font_manager import FontProperties, findfont
     from PIL import Image, ImageDraw, ImageFont
+    from tqdm import tqdm
 
     from common.plotting import GAP
 
     font = ImageFont.truetype(findfont(FontProperties()), 14)
     width, height = COLUMNS * (SIDE + GAP) + GAP, ROWS * (SIDE + GAP) + GAP + TITLE
     whole = Image.new("RGB", (width, height * len(names)), "white")
-    for number, name in enumerate(names):
+    for number, name in enumerate(tqdm(names, disable=not terminal(), leave=False)):
         whole.paste(strip(name), (0, number * height + TITLE))
         ImageDraw.Draw(whole).text((4, number * height + 2), name, "black", font)
     return whole

@@ -192,6 +192,6 @@ def download(recipe, folder=None):
         except Unavailable as error:
             reasons = "; ".join(dict.fromkeys(str(error).split("; ")))
             raise NotPublished(f"the tutorial's {name} is not in {folder} and cannot be downloaded ({reasons}); "
-                               "name the figure, or its folder, with --reference") from None
+                               f"get it from {mirrors[0]}{name} and name it, or its folder, with --reference") from None
         mirrors.sort(key=lambda mirror, good=good: mirror != good)
     return folder

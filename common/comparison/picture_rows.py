@@ -111,7 +111,7 @@ def class_rows(sets, classifier):
     yield Row("pictures a class, " + " ".join(classifier.labels),
               **{kind: " ".join(map(str, each)) for kind, each in counts.items()},
               verdict="differs" if chance < 1 - LEVEL else no_difference(count),
-              note=joined(f"χ² test: by chance in {chance:.2g} of all cases", without_twins(sets)))
+              note=joined(f"χ² test: p = {chance:.2g}", without_twins(sets)))
 
 
 def joined(*notes):
@@ -122,7 +122,9 @@ def joined(*notes):
 def without_twins(sets):
     """The note of a row about `Sets.single`; empty if no picture of the tutorial was left out as a twin."""
     count = len(sets.picks["tutorial"])
-    return f"of the tutorial's {len(sets.tutorial)} {count} without their twins" if count < len(sets.tutorial) else ""
+    if count == len(sets.tutorial):
+        return ""
+    return f"{count} of the tutorial's {len(sets.tutorial)} pictures count, the others repeat one of them"
 
 
 def kernel_row(sets, features):
@@ -167,14 +169,15 @@ def twins_row(sets, limit):
         return (nearest(pictures, pictures, among_themselves=True)[1] < limit).astype(float)
 
     values = {kind: has_twin(pictures) for kind, pictures in sets.each()}
-    whose = "the tutorial's" if sets.reference == "tutorial" else "as many real pictures"
+    whose = "the tutorial's pictures" if sets.reference == "tutorial" else "as many real pictures"
     shares = {kind: float(each.mean()) for kind, each in values.items()}
     groups = len(sets.tutorial) if sets.groups is None else sets.groups.max() + 1
     bounds = proportion_interval(shares["tutorial"], shares["ours"],
                                  (min(groups, len(sets.tutorial) / 2), len(values["ours"]) / 2))
     return Row(TWINS, **shares,
                interval=bounds, verdict=verdict(bounds, len(sets.tutorial)),
-               note=f"a twin is nearer than 1 % of {whose} have: RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}",
+               note=f"twins are nearer to each other than RMS {limit:.3g} of 255 at {TWINS_SIDE}×{TWINS_SIDE}; "
+                    f"of {whose} 1 % have so near a neighbour",
                better=LOWER)
 
 
@@ -194,4 +197,4 @@ def memory_row(sets, numbers):
     told = "some are learnt by heart" if more else "no sign of pictures learnt by heart"
     return row_of_values("distance to the nearest training picture", values, sets.groups,
                          f"RMS of 0 … 255, among {len(sets.train)} pictures; {ours:.0%} of ours and {real:.0%} of real "
-                         f"ones are copies: {told}", LIKE_NEW)
+                         f"ones are as near as copies: {told}", LIKE_NEW)

@@ -1,6 +1,6 @@
 """The two data types of a comparison: the sets of pictures, in one size and colour, and a row of the table."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 
 import numpy as np
 
@@ -58,6 +58,13 @@ class Row:
 def as_json(rows):
     """The rows as dictionaries, ready for JSON."""
     return [asdict(row) for row in rows]
+
+
+def from_json(lines):
+    """The rows of such dictionaries. An earlier version's may lack fields."""
+    known = [field.name for field in fields(Row)]
+    empty = {"tutorial": None, "ours": None}
+    return [Row(**empty | {name: line[name] for name in known if name in line}) for line in lines]
 
 
 @dataclass

@@ -234,8 +234,8 @@ def _of_file(key, path, split):
             raise UserError(f"{path} is one picture; name the folder that holds the pictures")
         kind = kind_of(head)
         unpack = "unpack it and " if "archive" in kind or "packed" in kind else ""
-        raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + f", and none of pictures; {unpack}name "
-                        "the folder that holds the data files, or an npz, CSV or mat file")
+        raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + f", not an npz, CSV or mat file; "
+                        f"{unpack}name one, or the folder that holds the data files")
     if split == "test" and path.name.lower().endswith((".csv", ".csv.gz")):
         raise NotThere(f"{path} has no test part")
     return _read(key, path, None, split, str(path))

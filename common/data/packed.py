@@ -262,8 +262,8 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
             "version": VERSION, "source": str(pictures.path.resolve()), "checksum": checksum,
             "box": box.ends(), "fast": fast, "failed": failed, "names": names}), encoding="utf-8")
     if squares:
-        print(f"{squares} of {len(names)} pictures are too low for the tutorial's box from {box.ends()[:2]} to "
-              f"{box.ends()[2:]}: their middle square is taken", file=sys.stderr)
+        print(f"the tutorial's box from {box.ends()[:2]} to {box.ends()[2:]} does not fit into low pictures, so their "
+              f"middle square is taken: {squares} of {len(names)} pictures", file=sys.stderr)
     for name, reason in failed[:SHOWN]:
         print(f"left out: {name}: {reason}", file=sys.stderr)
     if len(failed) > SHOWN:

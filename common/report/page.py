@@ -10,6 +10,8 @@ from html import escape
 from pathlib import Path
 from string import Template
 
+from common.comparison.sets import from_json
+from common.comparison.shown import summary
 from common.files import numbered, replacing
 from common.report import reading
 from common.report.charts import COLOURS, chart
@@ -232,6 +234,7 @@ def comparisons(runs):
         with understood(path):
             lines = [dict(line) for line in json.loads(path.read_text(encoding="utf-8"))]
             names = [name for name in dict.fromkeys(name for line in lines for name in line) if name not in REMARKS]
+            verdict = summary(from_json(lines))
         head = ["ours − tutorial" if name == "interval" else escape(name).replace("_", " ") for name in names]
         rows = []
         for line in lines:
@@ -239,7 +242,8 @@ def comparisons(runs):
             if remarks := [shown(line[name]) for name in REMARKS if line.get(name)]:
                 rows.append([None, " · ".join(remarks)])
         content.append(rows and (f"<h3>{escape(run.name)}</h3>" if named else "")
-                       + table("Beside the tutorial", head, rows))
+                       + table("Beside the tutorial", head, rows)
+                       + (f"<p>{escape(verdict)}</p>" if rows else ""))
     return section("Beside the tutorial", *content)
 
 

@@ -49,6 +49,7 @@ class Signals:
     def note(self, number, _frame):
         if self.received is not None:
             if number in (signal.SIGINT, signal.SIGTERM) and processes.count == 1:
+                say("stopped at once; what came after the newest checkpoint is lost")
                 sys.exit(128 + number)
             return
         self.received = number

@@ -33,7 +33,7 @@ def train(recipe, args, report=None):
         data, dataset = recipe.open_data(vars(args))
         multiply_in_16_bits(args, dataset)
     if args.batch_size > dataset["pictures"]:
-        raise UserError(f"--batch_size {args.batch_size} is more than the {dataset['pictures']} pictures "
+        raise UserError(f"--batch_size {args.batch_size} is more than there are pictures: {dataset['pictures']} "
                         f"of {dataset['name']} in {dataset['source']}; choose a smaller one")
     if not args.resume:
         refuse_data_folder(args.output, dataset["source"])

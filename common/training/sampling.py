@@ -15,16 +15,17 @@ from common.training.records import Records
 GRID = "grid.png"
 
 
-def parser(run, output, count=64):
+def parser(package, run, output, count=64):
     """The options of a ``generate.py``.
 
     Args:
+        package: of the command.
         run, output: default folders.
         count: default number of pictures.
     """
     options = Parser(prog="generate.py", description="Draw pictures from a trained generator.")
     add = options.add_argument
-    add_source(options, Path(run))
+    add_source(options, Path(run), package)
     add("--count", type=positive, default=count, help="how many pictures, or rows with --interpolate")
     add("--seed", type=seed, default=1, metavar="N", help="seed of the noise")
     add("--output", type=expanded, default=Path(output), metavar="DIR", help="folder for the pictures")
@@ -34,13 +35,16 @@ def parser(run, output, count=64):
     return options
 
 
-def add_source(parser, run=None):
-    """Add the options that name a generator, ``--run`` with its default, ``--pretrained`` and ``--checkpoint``."""
+def add_source(parser, run=None, package=None):
+    """Add the options that name a generator, ``--run`` with its default, ``--pretrained`` and ``--checkpoint``.
+
+    The help lists the pretrained generators, or those for one package's ``generate.py``.
+    """
     add = parser.add_argument
     add("--run", type=expanded, default=run, metavar="DIR", help="folder of the trained run")
     add("--pretrained", metavar="NAME",
         help="a generator that comes with the project, in place of --run: "
-             + (", ".join(pretrained.names()) or "none in this copy"))
+             + (", ".join(pretrained.names(package)) or "none in this copy"))
     add("--checkpoint", type=expanded, metavar="FILE",
         help="one of the run's checkpoints, or best, as evaluate.py found it (default: the newest)")
 

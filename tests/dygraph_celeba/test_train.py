@@ -200,7 +200,7 @@ BAD = {
     "no such folder": (["--data_dir", "nowhere"], "nowhere"),
     "an empty folder": (["--data_dir", "empty"], "holds no pictures"),
     "not a zip archive": (["--data_dir", "bad.zip"], "not a zip or tar archive"),
-    "too few pictures": (["--data_dir", "FACES", "--batch_size", "15"], "--batch_size 15 is more than the 14"),
+    "too few pictures": (["--data_dir", "FACES", "--batch_size", "15"], "15 is more than there are pictures: 14 of"),
     "embedded faces from a folder": (["--dataset", "faces", "--data_dir", "FACES"], "exclude each other"),
     "a run's pictures are gone": (["--resume", "--output", "RUN", "--data_dir", "nowhere"], "nowhere any more"),
     "other pictures than the run's": (["--resume", "--output", "RUN", "--data_dir", "OTHER"], "are others"),

@@ -15,10 +15,10 @@ from tests.static_mnist.narrow_runs import BATCH, EPOCHS, newest, result, write_
     (["--fix", "everything"], ["--fix", "everything", "double_sigmoid", "max_pool"]),
     (["--dataset", "cats"], ["--dataset", "cats", "mnist"]),
     (["--use_cudnn"], ["--use_cudnn", "--use_gpu"]),
-    (["--batch_size", "41"], ["--batch_size 41", "40 pictures", "smaller"]),
+    (["--batch_size", "41"], ["--batch_size 41", "pictures: 40 of", "smaller"]),
     (["--output", "file"], ["file", "choose another --output"]),
     (["--resume", "--output", "nothing"], ["--resume", "no run in nothing", "leave the flag out"]),
-    (["--data_dir", "file"], ["file is a file", "name the folder"]),
+    (["--data_dir", "file"], ["file is a file", "or the folder"]),
 ])
 def test_bad_options(refused, place, tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)

@@ -74,6 +74,7 @@ def test_a_run_beside_its_tutorials_figure(run, call, tmp_path):
     with Image.open(run / "comparison.png") as image:
         width, height = image.size
     assert width > 3 * height  # four panels
+    assert "\nours: 2 iterations on MNIST, 2 of the tutorial's 20 epochs complete\n" in out
     assert "Beside the tutorial" in (run / "report.html").read_text()  # it was written again
 
     call("--run", run, "--reference", demo, "--output", tmp_path / "elsewhere")
@@ -108,7 +109,7 @@ def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_pa
     monkeypatch.setattr(figures, "fetch", gone)
     assert call("--run", run)[0] == 0  # it is there now
     shutil.rmtree(tmp_path / "cache")
-    refused(call("--run", run), "cannot be downloaded", "no answer", "--reference", "no losses of such a run")
+    refused(call("--run", run), "cannot be downloaded", "no answer", "--reference", "no losses for such a run")
     config = json.loads((run / "config.json").read_text())
     config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
     (run / "config.json").write_text(json.dumps(config))

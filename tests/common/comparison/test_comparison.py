@@ -143,7 +143,7 @@ def test_a_figure_that_shows_pictures_again_and_again_makes_no_difference():
         assert table["share of pictures with a twin"].verdict == "differs"
     assert len(found) == 6
     assert [row.verdict for row in found].count("differs") <= 1
-    assert all("of the tutorial's 128 16 without their twins" in row.note for row in found)
+    assert all("16 of the tutorial's 128 pictures count, the others" in row.note for row in found)
 
     ours = drawn(128, 7)
     ours = ours[np.argsort(ours[:, :4].mean(axis=(1, 2, 3)))]  # sorted, as a folder or a grid of classes may be
@@ -239,7 +239,7 @@ def test_learnt_by_heart():
     row = rows(sets, numbers=numbers)["distance to the nearest training picture"]
     assert numbers == list(range(40, 60))
     assert row.ours < 2 < row.real and row.verdict == "differs"
-    assert "100% of ours and 0% of real ones are copies: some are learnt by heart" in row.note
+    assert "100% of ours and 0% of real ones are as near as copies: some are learnt by heart" in row.note
     near = train[40:60] + noise(20, 2, scale=0.05)  # at a distance of 6, where real pictures have 59
     shown = rows(replace(sets, ours=near, tutorial_real=train[:20]))["distance to the nearest training picture"]
     assert shown.tutorial_real == 0 and shown.ours_better is False  # real pictures of the training are no measure
@@ -257,7 +257,7 @@ def test_what_is_missing_is_left_out():
                            "share of pictures with a twin"]
     row = found["KID of ours to the tutorial's"]
     assert row.tutorial is None and row.interval is None and row.note.startswith("95 % interval ")  # no difference
-    assert "than 1 % of the tutorial's have" in found["share of pictures with a twin"].note
+    assert "of the tutorial's pictures 1 % have so near a neighbour" in found["share of pictures with a twin"].note
     assert rows(Sets(noise(12, 0), noise(12, 1) + 1), Mean())["KID of ours to the tutorial's"].verdict == "differs"
     few = rows(Sets(noise(8, 0), noise(8, 1)), Mean())["KID"]
     assert few.verdict.startswith("not measured: a kernel distance wants")

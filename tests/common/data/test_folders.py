@@ -224,7 +224,7 @@ def test_a_huge_picture_is_refused(own, monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "words"), [
-    ("nothing", "no data set and no folder"), ("list.txt", "is a file, and none of pictures"),
+    ("nothing", "no data set and no folder"), ("list.txt", "is a file, not an npz, CSV or mat file"),
     (".hidden", "no pictures"), ("cat/a.png", "is one picture; name the folder"), ("table.npz", "has 600×2 pixels"),
 ])
 def test_no_folder(own, name, words):

@@ -197,7 +197,7 @@ def test_pictures_that_the_box_does_not_fit_into_give_their_middle_square(tmp_pa
     for fast in (False, True):
         pictures = open_packed(tmp_path / "in", fast=fast, progress=False)
         assert pictures.failed == [] and len(pictures) == 4
-        assert "2 of 4 pictures are too low for the tutorial's box" in capsys.readouterr().err
+        assert "middle square is taken: 2 of 4 pictures" in capsys.readouterr().err
     exact = open_packed(tmp_path / "in", progress=False)
     assert np.array_equal(exact[0], crop(read_image(jpeg(1)), Box()))
     assert np.array_equal(exact[1], read_image(jpeg(1, 96, 96)).resize((64, 64), Image.BILINEAR))

@@ -219,6 +219,7 @@ def test_the_comparison_is_embedded(run):
     assert page.rows()["contrast"] == ["1.25", "1.5", "-0.25 … 0.75", "—"]
     assert page.rows()["classes"] == ["1 2", "a < b", "—", "—"]
     assert [remark["text"] for remark in page.all("tr", class_="remark")] == ["differs · a < b"]
+    assert "Verdict: of 2 rows 1 differs from the tutorial: other in classes." in page.text
     assert {"name", "tutorial", "ours", "ours − tutorial", "tutorial real"} <= {
         head["text"] for head in page.all("th", scope="col")}
 
@@ -227,6 +228,7 @@ def test_comparisons_of_several_runs_have_their_names(tmp_path):
     runs = [make(tmp_path / name) for name in ("one", "two")]
     for run in runs:
         (run / "comparison.json").write_text(json.dumps([{"name": "D-Loss of one batch", "ours": 1.5}]))
+    assert page_of(*runs).text.count("Verdict: of 1 rows none differs from the tutorial.") == 2
     assert [head["text"] for head in page_of(*runs).all("h3")][-2:] == ["one", "two"]
 
 

@@ -109,7 +109,7 @@ def test_a_signal_at_the_last_batch_lets_the_run_end(new):
     assert names(run)[-1] == "0003_0000.safetensors"
 
 
-def test_a_second_signal_stops_at_once(new):
+def test_a_second_signal_stops_at_once(new, capsys):
     run = new()
 
     def twice(steps):
@@ -124,6 +124,7 @@ def test_a_second_signal_stops_at_once(new):
         run.run()
     assert caught.value.code == 143
     assert names(run) == ["0001_0000.safetensors"]  # nothing new, nothing broken
+    assert "stopped at once; what came after the newest checkpoint is lost" in capsys.readouterr().err
     run = new(resume=True)
     run.run()
     assert run.step == 15

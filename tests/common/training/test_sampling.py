@@ -71,13 +71,20 @@ def test_what_an_interrupted_command_has_left_goes(tmp_path):
 
 def test_earlier_pictures_are_found_before_drawing(tmp_path, book_run):
     (tmp_path / "grid.png").touch()
-    args, typed = sampling.parser(book_run, tmp_path).both([])
+    args, typed = sampling.parser("static_mnist", book_run, tmp_path).both([])
     with pytest.raises(UserError, match="holds generated pictures already"):
         sampling.load("static_mnist", args, typed)
 
 
 def test_defaults(tmp_path):
-    args = sampling.parser("run", "out").parse_args([])
+    args = sampling.parser("static_mnist", "run", "out").parse_args([])
     assert (str(args.run), str(args.output), args.count, args.seed) == ("run", "out", 64, 1)
     with pytest.raises(UserError, match="--count"):
-        sampling.parser("run", "out").parse_args(["--count", "0"])
+        sampling.parser("static_mnist", "run", "out").parse_args(["--count", "0"])
+
+
+def test_the_help_names_the_generators_that_the_command_can_draw_from():
+    helps = {package: sampling.parser(package, "run", "out").format_help()
+             for package in ("static_mnist", "dygraph_celeba")}
+    assert "faces" in helps["dygraph_celeba"] and "faces" not in helps["static_mnist"]
+    assert "cgan-emnist" in helps["static_mnist"] and "cgan" not in helps["dygraph_celeba"]
