@@ -94,9 +94,9 @@ def main(argv=None):
             page.write([output], output / "report.html")
             written.append(output / "report.html")
 
-    print(*table(rows), sep="\n")
     if not args.ours:
-        print("\n" + how_far(trained, checkpoint))
+        print(how_far(trained, checkpoint), end="\n\n")
+    print(*table(rows), sep="\n")
     print("", ", ".join(map(str, written)), sep="\n")
 
 

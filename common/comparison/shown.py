@@ -76,7 +76,7 @@ def save_picture(path, panels):
         drawn = pictures[:SHOWN]
         joined = plotting.grid(drawn[..., 0] if drawn.shape[3] == 1 else drawn, pad=2)
         axis.imshow(plotting.to_uint8(joined), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
-        more = f", the first {SHOWN} of {len(pictures)}" if len(pictures) > SHOWN else ""
+        more = f", {SHOWN} of {len(pictures)}" if len(pictures) > SHOWN else ""
         axis.set_title(heading + more, fontsize=11)
         axis.axis("off")
     with replacing(path) as temporary:
