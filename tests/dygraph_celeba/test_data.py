@@ -189,7 +189,7 @@ def test_other_pictures_than_celebas_go_by_their_own_name(tmp_path, capfd):
     assert len(dataset) == 6 and description["left_out"] == 0
     assert (description["name"], description["note"]) == ("anime", "data: anime, not CelebA")
     out, err = capfd.readouterr()
-    assert "6 of 6 pictures are too low" in err and "CelebA" not in out
+    assert "middle square is taken: 6 of 6 pictures" in err and "CelebA" not in out
 
 
 @pytest.mark.parametrize("kind", ["folder", "archive"])
