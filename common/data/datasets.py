@@ -235,7 +235,7 @@ def _of_file(key, path, split):
         kind = kind_of(head)
         unpack = "unpack it and " if "archive" in kind or "packed" in kind else ""
         raise UserError(f"{path} is a file" + (f", {kind}" if kind else "") + f", not an npz, CSV or mat file; "
-                        f"{unpack}name one, or the folder that holds the data files")
+                        f"{unpack}name the folder that holds the data files, or such a file")
     if split == "test" and path.name.lower().endswith((".csv", ".csv.gz")):
         raise NotThere(f"{path} has no test part")
     return _read(key, path, None, split, str(path))

@@ -18,7 +18,7 @@ from tests.static_mnist.narrow_runs import BATCH, EPOCHS, newest, result, write_
     (["--batch_size", "41"], ["--batch_size 41", "pictures: 40 of", "smaller"]),
     (["--output", "file"], ["file", "choose another --output"]),
     (["--resume", "--output", "nothing"], ["--resume", "no run in nothing", "leave the flag out"]),
-    (["--data_dir", "file"], ["file is a file", "or the folder"]),
+    (["--data_dir", "file"], ["file is a file", "name the folder"]),
 ])
 def test_bad_options(refused, place, tmp_path, monkeypatch, args, words):
     monkeypatch.chdir(tmp_path)
