@@ -70,7 +70,7 @@ def main(argv=None):
             features, stretch, rows = compare.suitable(sets, args.classifier), False, []
         else:
             trained, output = Trained(args.run, args.data_dir), args.output or args.run
-            checkpoint = trained.chosen(args.checkpoint) if args.checkpoint else trained.checkpoints[-1]
+            checkpoint = trained.chosen(args.checkpoint)
             rows = compare.losses(trained)
             try:
                 tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)

@@ -5,7 +5,7 @@ import sys
 from common.comparison import figures
 from common.comparison.loss_rows import loss_rows
 from common.comparison.picture_rows import picture_rows
-from common.comparison.sets import CLASSIFIED, Sets, alike, as_json
+from common.comparison.sets import Sets, alike, as_json
 from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.evaluation.pixels import stretched
@@ -34,7 +34,7 @@ def sets_of_run(trained, tutorial, checkpoint, seed, data_dir, at):
     Args:
         trained: `common.evaluation.trained.Trained`.
         tutorial: `figures.Shown`.
-        checkpoint: path of one of the run's checkpoints; None: the newest.
+        checkpoint: path of one of the run's checkpoints.
         seed: of the noise.
         data_dir: where the run's data lie now, if they were moved; else None.
         at: function that is called with a few words before each piece of work.
@@ -105,7 +105,7 @@ def compared(sets, features, note, stretch, at):
     Returns:
         (rows, numbers): `Row`s, and for each of our pictures the number of its nearest training picture.
     """
-    sets = alike(sets, CLASSIFIED if features.labels else None)
+    sets = alike(sets, features.size)
     height, width = sets.tutorial.shape[1:3]
     note = f"{note + '; ' if note else ''}all compared at {width}×{height}"
     if stretch:

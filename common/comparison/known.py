@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from common.comparison.sets import CLASSIFIED
 from common.evaluation.features import resized
 from common.evaluation.pixels import brightness, contrast, grey, sharpness, stretched
 
@@ -18,7 +17,7 @@ def measured(pictures, classifier=None, stretch=False):
         classifier: `common.evaluation.classifier.Classifier`; measures its confidence, too, and all at 28×28 in grey.
         stretch: whether to stretch each picture over its own range of grey values first.
     """
-    pictures = resized(grey(pictures), CLASSIFIED) if classifier else pictures
+    pictures = resized(grey(pictures), classifier.size) if classifier else pictures
     pictures = stretched(pictures) if stretch else pictures
     found = {name: float(measure(pictures).mean()) for name, measure in MEASURES.items()}
     if classifier:

@@ -10,7 +10,6 @@ from common.evaluation.pixels import grey
 
 LOWER, HIGHER, LIKE_REAL = "lower is better", "higher is better", "best like real pictures"
 LIKE_NEW = "best like new real pictures"  # real ones that were trained on are no measure here
-CLASSIFIED = (28, 28)  # height and width of the pictures that a classifier judges
 
 
 @dataclass

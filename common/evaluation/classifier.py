@@ -20,9 +20,9 @@ from safetensors import SafetensorError, safe_open
 
 from common.backend import fast
 from common.errors import UserError
+from common.evaluation.classifier_training import WEIGHTS
 from common.files import checksum
 
-WEIGHTS = Path(__file__).with_name("weights")
 SIDE = 28  # pixels
 AT_ONCE = 500  # pictures in one run of the network
 
@@ -58,7 +58,10 @@ class Classifier:
         name: data set, kind and a hash of the weights, such as ``mnist-cnn-3f2a91bc``. Names of metrics contain it.
         labels: the names of the classes.
         record: the record in the file of weights: accuracy, labels, seed, command and more.
+        size: (height, width) of the pictures that it takes.
     """
+
+    size = SIDE, SIDE
 
     def __init__(self, network, name, record):
         self.network, self.name, self.record = network, name, record

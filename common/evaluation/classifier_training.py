@@ -5,8 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from common.data import datasets
-from common.data.batches import Batches, scale
 from common.errors import UserError, terminal
 from common.files import expanded, write_arrays
 
@@ -30,6 +28,8 @@ def split(dataset, data_dir):
         UserError: the pictures have no labels, or a file cannot be used.
         common.data.datasets.NotThere: there is no test part.
     """
+    from common.data import datasets  # for which --help need not wait
+
     train = datasets.load(dataset, data_dir, "train")
     if train.labels is None:
         raise UserError(f"{train.name} in {train.source} has no labels; put their file beside the images")
@@ -63,6 +63,7 @@ def fit(pictures, classes, epochs, seed):
     import paddle
     from tqdm import tqdm
 
+    from common.data.batches import Batches
     from common.evaluation.classifier import SIDE, Network
 
     paddle.seed(seed)
@@ -126,6 +127,7 @@ def train(dataset, data_dir, epochs, seed):
         UserError: the data are missing or have no labels.
     """
     from common.backend import runtime
+    from common.data.batches import scale
     from common.evaluation.classifier import Classifier
     from common.evaluation.metrics import label_agreement
 

@@ -22,7 +22,7 @@ class HogColour:
     """
 
     name = "hog-colour-176"
-    labels = None  # it knows no classes
+    labels = size = None  # it knows no classes, and takes pictures of any size
 
     def features(self, pictures):
         """The features, float32 [n, 176].
@@ -54,7 +54,7 @@ class Inception:
 
     AT_ONCE = 32  # pictures in one run of the network
     SIDE = 299  # pixels
-    labels = None  # it knows no classes
+    labels = size = None  # it knows no classes, and takes pictures of any size
 
     def __init__(self, path):
         import cv2

@@ -49,7 +49,7 @@ def pack(folder, checkpoint, path, data_dir=None, count=10_000):
     """
     run = Trained(folder, data_dir)
     run.records = Unwritten(folder)
-    chosen = run.chosen(checkpoint) if checkpoint else run.records.latest()
+    chosen = run.chosen(checkpoint)
     config, arrays = read_run(folder, chosen)
     names = make(config, arrays).generator_names()
     packed, shapes = pretrained.rounded({name: arrays[name] for name in names})

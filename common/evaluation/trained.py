@@ -55,14 +55,14 @@ class Trained:
         self.classes = self.config["dataset"].get("classes")
         self.data = self.recipe.data_kind(self.config)
 
-    def chosen(self, path):
-        """One of ``checkpoints``, by path or by name, or ``best``.
+    def chosen(self, path=None):
+        """One of ``checkpoints``, by path or by name, or ``best``; None: the newest.
 
         Raises:
             UserError: there is no such checkpoint.
         """
-        if str(path) == "best":
-            return self.records.best()
+        if path is None or str(path) == "best":
+            return self.records.chosen(path)
         for known in self.checkpoints:
             if Path(path).resolve() == known.resolve() or str(path) == known.name:
                 return known
