@@ -67,14 +67,15 @@ def test_a_port_that_is_taken_is_one_line():
 def test_without_gradio_it_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    with pytest.raises(UserError, match="pip install -r requirements-optional.txt"):
+    with pytest.raises(UserError, match=r"pip install -r requirements-optional\.txt"):
         explore.main(["--run", "a"])
 
 
 def test_an_old_gradio_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", SimpleNamespace(__version__="5.49.1"))
     monkeypatch.setattr(os, "environ", dict(os.environ))
-    with pytest.raises(UserError, match=r"gradio 6 or newer, this is 5\.49\.1; pip install -r"):
+    with pytest.raises(UserError, match=r"gradio 6 or newer, this is 5\.49\.1; "
+                                        r"pip install -r requirements-optional\.txt"):
         explore.main(["--run", "a"])
 
 

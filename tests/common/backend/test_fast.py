@@ -67,6 +67,7 @@ OTHERS = {
     "dilation": ("Conv2D", 8, 8, {"kernel_size": 3, "dilation": 2}, (2, 7, 7), None),
     "reflected edge": ("Conv2D", 8, 8, {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"}, (2, 7, 7), None),
     "same": ("Conv2D", 3, 32, {"kernel_size": 5, "stride": 2, "padding": "SAME"}, (2, 28, 28), None),
+    "valid": ("Conv2D", 9, 4, {"kernel_size": 3, "padding": "VALID"}, (2, 6, 6), None),
     "transposed same": ("Conv2DTranspose", 8, 8, {"kernel_size": 3, "padding": "SAME"}, (2, 7, 7), None),
 }
 
