@@ -23,7 +23,6 @@ from common.evaluation.pixels import (
     TWINS_SIDE,
     brightness,
     contrast,
-    copies,
     nearest,
     sharpness,
     small,
@@ -187,9 +186,7 @@ def memory_row(sets, numbers):
     for kind, pictures in sets.each():
         known = kind == "real" and not sets.held_out  # real pictures that are training pictures themselves
         chosen = pictures[:len(sets.tutorial)]
-        found, values[kind] = nearest(chosen, sets.train, known)
-        if kind in ("ours", "real"):
-            copied[kind] = copies(chosen, sets.train, known)
+        found, values[kind], copied[kind] = nearest(chosen, sets.train, known)
         if kind == "ours":
             numbers.extend(found)
     ours, real = (float(copied[kind].mean()) for kind in ("ours", "real"))

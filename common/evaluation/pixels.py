@@ -45,39 +45,27 @@ def brightness(pictures):
 def nearest(pictures, others, among_themselves=False):
     """For each picture, the nearest of ``others``.
 
+    A copy is less than half as far from its nearest neighbour as from its tenth nearest. The ratio follows Carlini et
+    al. 2023, "Extracting Training Data from Diffusion Models". Empty and blurred pictures are near to all pictures,
+    and so are copies of none.
+
     Args:
         pictures: [n, H, W, C].
         others: [m, H, W, C].
         among_themselves: ``pictures`` are among ``others``; a picture is not its own neighbour.
 
     Returns:
-        (number [n], distance [n]): its number among ``others``; the distance is the RMS difference of pixels,
-        in levels of 0 … 255.
+        (number [n], distance [n], copy bool [n]): its number among ``others``; the distance is the RMS difference of
+        pixels, in levels of 0 … 255; whether the picture is a copy of it.
     """
     from sklearn.neighbors import NearestNeighbors
 
     flat, known = (each.reshape(len(each), -1) for each in (pictures, others))
-    rank = int(among_themselves)  # the nearest is the picture itself
-    numbers = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, rank + 1, return_distance=False)[:, rank]
-    return numbers, np.sqrt(((flat - known[numbers]) ** 2).mean(axis=1)) * 127.5
-
-
-def copies(pictures, others, among_themselves=False):
-    """Which pictures are copies of one of ``others``: bool [n].
-
-    A copy is less than half as far from its nearest neighbour as from its tenth nearest. The ratio follows Carlini et
-    al. 2023, "Extracting Training Data from Diffusion Models". Empty and blurred pictures are near to all pictures,
-    and so are copies of none.
-
-    Args:
-        pictures, others, among_themselves: see `nearest`.
-    """
-    from sklearn.neighbors import NearestNeighbors
-
-    flat, known = (each.reshape(len(each), -1) for each in (pictures, others))
-    count = min(RANK + among_themselves, len(others))
-    distances = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, count)[0]
-    return distances[:, int(among_themselves)] < COPY * distances[:, -1]
+    first = int(among_themselves)  # the nearest is the picture itself
+    far, found = NearestNeighbors(algorithm="brute").fit(known).kneighbors(flat, min(RANK + first, len(others)))
+    numbers = found[:, first]
+    distances = np.sqrt(((flat - known[numbers]) ** 2).mean(axis=1)) * 127.5
+    return numbers, distances, far[:, first] < COPY * far[:, -1]
 
 
 def small(pictures):

@@ -80,10 +80,10 @@ def test_stretching_is_each_pictures_own():
 def test_the_nearest_other_picture():
     pictures = np.zeros([3, 2, 2, 1], "float32")
     pictures[1], pictures[2] = 0.1, 1
-    numbers, distances = nearest(pictures, pictures, among_themselves=True)
+    numbers, distances, _ = nearest(pictures, pictures, among_themselves=True)
     assert numbers.tolist() == [1, 0, 1]
     np.testing.assert_allclose(distances, [12.75, 12.75, 0.9 * 127.5], rtol=1e-4)
-    numbers, distances = nearest(pictures[1:], pictures)
+    numbers, distances, _ = nearest(pictures[1:], pictures)
     assert numbers.tolist() == [1, 2] and not distances.any()
 
 
