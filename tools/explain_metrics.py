@@ -38,19 +38,30 @@ def main(argv=None):
     runtime.prepare()
     args.output.mkdir(parents=True, exist_ok=True)
     digits, plane = Digits(), points()
-    draw_losses(args.output / "losses.png", toy_gan())
+    counts, trained = digits.counts(), toy_gan()
+    draw_losses(args.output / "losses.png", trained)
     draw_grids(args.output / "fid.png", digits.faults())
-    draw_counts(args.output / "kid.png", digits.counts())
+    draw_counts(args.output / "kid.png", counts)
     for name in ("precision", "recall", "density", "coverage"):
         draw_points(args.output / f"{name}.png", plane[name], name)
     draw_grids(args.output / "label_agreement.png", digits.labels())
-    for row in told(digits, plane):
+    for row in told(digits, plane, counts):
         print(*row, sep=" | ")
+    distance = trained[-1]
+    print(f"the small GAN's distance to the real points: from {distance[0]:.2g} to {distance[-1]:.1g}")
 
 
-def told(digits, plane):
-    """The rows of the page's table: (what was measured, its numbers as the page writes them)."""
-    rows = [(title, f"{value:.3g}") for title, value, _ in digits.faults()]
+def told(digits, plane, counts):
+    """The rows of the page's tables: (what was measured, its numbers as the page writes them).
+
+    Args:
+        digits: `Digits`.
+        plane: `points`.
+        counts: ``digits.counts()``.
+    """
+    fids = list(zip(*counts[:2], strict=True))
+    rows = [(f"{count} real digits against {count} others", f"{fid:.3g}") for count, fid in (fids[0], fids[-1])]
+    rows += [(title, f"{value:.3g}") for title, value, _ in digits.faults()]
     rows += [(title, f"{value:.1%}") for title, value, _ in digits.labels()]
     for name, cases in plane.items():
         rows += [(f"{name}: {title}", *(f"{value:.2f}" for value in measured(real, generated).values()))

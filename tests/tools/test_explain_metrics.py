@@ -17,7 +17,7 @@ def digits():
 
 @pytest.fixture(scope="module")
 def rows(digits):
-    return explain_metrics.told(digits, explain_metrics.points())
+    return explain_metrics.told(digits, explain_metrics.points(), digits.counts())
 
 
 @pytest.mark.parametrize("page", ["metrics.md", "metrics.zh-CN.md"])
