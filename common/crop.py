@@ -345,7 +345,7 @@ def _put(path, data):
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with open(temporary, "wb", buffering=0) as stream:
+        with open(temporary, "wb") as stream:
             stream.write(data)
         temporary.replace(path)
     except OSError as error:

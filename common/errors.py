@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -100,8 +101,16 @@ def leave(number, _frame):
     sys.exit(128 + number)
 
 
-def interrupted_early(kind, error, trace):
-    """``sys.excepthook`` while a command is still importing: Ctrl-C ends it with the same code as in `run_command`."""
+def ended_early(kind, error, trace):
+    """``sys.excepthook`` of a command: a package that is not installed is told in one line.
+
+    While the command is still importing, Ctrl-C ends it with the same code as in `run_command`.
+    """
+    if isinstance(error, ModuleNotFoundError) and find_spec(error.name.partition(".")[0]) is None:
+        open_streams()
+        say(f"error: the package {error.name} is not installed for {sys.executable}; activate the project's "
+            "environment (. .venv/bin/activate), or pip install -r requirements.txt")
+        os._exit(2)
     cause = error
     while cause and not isinstance(cause, KeyboardInterrupt):  # an import may turn it into an error of its own
         cause = cause.__cause__ or cause.__context__
@@ -116,7 +125,7 @@ def interrupted_early(kind, error, trace):
 # Only if the program that runs is a command of this project. Any other program that imports this file keeps its hook.
 _program = getattr(sys.modules["__main__"], "__file__", None)  # an interactive session has none
 if _program and Path(_program).resolve().parent.parent == ROOT:
-    sys.excepthook = interrupted_early
+    sys.excepthook = ended_early
 
 
 def open_streams():

@@ -8,6 +8,7 @@ import os
 import re
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 from common.errors import UserError
@@ -29,6 +30,8 @@ KINDS = (
     (b"MATLAB 7.3", "a MATLAB file of version 7.3, which is not read; save it in MATLAB with -v7"),
     (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
+WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # suffixes of pictures
+UMASK = threading.Lock()  # around its reading
 NUMBERED = re.compile(r"(\d{4,6})_(\d{4,6})")  # epoch and batch, in the names of pictures and checkpoints
 
 
@@ -255,7 +258,7 @@ def refuse_other(path, mark, what, option="--output"):
 
 
 def picture_file(path):
-    """Refuse a name that Pillow writes no picture under, before minutes of work.
+    """Refuse a name that no picture is written under, before minutes of work.
 
     Returns:
         The path.
@@ -263,13 +266,10 @@ def picture_file(path):
     Raises:
         UserError: it is a folder, a pipe or a device, or has no suffix of a picture.
     """
-    from PIL import Image
-
     refuse_pipe(path)
     if path.is_dir():
         raise UserError(f"{path} is a folder; name a file in it that ends in .png")
-    Image.init()
-    if Image.EXTENSION.get(path.suffix.lower()) not in Image.SAVE:
+    if path.suffix.lower() not in WRITTEN:
         raise UserError(f"{path} has no suffix of a picture that can be written; name a file that ends in .png")
     return path
 
@@ -278,17 +278,24 @@ def numbered(folder, suffix):
     """The files of a folder with epoch and batch in their names, such as ``0003_0120.png``, in order of training.
 
     Returns:
-        [(path, epoch, batch)].
+        [(path, epoch, batch)]; empty if there is no such folder.
+
+    Raises:
+        OSError: the folder cannot be read.
     """
-    found = [(path, *map(int, match.groups())) for path in Path(folder).glob(f"*{suffix}")
-             if (match := NUMBERED.fullmatch(path.stem))]
+    try:
+        paths = [path for path in Path(folder).iterdir() if path.suffix == suffix]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    found = [(path, *map(int, match.groups())) for path in paths if (match := NUMBERED.fullmatch(path.stem))]
     return sorted(found, key=lambda item: item[1:])
 
 
 def _umask():
     """The process's umask, which `tempfile` ignores. It can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
+    with UMASK:
+        mask = os.umask(0)
+        os.umask(mask)
     return mask
 
 

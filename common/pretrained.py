@@ -69,8 +69,8 @@ def read(path):
         return record["config"], restored(arrays, record["shapes"]), record
     except (UserError, KeyError, TypeError, ValueError) as error:
         shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
-        raise UserError(f"{shown} is damaged, or no generator of tools/pack_generator.py; git checkout {shown} "
-                        "brings back the one that comes with the project") from error
+        raise UserError(f"{shown} is damaged, or no generator of tools/pack_generator.py; pack it anew, or bring "
+                        f"back the one that comes with the project: git checkout {shown}") from error
 
 
 def rounded(arrays):

@@ -20,7 +20,7 @@ from common.data.batches import Batches, spread
 from common.data.packed import TUTORIALS_BOX, UnpackedPictures, default_cache, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce, signals
-from common.files import cache_folder, expanded
+from common.files import cache_folder, expanded, junk
 from common.parallel import processes
 
 img_dim = 64
@@ -28,6 +28,7 @@ PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_
 CELEBA = 202_599  # pictures in the whole data set
 WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum
+CELEBA_NAME, EMBEDDED_NAME = "CelebA", "embedded faces"  # in a run's config.json
 EMBEDDED = "paddle/dataset/lfw_subset"  # in the cache folder
 CELEBAS_NAME = re.compile(r"\d{6}\.(jpg|png)")
 LEFT_TO_MAIN = signals("SIGINT", "SIGHUP")  # by worker processes
@@ -172,7 +173,7 @@ class Faces(Batches):
                 yield batch
         finally:
             # An unfinished iterator never ends by itself: its thread keeps it alive, and it keeps its workers alive.
-            batches._try_shutdown_all(timeout=5)
+            batches._try_shutdown_all(**({"timeout": 5} if loader.num_workers else {}))  # macOS has no workers
 
 
 def as_data(pictures):
@@ -239,7 +240,7 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS_BOX
             open_packed(source, box=box, write=write))
         pictures = PackedDataset(packed)
         names, bytes_of, left_out = packed.names, lambda number: packed[number].tobytes(), len(packed.failed)
-    name = "embedded faces" if embedded else "CelebA"
+    name = EMBEDDED_NAME if embedded else CELEBA_NAME
     note = "data: 100 faces that come with scikit-image, not CelebA" if embedded else ""
     if not all(CELEBAS_NAME.fullmatch(Path(each).name) for each in names):
         name = source.resolve().name.encode(errors="replace").decode()  # for titles, which are UTF-8
@@ -254,8 +255,8 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS_BOX
 
 
 def filled(path):
-    """Whether there is a file, or a folder that is not empty, at a path."""
-    return path.is_file() or path.is_dir() and any(path.iterdir())
+    """Whether there is a file at a path, or a folder with more in it than a system's own files."""
+    return path.is_file() or path.is_dir() and not all(junk(each.name) for each in path.iterdir())
 
 
 def skimage_dataset(source):

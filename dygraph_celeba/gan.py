@@ -29,7 +29,7 @@ from common.gan import in_batches
 from common.parallel import processes
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
-from dygraph_celeba.data import Faces, checksum, embedded_faces, open_faces
+from dygraph_celeba.data import CELEBA_NAME, EMBEDDED_NAME, Faces, checksum, embedded_faces, open_faces
 from dygraph_celeba.dynamic_gan import DynamicGAN, averages_kept, frozen, passes
 from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
 
@@ -307,13 +307,13 @@ class CelebA(Recipe):
         return Faces(dataset, options["batch_size"], options["seed"], workers), description
 
     def data_kind(self, config):
-        return "celeba"
+        return "celeba" if config["dataset"]["name"] in (CELEBA_NAME, EMBEDDED_NAME) else "folder"
 
     def real(self, config, split, data_dir=None):
         if split == "test":
             raise NotThere("the faces have no test part")
         dataset = config["dataset"]
-        embedded = dataset["name"] == "embedded faces"
+        embedded = dataset["name"] == EMBEDDED_NAME
         if not (embedded or data_dir or exists(Path(dataset["source"]))):
             raise gone(dataset["source"])
         packed = open_packed(data_dir or (embedded_faces() if embedded else dataset["source"]),

@@ -269,7 +269,9 @@ def switched_off():
 
 def compiled():
     """Whether the operators can do the work at once: nothing has to be compiled first."""
-    return bool(available.cache_info().currsize) or _library()[0].exists()
+    with contextlib.suppress(OSError):  # `available` tells of a folder that cannot be used
+        return bool(available.cache_info().currsize) or _library()[0].exists()
+    return False
 
 
 def working():

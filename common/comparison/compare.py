@@ -141,4 +141,6 @@ def save(output, rows, sets, numbers):
                   ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
         written.insert(0, output / "comparison.png")
         save_picture(written[0], [panel for panel in panels if panel[1] is not None])
+    else:
+        (output / "comparison.png").unlink(missing_ok=True)  # of an earlier comparison; the report would show it
     return written

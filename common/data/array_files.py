@@ -91,7 +91,7 @@ def idx_md5(array):
 
 
 def read_table(path, split="train"):
-    """Read the pictures in an npz, CSV or mat file. The contents decide which of the three it is, not the name.
+    """Read the pictures in an npz, CSV or mat file.
 
     - npz: ``x_train`` and ``y_train`` as Keras has them, or ``train_images`` and ``train_labels``; no pickle is read.
     - CSV: one row for each picture, with its label first, or in the column that the first line calls label or class.

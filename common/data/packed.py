@@ -1,5 +1,6 @@
 """The faces as one memory-mapped array. It is built once; afterwards no epoch decodes a picture."""
 
+import contextlib
 import glob
 import hashlib
 import json
@@ -12,6 +13,7 @@ from collections import deque
 from pathlib import Path
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
@@ -21,6 +23,7 @@ from common.errors import UserError
 from common.files import cache_folder, exists, expanded, refuse_other, refuse_pipe, replacing
 
 VERSION = 1
+CACHE = "paddle/dataset/celeba"  # in the cache folder
 SIZE = Box.size
 TUTORIALS_BOX = Box()
 SHOWN = 50  # bad pictures that are printed one by one
@@ -166,14 +169,49 @@ def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False
         way |= {"x": box.x, "size": box.size}
     checksum = pictures.checksum(**way) if pictures else _stamp(source, way)
     why = ""
+    places = [cache] if named else [cache, beside(source, box, fast)]
     if not overwrite:
-        found, why = _up_to_date(source, [cache] if named else [cache, beside(source, box, fast)], checksum, named)
+        found, why = _up_to_date(source, places, checksum, named)
         if found:
             return found
     if not write:
         return UnpackedPictures(pictures or PictureFiles(source, write), cache, box)
-    build(pictures or PictureFiles(source), cache, box, checksum, why, progress, fast, threads)
-    return PackedPictures(cache)
+    with _alone(cache) as waited:
+        if waited and not overwrite:
+            found, why = _up_to_date(source, places, checksum, named)
+            if found:
+                return found
+        build(pictures or PictureFiles(source), cache, box, checksum, why, progress, fast, threads)
+        return PackedPictures(cache)
+
+
+@contextlib.contextmanager
+def _alone(cache):
+    """Hold the lock of an array, so that no other process packs it; yield whether another process held it first.
+
+    Raises:
+        UserError: the lock cannot be written.
+    """
+    folder = cache_folder(CACHE)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock, waited = FileLock(folder / f".{zlib.crc32(os.fsencode(cache.resolve())):08x}.lock", timeout=0), False
+        lock.acquire()
+    except Timeout:
+        print(f"another process is packing {cache}; waiting for it", file=sys.stderr)
+        lock.acquire(timeout=-1)
+        waited = True
+    except OSError as error:
+        raise _unwritable(cache, error) from error
+    try:
+        yield waited
+    finally:
+        lock.release()
+
+
+def _unwritable(cache, error):
+    return UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
+                     "--output that ends in .npy pack them elsewhere")
 
 
 def _up_to_date(source, places, checksum, named):
@@ -203,7 +241,7 @@ def default_cache(source, box=TUTORIALS_BOX, fast=False):
     """The path of a source's packed pictures in the user's cache folder: the source's name and a hash of its path."""
     old = beside(source, box, fast)
     mark = zlib.crc32(os.fsencode(old))
-    return cache_folder("paddle/dataset/celeba") / old.name.replace(".packed", f"-{mark:08x}.packed")
+    return cache_folder(CACHE) / old.name.replace(".packed", f"-{mark:08x}.packed")
 
 
 def beside(source, box=TUTORIALS_BOX, fast=False):
@@ -249,8 +287,7 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
         _remove_leftovers(cache)
         check_room(cache, cache.parent, array_bytes(total))
     except OSError as error:
-        raise UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
-                        "--output that ends in .npy pack them elsewhere") from error
+        raise _unwritable(cache, error) from error
     about = cache.with_suffix(".json")
     with replacing(cache) as temporary:
         failed, squares = _pack(pictures, temporary, box, progress, fast, threads, span)

@@ -37,8 +37,11 @@ class Run:
         saved = self.records.saved()
         if saved and position(saved[-1]) == (self.config["options"].get("epoch"), 0):
             return f"finished: {done}"
-        if not ended and locked(self.path):
+        running = False if ended else locked(self.path)
+        if running:
             return f"still running: {done} so far"
+        if running is None:
+            return f"not finished: {done}"
         return f"stopped after {done}; --resume goes on with it" if saved else f"{done}; no checkpoint is there"
 
     def frames(self, most):
@@ -71,7 +74,7 @@ def families(names):
 
 
 def locked(path):
-    """Whether a process is training in the folder."""
+    """Whether a process is training in the folder; None if that cannot be seen."""
     lock = path / ".lock"
     if not lock.exists():
         return False
@@ -80,5 +83,5 @@ def locked(path):
             return False
     except Timeout:
         return True
-    except OSError:  # the folder is read-only
-        return False
+    except OSError:  # the folder is read-only, or the run is another user's
+        return None

@@ -129,8 +129,13 @@ def _record(header):
 def _whole(path):
     """Turn any error in reading a checkpoint into a `UserError` of one line."""
     refuse_pipe(path)
-    if not path.is_file():
-        raise UserError(f"there is no checkpoint {path}; those of a run are the files in its folder checkpoints")
+    try:
+        path.open("rb").close()
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        raise UserError(f"there is no checkpoint {path}; those of a run are the files in its folder "
+                        "checkpoints") from None
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from error
     try:
         yield
     except UNREADABLE as error:

@@ -22,7 +22,7 @@ class Progress:
 
     A terminal shows one bar with epoch, batch, losses, pictures a second, the reader's share and the time left.
     A notebook's cell shows the same bar with the newest line under it. The bar stays when the run ends.
-    Elsewhere a plain line says the same every 50 batches.
+    Elsewhere a plain line says the same, but for the losses, every 50 batches.
 
     Args:
         total: batches of the whole run.

@@ -68,7 +68,9 @@ class Records:
         except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"there is no run in {self.path}: {file.name} is missing; "
                             "train one, or name its folder") from None
-        except (OSError, ValueError, TypeError, RecursionError) as error:
+        except OSError as error:
+            raise UserError(f"cannot read {file}: {error.strerror}; check its permissions") from error
+        except (ValueError, TypeError, RecursionError) as error:
             raise _unreadable(file, error) from error
 
     def metrics(self):

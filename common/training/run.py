@@ -151,7 +151,8 @@ def check_data(folder, dataset):
             ("processes", config["machine"].get("processes", 1), processes.count),
             ("threads", config["machine"]["threads"], now["machine"]["threads"]),
             ("arithmetic", config["machine"].get("arithmetic", "float32"), now["machine"]["arithmetic"]),
-            ("Paddle", config["versions"].get("paddlepaddle"), now["versions"].get("paddlepaddle"))):
+            ("Paddle", *(about["versions"].get("paddlepaddle") or about["versions"].get("paddlepaddle-gpu")
+                         for about in (config, now)))):
         if before != after:
             print(f"note: {what} {before} when the run started, {after} now: "
                   "the numbers will agree to rounding only, not to the bit", file=sys.stderr)

@@ -12,7 +12,7 @@ from common.gan import STEPS
 from common.training.options import Parser, positive, seed
 from common.training.records import Records
 
-GRID = "grid.png"
+GRID, RAW, SINGLE = "grid.png", "generated.npy", re.compile(r"generated_(\d+)\.png")
 
 
 def parser(package, run, output, count=64):
@@ -80,13 +80,31 @@ def load(package, args, typed, fix=()):
 
 
 def refuse_earlier(output):
-    """Refuse a folder that holds drawn pictures.
+    """Refuse a folder that holds drawn pictures, unless an interrupted command has left them.
 
     Raises:
         UserError: it does.
     """
-    if (Path(output) / GRID).exists():  # it is written last: a folder without it comes from an interrupted command
+    output = Path(output)
+    # A command writes the raw array first, and the grid last.
+    interrupted = not (output / GRID).exists() and _is_raw(output / RAW)
+    if not interrupted and any(each.name in (GRID, RAW) or _number(each) for each in output.glob("*")):
         raise UserError(f"{output} holds generated pictures already; choose another --output")
+
+
+def _is_raw(path):
+    """Whether a file is an array of pictures, as `write` stores it."""
+    try:
+        array = np.load(path, mmap_mode="r")
+    except (OSError, ValueError, EOFError):
+        return False
+    return array.dtype == np.float32 and array.ndim in (3, 4)
+
+
+def _number(path):
+    """The number in the name of a single picture; None for any other file."""
+    found = SINGLE.fullmatch(path.name)
+    return int(found[1]) if found else None
 
 
 def draw(gan, count, random, interpolate=False):
@@ -109,10 +127,10 @@ def write(output, pictures, columns=None, labels=()):
     from common import plotting  # imported here, because matplotlib would delay --help
 
     output = Path(output)
-    grid, raw = output / GRID, output / "generated.npy"
+    grid, raw = output / GRID, output / RAW
     refuse_earlier(output)
-    for old in output.glob("generated_*.png"):  # of an interrupted command, which may have had more pictures
-        if (number := re.fullmatch(r"generated_(\d+)", old.stem)) and int(number[1]) > len(pictures):
+    for old in output.glob("*"):  # of an interrupted command, which may have had more pictures
+        if (_number(old) or 0) > len(pictures):
             old.unlink()
     with replacing(raw) as temporary:
         np.save(temporary, pictures)

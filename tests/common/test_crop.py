@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -275,6 +276,18 @@ def test_two_processes_do_not_crop_into_one_folder(folder, tmp_path):
     assert run(folder, out).done == 12
     with FileLock(tmp_path / ".out.crop.lock", timeout=0):  # let go of
         pass
+
+
+def test_a_picture_that_is_not_written_whole_is_not_kept(folder, tmp_path):
+    """Else the next run would take it for done."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        summary = run(folder, tmp_path / "out")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert {reason for _, reason in summary.failed} == {"cannot be written: File too large"}
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_two_boxes_are_not_mixed(folder, tmp_path):

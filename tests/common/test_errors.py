@@ -110,6 +110,18 @@ def test_ctrl_c_while_a_command_is_still_importing_is_one_line(tmp_path, command
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "interrupted\n")
 
 
+@pytest.mark.parametrize("command", commands())
+def test_a_package_that_is_not_installed_is_one_line(tmp_path, command):
+    """As without the project's environment. Only the file's own packages may be missing."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys; sys.path[:] = [each for each in sys.path if 'site-packages' not in each]")
+    done = subprocess.run([sys.executable, ROOT / command], capture_output=True, text=True, cwd=tmp_path,
+                          env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith("error: the package ")
+    assert f"is not installed for {sys.executable}; activate the project's environment" in done.stderr
+
+
 HELPS = """
 import contextlib, io, runpy, sys
 for command in sys.argv[1:]:

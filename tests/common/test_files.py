@@ -1,10 +1,12 @@
 """A file is whole or as it was before."""
 
+import contextlib
 import errno
 import json
 import os
 import stat
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,33 @@ def test_permissions_follow_the_umask(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o640
+
+
+def test_threads_that_write_at_the_same_time_keep_the_umask(tmp_path, monkeypatch):
+    """Reading the umask sets it for a moment: while one thread does, another must not find that value."""
+    real, together, before = os.umask, threading.Barrier(2, timeout=0.2), os.umask(0o027)
+
+    def slow(mask):
+        found = real(mask)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait()  # for the other thread, which the lock keeps away
+        return found
+
+    def write(name):
+        with replacing(tmp_path / name):
+            pass
+
+    monkeypatch.setattr(os, "umask", slow)
+    try:
+        threads = [threading.Thread(target=write, args=(name,)) for name in "ab"]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        assert real(0o027) == 0o027
+    finally:
+        real(before)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
 
 
 def test_a_path_under_a_file_is_the_users_mistake(tmp_path):

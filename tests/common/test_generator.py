@@ -158,7 +158,8 @@ def test_show_takes_one_picture():
     (PICTURES + 255, {}, "from 255 to 255"), ([PICTURES[0], PICTURES[0, 1:]], {}, "several sizes"),
     (PICTURES, {"columns": 0}, "columns 0 is not"), (PICTURES, {"columns": 2, "labels": ["a"]}, "1 labels do not fit"),
     (PICTURES, {"file": "x"}, "ends in .png"), (PICTURES, {"file": "x.npy"}, "ends in .png"),
-    (PICTURES, {"file": "."}, "is a folder"), (PICTURES, {"file": "a.txt"}, "has no suffix of a picture")])
+    (PICTURES, {"file": "."}, "is a folder"), (PICTURES, {"file": "a.txt"}, "has no suffix of a picture"),
+    (PICTURES, {"file": "a.xbm"}, "has no suffix of a picture")])
 def test_show_refuses(images, more, message):
     with pytest.raises(UserError, match=message):
         show(images, **more)

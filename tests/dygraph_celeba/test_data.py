@@ -19,7 +19,7 @@ from common.data.packed import open_packed
 from common.errors import UserError
 from common.training import options
 from dygraph_celeba import data
-from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, network_input, open_faces
+from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, filled, network_input, open_faces
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +131,12 @@ def test_ctrl_c_in_a_terminal_does_not_stop_the_workers(folder, monkeypatch):
     assert len(list(epoch)) == 9
 
 
+def test_macos_where_paddle_starts_no_workers(folder, monkeypatch):
+    monkeypatch.setattr("sys.platform", "darwin")
+    with pytest.warns(UserWarning, match="not supported on MacOs"):
+        assert len(list(Faces(DataGenerater(folder), 2, workers=2).epoch(0))) == 5
+
+
 def test_workers_end_when_their_parent_is_killed(folder):
     reading, writing = os.pipe()
     parent = os.fork()
@@ -188,6 +194,7 @@ def test_other_pictures_than_celebas_go_by_their_own_name(tmp_path, capfd):
     dataset, description = open_faces(data_dir=tmp_path / "anime")
     assert len(dataset) == 6 and description["left_out"] == 0
     assert (description["name"], description["note"]) == ("anime", "data: anime, not CelebA")
+    assert recipes.load("faces").data_kind({"dataset": description}) == "folder"  # no figure of CelebA beside them
     out, err = capfd.readouterr()
     assert "middle square is taken: 6 of 6 pictures" in err and "CelebA" not in out
 
@@ -248,6 +255,16 @@ def test_celeba_that_is_not_there_is_an_error_that_says_where_to_have_it():
     text = str(error.value)
     assert "mmlab.ie.cuhk.edu.hk/projects/CelebA.html" in text and "img_align_celeba.zip" in text
     assert "--data_dir" in text and "work/imgs" in text
+
+
+def test_a_folder_with_nothing_but_a_systems_own_files_is_empty(tmp_path):
+    folder = tmp_path / "imgs"
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    (folder / ".000001.jpg.part").touch()
+    assert not filled(folder)
+    (folder / "000001.jpg").touch()
+    assert filled(folder)
 
 
 def test_a_named_folder_that_is_not_there_is_an_error_and_no_reason_to_fall_back():

@@ -320,6 +320,13 @@ def test_without_operators_paddle_does_the_work_and_one_line_says_why(empty_cach
     assert reason in line
 
 
+def test_a_cache_that_cannot_be_used_is_no_error(empty_cache, monkeypatch, capfd):
+    """`compiled` is asked by commands that draw: they go on without the operators, as a training does."""
+    monkeypatch.setenv("XDG_CACHE_HOME", "/" + "x" * 300)
+    assert not fast.compiled() and not fast.available()
+    assert capfd.readouterr().err.count("are off") == 1
+
+
 @needs_operators
 def test_a_damaged_library_in_the_cache_is_built_anew(good, empty_cache, monkeypatch, capfd):
     calls, load = empty_cache(COMPILER), compat.load_operators

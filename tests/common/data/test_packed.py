@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import zipfile
 from pathlib import Path
 
@@ -112,6 +113,26 @@ def test_it_is_built_once(folder, monkeypatch):
     assert len(builds) == 1 and first.checksum == second.checksum
 
 
+def test_two_processes_do_not_pack_the_same_pictures(folder, tmp_path, monkeypatch, capsys):
+    """The second waits for the first and takes its array."""
+    builds, build, found = built(monkeypatch), packed.build, []
+
+    def second():
+        found.append(open_packed(folder, progress=False))
+
+    def while_another_waits(*args):
+        other.start()
+        while "waiting for it" not in capsys.readouterr().err:
+            assert other.is_alive()
+        build(*args)
+
+    other = threading.Thread(target=second)
+    monkeypatch.setattr(packed, "build", while_another_waits)
+    first = open_packed(folder, progress=False)
+    other.join()
+    assert len(builds) == 1 and np.array_equal(found[0].array, first.array)
+
+
 @pytest.mark.parametrize("change", ["another", "fewer", "time", "size", "name"])
 def test_a_changed_listing_is_said_and_rebuilt(folder, monkeypatch, capsys, change):
     before = open_packed(folder, progress=False).checksum
@@ -185,7 +206,7 @@ def test_bad_pictures_are_left_out_and_reported(folder, tmp_path, capsys):
     assert pictures.names == ["000001.jpg", "000003.jpg", "000005.jpg", "000007.jpg"]
     assert [name for name, _ in pictures.failed] == ["000000.jpg", "000004.jpg", "000008.jpg"]
     assert "left out: 000004.jpg: not a picture" in capsys.readouterr().err
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "faces"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "faces", "home"]
 
 
 def test_pictures_that_the_box_does_not_fit_into_give_their_middle_square(tmp_path, capsys):
@@ -238,7 +259,7 @@ def test_no_good_picture_at_all(folder, tmp_path):
         each.write_bytes(b"text")
     with pytest.raises(UserError, match="no picture in .* can be used.*not a picture"):
         open_packed(folder, tmp_path / "c.npy", progress=False)
-    assert [each.name for each in tmp_path.iterdir()] == ["faces"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["faces", "home"]
 
 
 def test_errors_of_the_user(folder, tmp_path, monkeypatch):
@@ -321,7 +342,7 @@ def test_a_killed_build_leaves_nothing_half_and_its_remains_are_removed(tmp_path
     for each in list(folder.iterdir())[5:]:
         each.unlink()
     assert len(open_packed(folder, cache, progress=False)) == 5
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "in"]
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "home", "in"]
 
 
 def test_the_json_says_what_it_is(folder):

@@ -103,7 +103,7 @@ def test_data_that_are_not_the_tutorials_are_said_loudly(tmp_path):
     assert note["text"] == "run data: digits, not MNIST"
 
 
-def test_states(tmp_path):
+def test_states(tmp_path, monkeypatch):
     def state(run, ended=False):
         return page_of(run, ended=ended).rows()["State"][0]
 
@@ -113,6 +113,13 @@ def test_states(tmp_path):
     with FileLock(stopped / ".lock"):
         assert state(stopped) == "still running: 13 iterations so far"
         assert state(stopped, ended=True).startswith("stopped after 13")
+
+    def refused(*_, **__):  # as the lock of another user's run is
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("common.report.run.FileLock", refused)
+        assert state(stopped) == "not finished: 13 iterations"
     assert state(stopped).startswith("stopped after 13")
     more = make(tmp_path / "more", options={"epoch": 3})
     assert state(more).startswith("stopped after 20")

@@ -64,8 +64,9 @@ def test_foreign_and_missing_files_are_refused(tmp_path):
     from safetensors.numpy import save_file
 
     save_file(ARRAYS, tmp_path / "foreign.safetensors")
+    (tmp_path / "loop").symlink_to("loop")
     for name, words in (("foreign.safetensors", "no whole checkpoint"), ("missing", "there is no checkpoint"),
-                        (".", "there is no checkpoint")):
+                        (".", "there is no checkpoint"), ("loop", "cannot read .*loop: .*; check its permissions")):
         with pytest.raises(UserError, match=words):
             checkpoint.load(tmp_path / name)
 

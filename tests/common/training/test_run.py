@@ -25,5 +25,10 @@ def test_a_changed_machine_is_noted(capsys, monkeypatch):
     config["machine"], config["versions"] = {"threads": 2, "arithmetic": "bfloat16"}, now["versions"]
     run.check_data(folder, description)
     assert "arithmetic bfloat16 when the run started, float32 now" in capsys.readouterr().err
+    now["versions"] = {"paddlepaddle-gpu": "3.3.1"}
+    for before, notes in ((now["versions"], 0), ({"paddlepaddle-gpu": "2.6.2"}, 1), ({"paddlepaddle": "2.6.2"}, 1)):
+        config["machine"], config["versions"] = now["machine"], before
+        run.check_data(folder, description)
+        assert capsys.readouterr().err.count("Paddle 2.6.2 when the run started, 3.3.1 now") == notes
     with pytest.raises(UserError, match="these pictures are others"):
         run.check_data(folder, {**description, "checksum": "b"})

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from common.errors import UserError
+from common.errors import UserError, run_command
 from common.files import replacing
 from common.training import run_folder
 from common.training.records import Records
@@ -132,6 +133,18 @@ def test_a_damaged_config_is_refused(tmp_path, text):
     with pytest.raises(UserError, match="config.json cannot be read .*restore it, or start anew") as caught:
         Records(tmp_path).read_config()
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["config.json", "checkpoints"])
+def test_what_the_system_lets_nobody_read_is_not_told_as_missing_or_damaged(tmp_path, capsys, name):
+    """Else the advice would be to train anew over a whole run. A link to itself stands for a lack of permission."""
+    records = Records(started(tmp_path))
+    path = tmp_path / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.symlink_to(path)
+    assert run_command(records.read_config if name == "config.json" else records.latest) == 2
+    told = capsys.readouterr().err
+    assert str(path) in told and "Too many levels of symbolic links; check" in told and "--overwrite" not in told
 
 
 def test_a_key_that_a_config_lacks_is_named_when_it_is_asked_for(tmp_path):

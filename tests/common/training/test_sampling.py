@@ -69,6 +69,15 @@ def test_what_an_interrupted_command_has_left_goes(tmp_path):
         "generated_1.png", "generated_2.png", "generated_best.png"]
 
 
+@pytest.mark.parametrize("names", [["generated_20240115.png"], ["generated_2.png", "generated.npy"]])
+def test_files_of_another_program_are_never_replaced(tmp_path, names):
+    for name in names:
+        (tmp_path / name).write_text("another program's")
+    with pytest.raises(UserError, match="holds generated pictures already; choose another --output"):
+        sampling.write(tmp_path, np.zeros([2, 4, 4], "float32"))
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == dict.fromkeys(names, "another program's")
+
+
 def test_earlier_pictures_are_found_before_drawing(tmp_path, book_run):
     (tmp_path / "grid.png").touch()
     args, typed = sampling.parser("static_mnist", book_run, tmp_path).both([])
