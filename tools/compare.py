@@ -64,12 +64,14 @@ def main(argv=None):
             bar.set_description(what)
 
         at("reading")
+        trained = None if args.ours else Trained(args.run, args.data_dir)
+        output = args.output or (args.run if trained else Path("comparison"))
+        compare.refuse_others(output)
         if args.ours:
             tutorial, ours = (compare.generated(path, args.rows, args.cols) for path in (args.reference, args.ours))
-            sets, output = Sets(tutorial.generated, ours.generated, tutorial.real), args.output or Path("comparison")
+            sets = Sets(tutorial.generated, ours.generated, tutorial.real)
             features, stretch, rows = compare.suitable(sets, args.classifier), False, []
         else:
-            trained, output = Trained(args.run, args.data_dir), args.output or args.run
             checkpoint = trained.chosen(args.checkpoint)
             rows = compare.losses(trained)
             try:

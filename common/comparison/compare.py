@@ -9,10 +9,11 @@ from common.comparison.sets import Sets, alike, as_json
 from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.evaluation.pixels import stretched
-from common.files import write_json
+from common.files import refuse_other, write_json
 from common.training.records import understood
 
 REAL = 1000  # real pictures that generated pictures are compared with
+TABLE, PICTURE = "comparison.json", "comparison.png"
 MEMORY = 400_000_000  # bytes of training pictures that are searched for the nearest one
 
 
@@ -124,6 +125,18 @@ def losses(trained):
         return list(loss_rows(trained.config, trained.records.metrics()))
 
 
+def refuse_others(output):
+    """Refuse a folder whose files of these names are no earlier comparison, before minutes of work.
+
+    Raises:
+        UserError: there are such files, or the folder cannot be made.
+    """
+    table, picture = output / TABLE, output / PICTURE
+    refuse_other(table, b'"verdict"', "comparison of this command")
+    if picture.exists() and not table.exists():
+        raise UserError(f"{picture} is there, without the {TABLE} of a comparison; choose another --output")
+
+
 def save(output, rows, sets, numbers):
     """Write ``comparison.json`` into a folder, and ``comparison.png`` if there are pictures; return their paths.
 
@@ -133,14 +146,14 @@ def save(output, rows, sets, numbers):
         sets: `Sets`; None if no pictures were compared.
         numbers: for each of our pictures the number of its nearest training picture; may be empty.
     """
-    table = output / "comparison.json"
+    table = output / TABLE
     write_json(table, as_json(rows))
     written = [table]
     if sets:
         panels = [("the tutorial's real pictures", sets.tutorial_real), ("the tutorial's generated", sets.tutorial),
                   ("ours", sets.ours), ("ours: nearest training pictures", sets.train[numbers] if numbers else None)]
-        written.insert(0, output / "comparison.png")
+        written.insert(0, output / PICTURE)
         save_picture(written[0], [panel for panel in panels if panel[1] is not None])
     else:
-        (output / "comparison.png").unlink(missing_ok=True)  # of an earlier comparison; the report would show it
+        (output / PICTURE).unlink(missing_ok=True)  # of an earlier comparison; the report would show it
     return written

@@ -92,7 +92,7 @@ def load(dataset="auto", data_dir=None, split="train", download=True, write=True
     found = _find(key, place, split)
     packed = key == "emnist" and any(exists(place / name) for name in PUBLISHED[key].downloads)
     if found is None and not write and (download or packed):
-        return stand_in(key, place)
+        return stand_in(key, place, falls_back=dataset == "auto")
     try:
         if found is None:
             unpacked = complete(PUBLISHED[key], _wanted(key, split), place, download)
@@ -108,11 +108,18 @@ def load(dataset="auto", data_dir=None, split="train", download=True, write=True
     return _read(key, *found, split, str(place))
 
 
-def stand_in(key, place):
-    """Noise with the size, the number and the classes of a published training set; a message says why."""
+def stand_in(key, place, falls_back):
+    """Noise with the size, the number and the classes of a published training set; a message says why.
+
+    Args:
+        key: of `PUBLISHED`.
+        place: the folder that the set is not in.
+        falls_back: whether a run without a network would train on the embedded digits.
+    """
     published = PUBLISHED[key]
-    print(f"{published.name} is not in {place}: the run would bring it there first. A dry run downloads and unpacks "
-          "nothing; it measures on noise of the same size", file=sys.stderr)
+    otherwise = ", or without a network train on the few embedded digits" if falls_back else ""
+    print(f"{published.name} is not in {place}: the run would bring it there first{otherwise}. A dry run downloads and "
+          "unpacks nothing; it measures on noise of the same size", file=sys.stderr)
     count = published.pictures
     images = np.random.RandomState(0).randint(0, 256, (count, 28, 28), np.uint8)
     labels = (np.arange(count) % len(published.classes)).astype(np.uint8)

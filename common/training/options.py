@@ -159,7 +159,7 @@ def add_training_options(parser, names, recipe=None):
     add("--resume", action="store_true", help="go on with the run in --output from its newest checkpoint")
     add("--overwrite", action="store_true", help="delete the run in --output and start anew")
     add("--dry_run", action="store_true",
-        help="print options and sizes, and estimate minutes and disk space from two iterations; leave nothing behind")
+        help="print options and sizes, and estimate minutes and disk space from two iterations; leave no run behind")
     add("--visualdl", action="store_true", help="write VisualDL logs into DIR/visualdl too")
 
 

@@ -133,6 +133,14 @@ def test_any_pictures_beside_any_others(call, tmp_path):
     assert code == 0 and "confidence (mnist-cnn" in out and "KID of ours to the tutorial's (mnist-cnn" in out
     assert (tmp_path / "out" / "comparison.png").is_file()
 
+    for name in "comparison.json", "comparison.png":  # of another program
+        other = tmp_path / f"with {name}"
+        other.mkdir()
+        (other / name).write_text("mine")
+        refused(call("--ours", tmp_path / "single", "--reference", tmp_path / "grid.png", "--output", other),
+                f"{name} is there", "choose another --output")
+        assert (other / name).read_text() == "mine"
+
     colours = np.random.RandomState(0).uniform(-1, 1, [30, 12, 12, 3])
     plotting.save_png(tmp_path / "colours.png", plotting.grid(colours, pad=2))
     code, out, err = call("--ours", tmp_path / "colours.png", "--reference", tmp_path / "colours.png",

@@ -115,5 +115,7 @@ def test_data_that_are_not_there_are_not_brought(tmp_path, monkeypatch, capsys, 
     args = complete(recipe, ["--dataset", name, "--data_dir", str(tmp_path / "nowhere"), "--dry_run"])
     _, kept = recipe.open_data(vars(args))
     assert kept["pictures"] == pictures and kept["note"] == ""
-    assert "nowhere: the run would bring it there first" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "nowhere: the run would bring it there first" in told
+    assert ("or without a network train on the few embedded digits" in told) == (name == "auto")
     assert list(tmp_path.iterdir()) == []
