@@ -89,7 +89,7 @@ class LossCurve:
 
     generator: str  # the name of the generator's loss
     highest: float  # the generator's highest loss
-    first: float  # the generator's loss stays above this value until it settles
+    first: float  # the generator's loss is above this value most of the time until it settles
     settled: int  # batches until the losses settle
     losses: Mapping[str, float]  # medians after that
     options: Mapping[str, object] = field(default_factory=dict)  # only runs with these options are compared

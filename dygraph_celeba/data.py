@@ -24,7 +24,8 @@ from common.files import cache_folder, expanded, junk
 from common.parallel import processes
 
 img_dim = 64
-PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
+PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "img_align_celeba", "work/img_align_celeba.zip",
+                          "img_align_celeba.zip")))
 CELEBA = 202_599  # pictures in the whole data set
 WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum
@@ -138,7 +139,8 @@ class Faces(Batches):
     def __init__(self, dataset, batch_size, seed=0, workers=0):
         packed = getattr(dataset, "packed", None)  # the tutorial's Dataset has none
         self.unpacked = packed if isinstance(packed, UnpackedPictures) and not workers else None
-        # Of an archive that nothing may be written of, the first pictures are the quickest to read.
+        # A dry run decodes pictures that are not packed yet, and takes them in their own order: of a compressed archive
+        # the first are the quickest to read.
         super().__init__(dataset, batch_size, 0 if self.unpacked else len(dataset), drop_last=True, seed=seed)
         self.workers = workers and max(1, len(processes.share(range(workers))))
 
@@ -154,7 +156,7 @@ class Faces(Batches):
         if self.workers:
             yield from self.load([numbers.tolist() for numbers in chosen])
         else:
-            # Three to five times as fast as a DataLoader, which also starts a thread for each epoch that keeps memory.
+            # Three to five times as fast as a DataLoader, whose thread, a new one for each epoch, keeps memory.
             yield from map(self.images.batch, chosen)
 
     def load(self, chosen):

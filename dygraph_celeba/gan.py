@@ -1,4 +1,4 @@
-"""The tutorial dcgan_face: its training step and pictures, sections 4 and 6.
+"""The tutorial dcgan_face: its loss, training step and pictures, sections 3.6, 4 and 6.
 
 Read it beside the listing: its blocks come in its order, under its names. What stands elsewhere:
 
@@ -279,8 +279,7 @@ class CelebA(Recipe):
             help="auto: CelebA if it is there, else the embedded faces; celeba: nothing else")
         add("--data_dir", type=absolute, metavar="PATH",
             help="folder of pictures of any size, with its sub-folders; a zip or tar archive, as img_align_celeba.zip; "
-                 "or a packed .npy (default: work/imgs, work/img_align_celeba, or img_align_celeba.zip, here or in "
-                 "work)")
+                 "or a packed .npy (default: work/imgs, or img_align_celeba or its .zip, in work or here)")
         add("--reader", choices=["packed", "skimage"], default="packed",
             help=f"packed: all pictures in one array; skimage: the tutorial's Dataset, {WORKERS} workers")
         add_box(parser, ", and a square of another size is scaled to 64")
@@ -341,7 +340,8 @@ RECIPE = CelebA(
     output="work/Output",
     data=("CelebA",),
     oddities=(
-        Oddity("data_range", "training pictures lie in [-1, 1], the range of tanh, not in [0, 1]", "sections 3.1, 4"),
+        Oddity("data_range", "training pictures lie in [-1, 1], the range of tanh, not in [0, 1]",
+               "sections 3.1, 3.5, 4"),
         Oddity("orientation", "pictures are (C, H, W), not (C, W, H)", "section 3.1"),
         Oddity("bn_momentum", "batch norm's momentum is 0.5, as the prose says, not 0.8", "sections 3.4, 3.5",
                measured=False),
@@ -365,8 +365,8 @@ RECIPE = CelebA(
         layouts={"face_image1.jpeg": Layout(10, 10, real=1.0), "face_image2.jpeg": Layout(10, 10)},
         numbers={"sharpness": (0.01591, 0.01482), "contrast": (61.36, 61.56), "brightness": (109.8, 111.6)},  # at 64×64
     ),
-    # Read off loss.png. For 300 batches D wins outright. Later, apart from spikes, G's loss goes through about
-    # 3.6 … 6.9 within any ten batches, and D's loss through about 0.3 … 1.1.
+    # Read off loss.png. From about batch 40 to 300 D wins outright. Later, apart from spikes, G's loss goes through
+    # about 3.6 … 6.9 within any ten batches, and D's loss through about 0.3 … 1.1.
     published=(LossCurve("G-Loss", highest=39.0, first=15.0, settled=300, losses={"G-Loss": 5.0, "D-Loss": 0.5},
                          options={"batch_size": 128}),),
 )

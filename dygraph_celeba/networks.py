@@ -21,7 +21,7 @@ img_dim = 64  # width and height of a picture
 
 
 def attribute(name, initializer):
-    """Name and initial values of a weight. A second network in the process gets the name's next number."""
+    """Name and initial values of a weight. The name gets a number: a process can use each name only once."""
     return ParamAttr(name=compat.parameter_name(name), initializer=initializer)
 
 

@@ -108,7 +108,10 @@ class D(nn.Layer):
         return F.sigmoid(x) if self.sigmoid else x
 
     def pool(self, x, negative_slope=1.0):
-        """Leaky ReLU and 2×2 maximum. With the fix ``max_pool`` only leaky ReLU: the convolution halves the picture."""
+        """The 2×2 maximum of leaky ReLU; a slope of 1 is no activation, as after ``conv2``.
+
+        With the fix ``max_pool`` there is no maximum: the convolution halves the picture.
+        """
         if self.pooling:
             return fast.leaky_relu_max_pool(x, negative_slope)
         return fast.leaky_relu(x, negative_slope)
@@ -182,7 +185,8 @@ class BookGAN(StaticGAN):
             d_logit = D(self.fix)(img)
             self.d_loss = loss(d_logit, label)
 
-        # The tutorial's clones of dg_program: built anew over the same parameters, because Paddle 3 runs no clone
+        # The tutorial's clones of dg_program, built anew over the same parameters: in Paddle 3 nothing of the original
+        # can be fetched from a clone, and clone(for_test=True) is gone
         self.g_program, self.g_img = self.generator()
         self.g_program_test, self.g_img_test = self.generator(for_test=True)
 

@@ -13,6 +13,8 @@ Read it beside the chapter: its blocks come in its order, under its names. What 
     a published figure          RECIPE at the end; ours beside it: docs/results.md
 """
 
+from os import PathLike
+
 import numpy as np
 import paddle
 from paddle import ParamAttr, nn
@@ -286,22 +288,26 @@ class CGAN(ConditionalGAN):
         picture = plotting.tile(generated, *self.preview)
         plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
 
-    def generate_new(self, target_class=-1, rows=5, cols=5, seed=1, plot=None):
+    def generate_new(self, target_class=-1, rows=5, cols=5, plot=None, seed=1):
         """Draw new pictures of chosen classes.
 
         Args:
             target_class: a class's number or name. Several classes, or "all": one column for each, repeated to fill the
                 grid. -1: the chapter's own layout of all classes, see `labels`.
             rows, cols: of the grid; at least 1.
+            plot: path of a PNG of the grid; None or False: none is drawn.
             seed: of noise and dropout.
-            plot: path of a PNG of the grid, or None.
 
         Returns:
             float32 [rows·cols, H, W, C] in [-1, 1], row by row.
 
         Raises:
-            UserError: there is no such class, grid or seed, the chapter's layout fails, or there is not enough memory.
+            UserError: there is no such class, grid or seed, the chapter's layout fails, ``plot`` is True, or there is
+                not enough memory.
         """
+        if plot and not isinstance(plot, (str, PathLike)):
+            raise UserError(f"plot is the name of a PNG here, not {plot!r}; common.show(images, columns={cols}) shows "
+                            "the grid")
         rows, cols = whole("rows", max(1, rows)), whole("cols", max(1, cols))
         with enough_memory():
             labels, random = self.labels(target_class, rows, cols), seeded(seed)
@@ -380,7 +386,7 @@ RECIPE = Chapter4(
     oddities=(
         Oddity("sampling_dropout", "no dropout when pictures are drawn", "keep_prob is a constant", shows="drawing"),
         Oddity("generation_statistics", "generate.py draws with moving averages in batch norm, as previews do",
-               "is_train=True in generate_new", shows="drawing"),
+               "generator's is_train=True, which generate_new leaves", shows="drawing"),
         Oddity("one_shuffle", "a new order in each epoch", "Dataset.__init__"),
         Oddity("minus_one_layout", "class -1 is all, a class a column", "generate_new", shows="drawing",
                measured=False),

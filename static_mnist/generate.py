@@ -70,7 +70,7 @@ def draw_classes(gan, args, typed, random):
         raise UserError("--count is not for a conditional GAN; say --rows and --cols")
     if not args.interpolate:
         cols = args.cols or columns(gan.classes, wanted)
-        pictures = gan.generate_new(wanted, args.rows, cols, args.seed)
+        pictures = gan.generate_new(wanted, args.rows, cols, seed=args.seed)
         return pictures, cols, above(gan.classes, gan.labels(wanted, args.rows, cols), cols)
     if "cols" in typed:
         raise UserError("--cols is not for --interpolate, whose rows have their own length; leave it out")

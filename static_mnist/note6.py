@@ -36,7 +36,7 @@ BETA1 = 0.9  # fluid's own, of Adam
 LEAKY = 0.02  # fluid's own slope for act='leaky_relu'
 
 
-# Layers with the names and initial values that fluid gives them
+# Layers with fluid's initial values. Their names are fluid's with the prefix once; fluid puts the prefix twice
 def attributes(name, initializer):
     """Names and initial values of a layer's weight and bias."""
     return {"weight_attr": ParamAttr(name=f"{name}.w_0", initializer=initializer),

@@ -11,7 +11,7 @@ from common.files import expanded
 from common.training.options import Parser, add_box, positive
 
 INPUT = Path("work/img_align_celeba")
-ARCHIVES = (Path("work/img_align_celeba.zip"), Path("img_align_celeba.zip"))
+ELSEWHERE = tuple(map(Path, ("img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
 CELEBAS_SIZE = 178, 218
 SHOWN = 50  # failed pictures that are listed one by one
 
@@ -35,7 +35,7 @@ def main(argv=None):
     if args.fast:
         check_opencv()
     if args.input == INPUT and not INPUT.exists():
-        args.input = next((path for path in ARCHIVES if path.is_file()), INPUT)
+        args.input = next((path for path in ELSEWHERE if path.exists()), INPUT)
         if args.input != INPUT:
             print(f"there is no {INPUT}: reading {args.input}")
     box = Box(args.x, args.y, args.size)

@@ -14,7 +14,7 @@ def test_several_threads_draw_what_one_draws(request, kind):
 
     def draw(seed):
         random = np.random.RandomState(seed)
-        new = gan.generate_new(3, 2, 2, seed) if gan.classes else gan.new_pictures(3, random)[0]
+        new = gan.generate_new(3, 2, 2, seed=seed) if gan.classes else gan.new_pictures(3, random)[0]
         return gan.sample(gan.noise(4, random)), new
 
     want = [draw(seed) for seed in range(2)]

@@ -20,6 +20,7 @@ from common.errors import UserError
 from common.training import options
 from dygraph_celeba import data
 from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, filled, network_input, open_faces
+from tools import crop_celeba
 
 
 @pytest.fixture(autouse=True)
@@ -184,6 +185,15 @@ def test_an_empty_folder_of_the_tutorials_hides_nothing(tmp_path, monkeypatch, c
     (tmp_path / "work" / "imgs").mkdir(parents=True)
     pictures_in(tmp_path / "work" / "img_align_celeba", size=(178, 218))
     assert open_faces()[1]["source"] == str(tmp_path / "work" / "img_align_celeba")
+
+
+def test_celeba_unpacked_where_the_tutorial_says_is_found(tmp_path, monkeypatch, capfd):
+    """Section 2 has the folder in the project, the listing of section 2.1 in ``work``."""
+    monkeypatch.chdir(tmp_path)
+    pictures_in(tmp_path / "img_align_celeba", size=(178, 218))
+    assert open_faces()[1]["source"] == str(tmp_path / "img_align_celeba")
+    assert not crop_celeba.main([]) and "reading img_align_celeba" in capfd.readouterr().out
+    assert len(list((tmp_path / "work" / "imgs").iterdir())) == len(list((tmp_path / "img_align_celeba").iterdir()))
 
 
 def test_other_pictures_than_celebas_go_by_their_own_name(tmp_path, capfd):

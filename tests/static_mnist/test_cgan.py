@@ -301,6 +301,12 @@ def test_a_class_that_does_not_exist(gan, name):
         gan.generate_new(name)
 
 
+def test_the_chapters_plot_true_says_what_shows_the_grid(gan):
+    with pytest.raises(UserError, match=r"plot is the name of a PNG here, not True; common.show\(images, columns=4\)"):
+        gan.generate_new(1, rows=3, cols=4, plot=True)
+    np.testing.assert_array_equal(gan.generate_new(1, 2, 3, False), gan.generate_new(1, 2, 3))  # in the chapter's order
+
+
 def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
     monkeypatch.setattr(conditional, "MOST", 4)
     images = gan.generate_new("all", 2, 3, plot=tmp_path / "grid.png")
