@@ -21,6 +21,19 @@ ANEW := $(if $(filter $(MADE),$(call version,$(PYTHON))),,anew)
 endif
 endif
 
+# `venv --clear` deletes all that is in the folder: it must be the environment's alone
+ifneq ($(words $(VENV)),1)
+$(error VENV="$(VENV)" has blanks; name one folder without them)
+endif
+ifneq ($(filter $(abspath $(VENV))/%,$(CURDIR)/),)
+$(error VENV=$(VENV) holds the project itself; name a folder of its own, such as .venv)
+endif
+ifneq ($(ANEW),)
+ifeq ($(filter .venv%,$(VENV))$(wildcard $(VENV)/installed),)
+$(error $(VENV) is an environment of another Python that make has not made; remove it, or name another VENV)
+endif
+endif
+
 FACES = work/Generate
 INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet
 

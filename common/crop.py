@@ -29,7 +29,7 @@ from common.backend.runtime import cores
 from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
 from common.data.picture_files import KEPT_SUFFIXES
 from common.errors import UserError, terminal
-from common.files import junk, replacing
+from common.files import junk, no_link, replacing
 
 PLAIN_LINES_EVERY = 10  # seconds
 DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -345,7 +345,7 @@ def _put(path, data):
     """
     temporary = path.with_name(f".{path.name}.part")
     try:
-        with open(temporary, "wb") as stream:
+        with open(temporary, "wb", opener=no_link) as stream:
             stream.write(data)
         temporary.replace(path)
     except OSError as error:

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -14,6 +15,8 @@ ROOT = Path(__file__).resolve().parents[1]
 # Errors of the operating system about a path that the user has typed, wherever they are raised
 REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS,
            errno.EEXIST}
+
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class UserError(Exception):
@@ -150,10 +153,15 @@ def terminal():
     return sys.stderr is not None and not getattr(sys.stderr, "closed", False) and sys.stderr.isatty()
 
 
+def printable(text):
+    """A text with escapes for control characters: a name from outside could have a line feed or steer the terminal."""
+    return CONTROL.sub(lambda sign: repr(sign[0])[1:-1], text)
+
+
 def say(text):
     """Print one line to stderr, if it can still be written."""
     try:
-        print(text.replace("\n", "\\n"), file=sys.stderr, flush=True)  # a file's name may contain a line feed
+        print(printable(text), file=sys.stderr, flush=True)
     except OSError:  # the reader has ended, or the terminal is closed
         nowhere(sys.stderr)
 

@@ -5,6 +5,7 @@ depends on its own noise alone. It takes noise [n, …] and gives pictures [n, H
 """
 
 import contextlib
+import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -163,11 +164,11 @@ noise = {gan.noise_code()}.astype("float32")
     end = f"\n# images: float32 {['n', *shape]} in [-1, 1]".replace("'", "")
     if kind == "onnx":
         return start.format(imports="import onnxruntime\n") + (
-            f'session = onnxruntime.InferenceSession("{folder / "generator.onnx"}")\n'
+            f'session = onnxruntime.InferenceSession({json.dumps(str(folder / "generator.onnx"))})\n'
             'images = session.run(["images"], {"noise": noise})[0]') + end
     program, weights = paddle_files(folder)
     return start.format(imports="from paddle.inference import Config, create_predictor\n") + (
-        f'config = Config("{program}", "{weights}")\n'
+        f'config = Config({json.dumps(str(program))}, {json.dumps(str(weights))})\n'
         "config.disable_glog_info()\n"
         "predictor = create_predictor(config)\n"
         'predictor.get_input_handle("noise").copy_from_cpu(noise)\n'

@@ -138,6 +138,11 @@ def cache_folder(name):
     nearest = next((path for path in (place, *place.parents) if os.path.lexists(path)), home)
     if home.is_absolute() and nearest.is_dir() and (nearest == place or os.access(nearest, os.W_OK | os.X_OK)):
         return place
+    return _private(name)
+
+
+def _private(name):
+    """The path of a name in a folder of this user alone, in the system's temporary folder."""
     user = os.getuid()
     for number in range(100):
         own = Path(tempfile.gettempdir()) / f"paddle-gan-{user}{f'-{number}' * bool(number)}"
@@ -149,9 +154,17 @@ def cache_folder(name):
 
 
 def compiled_folder():
-    """The folder of what is made once for this machine: in ``$XDG_CACHE_HOME``, else see `cache_folder`."""
-    named, own = os.environ.get("XDG_CACHE_HOME"), "paddle_gan_tutorials"
-    return Path(named) / own if named else cache_folder(own)
+    """The folder of what is compiled once for this machine: in ``$XDG_CACHE_HOME``, else see `cache_folder`.
+
+    What lies there is run. So where another user could have put it, the folder is a private one.
+    """
+    named, own = Path(os.environ.get("XDG_CACHE_HOME", "")), "paddle_gan_tutorials"
+    place = named / own if named.is_absolute() else cache_folder(own)
+    with contextlib.suppress(FileNotFoundError):
+        found = place.stat()
+        if found.st_uid not in (0, os.getuid()) or found.st_mode & stat.S_IWOTH:
+            return _private(own)
+    return place
 
 
 def junk(name):
@@ -169,12 +182,13 @@ def ours(folder):
         if any((folder / name).is_file() for name in ("generated.npy", "comparison.json")) or \
                 folder.with_name(f"{folder.name}.crop.json").is_file():
             return True
+        refuse_pipe(folder / "config.json")
         entries = [path for path in folder.iterdir() if not junk(path.name)]
         if entries and all(path.is_dir() and ours(path) for path in entries):  # a folder of runs
             return True
         with open(folder / "config.json", encoding="utf-8") as stream:
             return "recipe" in json.load(stream)
-    except (OSError, ValueError, TypeError):
+    except (UserError, OSError, ValueError, TypeError):
         return False
 
 
@@ -218,6 +232,11 @@ def exists(path):
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
     return True
+
+
+def no_link(path, flags):
+    """An ``opener`` of ``open`` that follows no link: in a shared folder another user could have put one there."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)  # Windows has no such flag
 
 
 def refuse_pipe(path):
@@ -284,7 +303,7 @@ def numbered(folder, suffix):
         OSError: the folder cannot be read.
     """
     try:
-        paths = [path for path in Path(folder).iterdir() if path.suffix == suffix]
+        paths = [path for path in Path(folder).iterdir() if path.suffix == suffix and path.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return []
     found = [(path, *map(int, match.groups())) for path in paths if (match := NUMBERED.fullmatch(path.stem))]

@@ -212,7 +212,8 @@ def save_animation(path, frames, seconds=12.0, most=80):
     chosen = [frames[i] for i in spread(len(frames), most)]
     pictures = []
     for frame in chosen:
-        with suppress(OSError, SyntaxError, ValueError), Image.open(frame) as picture:
+        with suppress(OSError, SyntaxError, ValueError, Image.DecompressionBombError), \
+                Image.open(frame, formats=["PNG"]) as picture:
             pictures.append(picture.quantize(32))  # few colours keep the file small
     if not pictures:
         return

@@ -31,13 +31,13 @@ def make(tmp_path):
     own = ("PYTHON", "VENV", "ARGS", "CONSTRAINT", "MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "MAKELEVEL")
     environment = {name: value for name, value in os.environ.items() if name not in own}
 
-    def run(version=None, target=".venv/installed"):
-        options = []
+    def run(version=None, target=".venv/installed", *more):
+        options = [*more]
         if version:
             python = tmp_path / f"python{version[0]}.{version[1]}"
             python.write_text(INTERPRETER.format(python=sys.executable, version=version))
             python.chmod(0o755)
-            options = [f"PYTHON={python}"]
+            options.append(f"PYTHON={python}")
         done = subprocess.run(["make", target, *options], cwd=tmp_path, capture_output=True, text=True,
                               env=environment)
         made = tmp_path / ".venv/bin/python"
@@ -87,6 +87,19 @@ def test_drawn_faces_are_found_before_the_training(make, tmp_path):
     (tmp_path / "work/Generate/grid.png").touch()
     code, lines, _ = make(GOOD, "celeba")
     assert code == 2 and lines[0] == "error: work/Generate holds drawn faces already; move them elsewhere"
+
+
+@pytest.mark.parametrize(("venv", "words"), [
+    ("mine", "is an environment of another Python that make has not made"), ("mine and", "has blanks"),
+    (".", "holds the project itself"), ("..", "holds the project itself")])
+def test_an_environment_of_somebody_else_is_never_cleared(make, tmp_path, venv, words):
+    for folder in tmp_path, tmp_path / "mine":
+        (folder / "bin").mkdir(parents=True)
+        (folder / "pyvenv.cfg").touch()
+        (folder / "data").touch()
+    code, lines, _ = make(GOOD, "lint", f"VENV={venv}")
+    assert code == 2 and words in lines[0]
+    assert (tmp_path / "data").exists() and (tmp_path / "mine/data").exists()
 
 
 def test_a_folder_that_is_no_environment_is_not_cleared(make, tmp_path):

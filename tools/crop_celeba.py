@@ -6,7 +6,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.backend.runtime import cores
-from common.errors import UserError, run_command
+from common.errors import UserError, run_command, say
 from common.files import expanded
 from common.training.options import Parser, add_box, positive
 
@@ -73,7 +73,7 @@ def report(summary, output, overwrite):
     print(f"{output}: {summary.done} done, {summary.skipped} skipped (there already), "
           f"{len(summary.failed)} failed; {summary.seconds:.1f} s, {rate:.0f} pictures/s")
     for name, reason in summary.failed[:SHOWN]:
-        print(f"failed: {name}: {reason}", file=sys.stderr)
+        say(f"failed: {name}: {reason}")
     if len(summary.failed) > SHOWN:
         print(f"failed: and {len(summary.failed) - SHOWN} more", file=sys.stderr)
     if summary.left:

@@ -5,6 +5,7 @@
 """
 
 import contextlib
+import html
 import os
 import socket
 import sys
@@ -133,7 +134,7 @@ def page(gr, pictures, name):
     """
     classes = list(pictures.gan.classes or ())
     with gr.Blocks(title=name, analytics_enabled=False, delete_cache=(60, 600)) as blocks:
-        gr.Markdown(f"## {name}")
+        gr.HTML(f"<h2>{html.escape(name)}</h2>")
         with gr.Row():
             with gr.Column(scale=1, min_width=280):
                 what = gr.Radio([ONE, MANY, WALK], value=ONE, label="what 画什么")
@@ -184,6 +185,9 @@ def main(argv=None):
         raise UserError(f"--port {args.port}: {error}; choose another one") from error
     gr = gradio()
 
+    from starlette.middleware import Middleware
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
     from common import load
 
     name = args.pretrained or args.run.resolve().name
@@ -192,7 +196,8 @@ def main(argv=None):
         os.environ["GRADIO_TEMP_DIR"] = folder
         blocks = page(gr, Pictures(gan), name)
         blocks.launch(server_name=HOST, server_port=args.port, share=False, quiet=True, prevent_thread_lock=True,
-                      footer_links=[], ssr_mode=False, inbrowser=False)
+                      footer_links=[], ssr_mode=False, inbrowser=False, max_file_size="1kb",  # nobody uploads anything
+                      app_kwargs={"middleware": [Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])]})
         print(f"http://{HOST}:{args.port} shows {name}; Ctrl-C ends it", flush=True)
         with contextlib.closing(blocks):
             threading.Event().wait()

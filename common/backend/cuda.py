@@ -144,7 +144,7 @@ def check(device):
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path]), "GLOG_minloglevel": "0"}
     try:
-        done = subprocess.run([sys.executable, "-c", PROBE, device, use_packages() or ""], env=environment,
+        done = subprocess.run([sys.executable, "-c", PROBE, device, use_packages() or ""], env=environment, cwd=ROOT,
                               capture_output=True, text=True, errors="replace", timeout=SECONDS)
     except subprocess.TimeoutExpired:
         raise UserError(f"--use_gpu: a tiny operation on {device} did not end within {SECONDS} s; check nvidia-smi, "

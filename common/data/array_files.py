@@ -146,8 +146,11 @@ def read_table(path, split="train"):
 def _read_npz(path, split):
     try:
         with zipfile.ZipFile(path) as archive:
-            wanted = {f"{name.format(split)}.npy" for names in NPZ_KEYS for name in names}
-            size = sum(info.file_size for info in archive.infolist() if info.filename in wanted)
+            wanted = {name.format(split) for names in NPZ_KEYS for name in names}
+            found = [info for info in archive.infolist() if info.filename.removesuffix(".npy") in wanted]
+            size = sum(info.file_size for info in found)
+        if any(info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for info in found):
+            raise UserError(f"{path} is packed as NumPy packs no file; take another copy")
         if size > LARGEST_ARRAYS:
             raise UserError(f"{path} claims to hold {size:,} bytes, more than any known set; take the right file")
         with np.load(path, allow_pickle=False) as arrays:
@@ -238,7 +241,7 @@ def _read_mat(path, split):
     from scipy.io import loadmat
 
     try:
-        stored = loadmat(path)["dataset"][0, 0]
+        stored = loadmat(path, variable_names=["dataset"])["dataset"][0, 0]
         if split not in stored.dtype.names:
             raise NoSuchPart
         part, mapping = stored[split][0, 0], stored["mapping"] if "mapping" in stored.dtype.names else None

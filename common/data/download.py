@@ -18,7 +18,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from common.errors import UserError, terminal
-from common.files import cache_folder, checksum, exists, replacing
+from common.files import cache_folder, checksum, exists, no_link, replacing
 
 CONNECT_SECONDS = 4  # for each mirror: name, connection and first answer together
 STALL_SECONDS = 10  # a download that receives nothing for this long is begun again from where it stopped
@@ -161,7 +161,7 @@ def _receive(url, part, start, limit, lock):
             part.parent.mkdir(parents=True, exist_ok=True)
             if not lock.is_locked:
                 lock.acquire()
-            stream = part.open("ab" if start else "wb", buffering=0)
+            stream = open(part, "ab" if start else "wb", buffering=0, opener=no_link)  # noqa: SIM115
         except Timeout:
             raise UserError(f"another process is downloading {part.stem} into {part.parent}; "
                             "run again when it has finished") from None

@@ -19,7 +19,7 @@ from PIL import Image
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
 from common.data.picture import BadPicture, read_image, span_note
 from common.data.picture_files import PictureFiles, is_compressed_tar
-from common.errors import UserError
+from common.errors import UserError, say
 from common.files import cache_folder, exists, expanded, refuse_other, refuse_pipe, replacing
 
 VERSION = 1
@@ -302,7 +302,7 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
         print(f"the tutorial's box from {box.ends()[:2]} to {box.ends()[2:]} does not fit into low pictures, so their "
               f"middle square is taken: {squares} of {len(names)} pictures", file=sys.stderr)
     for name, reason in failed[:SHOWN]:
-        print(f"left out: {name}: {reason}", file=sys.stderr)
+        say(f"left out: {name}: {reason}")
     if len(failed) > SHOWN:
         print(f"left out: {len(failed) - SHOWN} more, all listed in {about}", file=sys.stderr)
 

@@ -96,6 +96,9 @@ def decode(data):
         if image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise BadPicture(f"{image.width}×{image.height} pixels: a decompression bomb?")
         deep_colour = image.mode not in "IF" and any(";16" in str(part) for part in image.tile)
+        if (deep_colour or image.mode.startswith(("I", "F"))) and (
+                image.width * image.height * len(image.getbands()) > Image.MAX_IMAGE_PIXELS // 2):  # 8 bytes each below
+            raise BadPicture(f"{image.width}×{image.height} pixels of more than 8 bits: a decompression bomb?")
         frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
         image.load()
         image.info["frames"] = frames
@@ -244,7 +247,7 @@ def plain_jpeg_size(data):
             height, width, components = struct.unpack_from(">HHB", data, at + 5)
             usable = components == 3 and 0 < width * height <= Image.MAX_IMAGE_PIXELS
             return (width, height) if usable else None
-        if marker == 0xE1:
+        if marker in (0xE1, 0x01, 0xFF) or 0xD0 <= marker <= 0xD9:  # EXIF; a fill byte, or a marker without a length
             return None
         at += 2 + int.from_bytes(data[at + 2:at + 4], "big")
     return None

@@ -21,12 +21,13 @@ from typing import NamedTuple
 import numpy as np
 
 from common.data.picture import LARGEST, BadPicture, common_span, decode, extremes, is_picture, size_of
-from common.errors import UserError
+from common.errors import UserError, say
 from common.files import cache_folder, expanded, junk, kind_of, ours
 
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # a cropped picture keeps its name if it has one of these suffixes
 HEAD = 512  # first bytes of a file, from which its kind is recognised
 LARGEST_UNPACKED = 64 << 30  # bytes of a compressed tar archive
+LONGEST_HEADER = 1 << 20  # bytes of a header in it, such as a long name
 SHOWN = 3  # names in a message about files that are passed over
 READ = "name a folder, or a zip or tar archive"
 DENSE = (12, 14)  # bzip2 and LZMA, of which zipfile unpacks all that it has read, however much that becomes
@@ -174,7 +175,7 @@ class PictureFiles:
         """Say on stderr which files are passed over because they are no pictures."""
         if self.others:
             more = f" and {len(self.others) - SHOWN} more" if len(self.others) > SHOWN else ""
-            print(f"passed over, for they are no pictures: {', '.join(self.others[:SHOWN])}{more}", file=sys.stderr)
+            say(f"passed over, for they are no pictures: {', '.join(self.others[:SHOWN])}{more}")
 
 
 def _target(name):
@@ -307,6 +308,15 @@ class _Zip:
             raise BadPicture(f"damaged in the archive: {error}") from error
 
 
+class _Header(tarfile.TarInfo):
+    """A member's header. A header that only describes the next member is read whole, so its size has a limit."""
+
+    def _proc_member(self, archive):  # tarfile says that subclasses may replace it
+        if not (self.isreg() or self.isdir() or self.issym() or self.islnk()) and self.size > LONGEST_HEADER:
+            raise tarfile.ReadError(f"a header of {self.size:,} bytes")
+        return super()._proc_member(archive)
+
+
 class _Tar:
     """The files of a tar archive.
 
@@ -321,7 +331,7 @@ class _Tar:
                 self.file = _opener(path)(path)
             else:
                 self.file = self._unpacked() if compressed else open(path, "rb")  # noqa: SIM115
-            with tarfile.open(fileobj=self.file, mode="r:") as archive:
+            with tarfile.open(fileobj=self.file, mode="r:", tarinfo=_Header) as archive:
                 self.infos = archive.getmembers()
         except (tarfile.TarError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise UserError(f"{path} is not a tar archive, or is damaged ({error}); download it again") from None

@@ -38,9 +38,11 @@ class Watch(threading.Thread):
         self.store, self.lock = core.create_or_get_global_tcp_store(), threading.Lock()
         outlast_gloo()
         watched = watchdog.possible()  # only the watching process would remove the folder
-        if rank == self.machine:
-            self.store.set(f"folder {self.machine}", tempfile.mkdtemp(prefix="processes-") if watched else os.devnull)
-        self.folder = Path(self.store.get(f"folder {self.machine}").decode())
+        if rank == self.machine:  # which never reads it back: others could write into the store, and it is removed
+            self.folder = Path(tempfile.mkdtemp(prefix="processes-") if watched else os.devnull)
+            self.store.set(f"folder {self.machine}", str(self.folder))
+        else:
+            self.folder = Path(self.store.get(f"folder {self.machine}").decode())
         if watched:
             tempfile.tempdir = str(self.folder)  # `exit` cleans nothing up, so all temporary folders go with this one
         self.store.set(f"pid {rank}", str(os.getpid()))

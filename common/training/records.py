@@ -21,7 +21,7 @@ import numpy as np
 
 from common import recipe as recipes
 from common.errors import UserError
-from common.files import write_json
+from common.files import refuse_pipe, write_json
 from common.training import checkpoint
 
 EVALUATION = b'{"evaluation": true, '  # the beginning of an evaluation's line in metrics.jsonl
@@ -56,6 +56,7 @@ class Records:
             UserError: the file is missing or damaged. The `Config` raises it too, when it is asked for a missing key.
         """
         file = self.config_path
+        refuse_pipe(file)
         try:
             config = json.loads(file.read_text(encoding="utf-8"), object_hook=lambda part: Config(part, file))
             if not isinstance(config["recipe"], str):

@@ -95,8 +95,8 @@ def refuse_earlier(output):
 def _is_raw(path):
     """Whether a file is an array of pictures, as `write` stores it."""
     try:
-        array = np.load(path, mmap_mode="r")
-    except (OSError, ValueError, EOFError):
+        array = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError):
         return False
     return array.dtype == np.float32 and array.ndim in (3, 4)
 

@@ -290,6 +290,15 @@ def test_a_picture_that_is_not_written_whole_is_not_kept(folder, tmp_path):
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_a_link_under_the_name_of_an_unfinished_picture_is_not_followed(folder, tmp_path):
+    """In a shared folder another user could have put it there."""
+    (tmp_path / "out").mkdir()
+    (tmp_path / "mine").write_text("mine")
+    (tmp_path / "out" / ".000001.jpg.part").symlink_to(tmp_path / "mine")
+    assert [name for name, _ in run(folder, tmp_path / "out").failed] == ["000001.jpg"]
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
 def test_two_boxes_are_not_mixed(folder, tmp_path):
     out = tmp_path / "out"
     run(folder, out)

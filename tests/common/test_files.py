@@ -12,7 +12,16 @@ from pathlib import Path
 import pytest
 
 from common.errors import UserError
-from common.files import cache_folder, checksum, expanded, numbered, refuse_other, replacing, write_json
+from common.files import (
+    cache_folder,
+    checksum,
+    compiled_folder,
+    expanded,
+    numbered,
+    refuse_other,
+    replacing,
+    write_json,
+)
 
 
 def test_a_pipe_is_not_written_over(tmp_path):
@@ -106,6 +115,23 @@ def test_threads_that_write_at_the_same_time_keep_the_umask(tmp_path, monkeypatc
     finally:
         real(before)
     assert {stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_what_is_compiled_lies_where_no_other_user_could_have_put_it(tmp_path, monkeypatch):
+    """It is run. A relative name would depend on the folder that one stands in."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    assert compiled_folder() == tmp_path / "home/.cache/paddle_gan_tutorials"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "shared"))
+    own = tmp_path / "shared/paddle_gan_tutorials"
+    assert compiled_folder() == own
+    own.mkdir(parents=True)
+    assert compiled_folder() == own
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own.chmod(0o777)
+    private = tmp_path / f"paddle-gan-{os.getuid()}"
+    assert compiled_folder() == private / "paddle_gan_tutorials" and stat.S_IMODE(private.stat().st_mode) == 0o700
 
 
 def test_a_path_under_a_file_is_the_users_mistake(tmp_path):

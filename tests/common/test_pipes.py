@@ -11,6 +11,7 @@ from common.data.picture_files import PictureFiles
 from common.errors import UserError
 from common.evaluation import replay
 from common.training import checkpoint
+from common.training.records import Records
 from tools import benchmark
 
 
@@ -18,7 +19,8 @@ from tools import benchmark
     ("mnist.npz", lambda path: datasets.load("mnist", path, download=False)),
     ("train-images-idx3-ubyte", lambda path: datasets.load("mnist", path.parent, download=False)),
     ("own", folders.load), ("0001_0000.safetensors", checkpoint.load), ("faces.npy", PackedPictures),
-    ("faces.zip", PictureFiles), ("figure.png", figures.read), ("trace.json", replay.load),
+    ("faces.zip", PictureFiles), ("config.json", lambda path: Records(path.parent).read_config()),
+    ("figure.png", figures.read), ("trace.json", replay.load),
     ("bench.json", lambda path: benchmark.read([path]))])
 def test_a_pipe_is_one_line(tmp_path, name, read):
     os.mkfifo(tmp_path / name)

@@ -6,6 +6,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,7 +97,6 @@ sys.addaudithook(note)
 def server(digits_run, tmp_path):
     """The address of a page of a trained run; `tmp_path`/asked has what its server has asked for outside."""
     pytest.importorskip("gradio")
-    pytest.importorskip("playwright.sync_api")
     (tmp_path / "spy").mkdir()
     (tmp_path / "spy/sitecustomize.py").write_text(SPY)
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -110,9 +111,24 @@ def server(digits_run, tmp_path):
     assert not [path for path in tmp_path.glob("tmp*") if path.is_dir()]  # the folder of the pictures is gone
 
 
+def test_only_this_computers_own_page_is_answered(server):
+    """Under another name a web page elsewhere could read this one (DNS rebinding), or fill the disk."""
+    def status(path="/", host=None, data=None, **headers):
+        request = urllib.request.Request(server + path, data, headers | ({"Host": host} if host else {}))
+        try:
+            return urllib.request.urlopen(request, timeout=60).status
+        except urllib.error.HTTPError as error:
+            return error.code
+
+    assert status() == 200 and status(host="evil.example:7860") == 400
+    body = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n%s\r\n--x--\r\n'
+    kind = {"Content-Type": "multipart/form-data; boundary=x"}
+    assert status("/gradio_api/upload", data=body % (b"0" * 5000), **kind) == 413
+
+
 @pytest.mark.skipif(not BROWSER, reason="there is no Chromium")
 def test_in_a_browser_a_click_draws_and_nobody_outside_is_asked(server, tmp_path):
-    from playwright import sync_api as playwright
+    playwright = pytest.importorskip("playwright.sync_api")
 
     outside = []
     with playwright.sync_playwright() as player:

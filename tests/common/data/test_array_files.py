@@ -1,7 +1,9 @@
 """Tables of pictures: npz, CSV and mat give the same pictures as idx files, and each defect is one line."""
 
 import gzip
+import io
 import shutil
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -166,6 +168,20 @@ def test_what_becomes_huge_when_unpacked_is_refused(tmp_path, monkeypatch, name,
     assert (tmp_path / name).stat().st_size < 50_000
     with pytest.raises(UserError, match=f"{words}.*take the right file"):
         array_files.read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(("name", "packing", "words"), [
+    ("x_train", zipfile.ZIP_DEFLATED, "claims to hold"),
+    ("x_train.npy", zipfile.ZIP_BZIP2, "packed as NumPy packs no file")])
+def test_an_npz_of_another_program_keeps_to_the_limits(tmp_path, monkeypatch, name, packing, words):
+    """NumPy reads members without its suffix too; bzip2 unpacks gigabytes at each step."""
+    stream = io.BytesIO()
+    np.save(stream, np.zeros([100, 28, 28], "uint8"))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w", packing) as archive:
+        archive.writestr(name, stream.getvalue())
+    monkeypatch.setattr(array_files, "LARGEST_ARRAYS", 50_000)
+    with pytest.raises(UserError, match=words):
+        array_files.read_table(tmp_path / "a.npz")
 
 
 def test_a_line_without_end_is_refused(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import hashlib
 import http.server
 import io
+import os
 import threading
 import time
 import zipfile
@@ -201,13 +202,23 @@ def test_two_downloads_at_once(tmp_path, mirror):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has it")
-def test_a_full_disk_is_told_and_not_taken_for_a_dead_mirror(tmp_path, mirror):
+def test_a_full_disk_is_told_and_not_taken_for_a_dead_mirror(tmp_path, mirror, monkeypatch):
+    mirror()
+    folder = tmp_path / "data"
+    monkeypatch.setattr(download, "no_link", lambda path, flags: os.open("/dev/full", os.O_WRONLY))
+    with pytest.raises(UserError, match=r"cannot write .*No space left.*another folder"):
+        load("auto", folder)
+
+
+def test_a_link_under_the_name_of_an_unfinished_download_is_not_followed(tmp_path, mirror):
     mirror()
     folder = tmp_path / "data"
     folder.mkdir()
-    (folder / f"{LABELS}.gz.part").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"cannot write .*No space left.*another folder"):
-        load("auto", folder)
+    (tmp_path / "mine").write_text("mine")
+    (folder / f"{LABELS}.gz.part").symlink_to(tmp_path / "mine")
+    with pytest.raises(UserError, match="cannot write .*symbolic links"):
+        load("mnist", folder)
+    assert (tmp_path / "mine").read_text() == "mine"
 
 
 def test_a_folder_that_cannot_be_written(tmp_path, mirror, capsys):

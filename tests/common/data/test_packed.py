@@ -246,6 +246,14 @@ def test_a_compressed_tar_archive_is_unpacked_once(folder, tmp_path, monkeypatch
     assert len(open_packed(path, progress=False)) == 5
 
 
+def test_control_characters_in_names_do_not_reach_the_terminal(tmp_path, capsys):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as stream:
+        stream.writestr("1.jpg", jpeg(1))
+        stream.writestr("\x1b]0;title\x07.jpg", jpeg(2))
+    open_packed(tmp_path / "a.zip", progress=False)
+    assert r"left out: \x1b]0;title\x07.jpg: unsafe name" in capsys.readouterr().err
+
+
 def test_deep_faces_have_one_range(tmp_path, capsys):
     (tmp_path / "in").mkdir()
     for number, value in enumerate((300, 4000)):

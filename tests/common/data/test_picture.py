@@ -9,7 +9,7 @@ from PIL import Image
 
 from common.data import picture
 from common.data.picture import ORIENTATION, BadPicture, common_span, decode, extremes, is_picture, read_image, rgb
-from tests.helpers import encoded, face
+from tests.helpers import encoded, face, jpeg
 
 
 def test_opencv_and_pillow_decode_alike():
@@ -68,6 +68,20 @@ def test_other_deep_values_are_scaled_by_their_range(values, span):
     grey = np.asarray(read_image(stream.getvalue()))[..., 0].astype(float)
     expected = (values.astype(float) - span[0]) / (span[1] - span[0]) * 255
     assert np.abs(grey - expected).max() <= 1
+
+
+def test_the_limit_of_pixels_holds_for_deep_pictures_and_odd_headers(monkeypatch):
+    """A deep pixel takes eight times the memory; OpenCV has a much higher limit of its own."""
+    data = jpeg(1)
+    # A comment after a fill byte. Read without it, the comment ends at the header of an 8×8 frame within it.
+    comment = b"\xff\xc0\x00\x0b\x08\x00\x08\x00\x08\x03\x01\x11\x00".rjust(65276 + 13, b" ").ljust(65533, b" ")
+    odd = data[:2] + b"\xff\xff\xfe\xff\xff" + comment + data[2:]
+    assert picture.plain_jpeg_size(data) and picture.plain_jpeg_size(odd) is None
+    deep = encoded(Image.fromarray(np.zeros([30, 30], np.uint16)), "PNG")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(BadPicture, match="30×30 pixels of more than 8 bits: a decompression bomb?"):
+        picture.decode(deep)
+    assert picture.decode(encoded(Image.new("L", (30, 30)), "PNG")).size == (30, 30)
 
 
 def test_values_that_are_no_numbers_are_refused():

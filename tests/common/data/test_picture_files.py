@@ -190,6 +190,19 @@ def test_tar_archives_are_read_without_unpacking_them_into_a_folder(tmp_path, pa
         pictures.read(pictures.names[0])
 
 
+@pytest.mark.parametrize("size", [picture_files.LONGEST_HEADER // 2, picture_files.LONGEST_HEADER + 1])
+def test_a_tar_archives_header_is_not_read_without_limit(tmp_path, size):
+    with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.GNU_FORMAT) as stream:
+        info = tarfile.TarInfo("x" * size + ".jpg")  # a header of its own has the name
+        info.size = len(jpeg())
+        stream.addfile(info, io.BytesIO(jpeg()))
+    if size <= picture_files.LONGEST_HEADER:
+        assert len(PictureFiles(tmp_path / "a.tar.gz").names) == 1
+    else:
+        with pytest.raises(UserError, match="is damaged .a header of 1,048,"):
+            PictureFiles(tmp_path / "a.tar.gz")
+
+
 # ---- many bits
 
 

@@ -120,6 +120,11 @@ def test_states(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr("common.report.run.FileLock", refused)
         assert state(stopped) == "not finished: 13 iterations"
+    (stopped / ".lock").unlink()
+    (stopped / ".lock").symlink_to(tmp_path / "elsewhere")  # in a folder that somebody has sent
+    (tmp_path / "elsewhere").write_text("mine")
+    assert state(stopped) == "not finished: 13 iterations" and (tmp_path / "elsewhere").read_text() == "mine"
+    (stopped / ".lock").unlink()
     assert state(stopped).startswith("stopped after 13")
     more = make(tmp_path / "more", options={"epoch": 3})
     assert state(more).startswith("stopped after 20")

@@ -69,7 +69,7 @@ def test_what_an_interrupted_command_has_left_goes(tmp_path):
         "generated_1.png", "generated_2.png", "generated_best.png"]
 
 
-@pytest.mark.parametrize("names", [["generated_20240115.png"], ["generated_2.png", "generated.npy"]])
+@pytest.mark.parametrize("names", [["generated_20240115.png"], ["generated_2.png", "generated.npy"], ["generated.npy"]])
 def test_files_of_another_program_are_never_replaced(tmp_path, names):
     for name in names:
         (tmp_path / name).write_text("another program's")
