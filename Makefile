@@ -25,11 +25,8 @@ endif
 ifneq ($(words $(VENV)),1)
 $(error VENV="$(VENV)" has blanks; name one folder without them)
 endif
-ifneq ($(filter $(abspath $(VENV))/%,$(CURDIR)/),)
-$(error VENV=$(VENV) holds the project itself; name a folder of its own, such as .venv)
-endif
 ifneq ($(ANEW),)
-ifeq ($(filter .venv%,$(VENV))$(wildcard $(VENV)/installed),)
+ifeq ($(filter .venv%,$(VENV))$(wildcard $(VENV)/installed $(VENV)/made),)
 $(error $(VENV) is an environment of another Python that make has not made; remove it, or name another VENV)
 endif
 endif
@@ -76,7 +73,10 @@ bench: $(VENV)/installed
 
 $(VENV)/installed: requirements.txt $(CONSTRAINT) $(ANEW)
 	@test -n "$(call version,$(PYTHON))" || { echo "$(TOO_OLD)" >&2; exit 2; }
+	@! test -d $(VENV) || case "$$(pwd)/" in "$$(cd $(VENV) && pwd)"/*) \
+	    echo "error: VENV=$(VENV) holds the project itself; name a folder of its own, such as .venv" >&2; exit 2 ;; esac
 	$(PYTHON) -m venv $(ANEW:anew=--clear) $(VENV)
+	@touch $(VENV)/made
 	@echo "installing the packages of requirements.txt into $(VENV), 2 GB, which takes minutes …"
 	$(INSTALL) -r requirements.txt $(addprefix -c ,$(CONSTRAINT))
 	@touch $@

@@ -109,10 +109,13 @@ def ended_early(kind, error, trace):
 
     While the command is still importing, Ctrl-C ends it with the same code as in `run_command`.
     """
-    if isinstance(error, ModuleNotFoundError) and find_spec(error.name.partition(".")[0]) is None:
+    package = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package and find_spec(package) is None:
         open_streams()
         say(f"error: the package {error.name} is not installed for {sys.executable}; activate the project's "
             "environment (. .venv/bin/activate), or pip install -r requirements.txt")
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
         os._exit(2)
     cause = error
     while cause and not isinstance(cause, KeyboardInterrupt):  # an import may turn it into an error of its own

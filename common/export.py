@@ -147,6 +147,11 @@ def compare(gan, draw):
     return float(np.max([np.abs(draw(noise) - with_channels(gan.sample(noise))).max() for noise in noises]))
 
 
+def quoted(path):
+    """A path as a Python string in double quotes."""
+    return json.dumps(str(path), ensure_ascii=False)
+
+
 def example(gan, kind, folder, shape):
     """A Python program that draws from an export.
 
@@ -164,11 +169,11 @@ noise = {gan.noise_code()}.astype("float32")
     end = f"\n# images: float32 {['n', *shape]} in [-1, 1]".replace("'", "")
     if kind == "onnx":
         return start.format(imports="import onnxruntime\n") + (
-            f'session = onnxruntime.InferenceSession({json.dumps(str(folder / "generator.onnx"))})\n'
+            f'session = onnxruntime.InferenceSession({quoted(folder / "generator.onnx")})\n'
             'images = session.run(["images"], {"noise": noise})[0]') + end
     program, weights = paddle_files(folder)
     return start.format(imports="from paddle.inference import Config, create_predictor\n") + (
-        f'config = Config({json.dumps(str(program))}, {json.dumps(str(weights))})\n'
+        f'config = Config({quoted(program)}, {quoted(weights)})\n'
         "config.disable_glog_info()\n"
         "predictor = create_predictor(config)\n"
         'predictor.get_input_handle("noise").copy_from_cpu(noise)\n'

@@ -30,7 +30,7 @@ KINDS = (
     (b"MATLAB 7.3", "a MATLAB file of version 7.3, which is not read; save it in MATLAB with -v7"),
     (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
-WRITTEN = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")  # suffixes of pictures
+WRITTEN = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga", ".jp2", ".pdf")
 UMASK = threading.Lock()  # around its reading
 NUMBERED = re.compile(r"(\d{4,6})_(\d{4,6})")  # epoch and batch, in the names of pictures and checkpoints
 
@@ -170,6 +170,11 @@ def compiled_folder():
 def junk(name):
     """Whether a file or folder is none of the user's data: the operating system's own, or an unfinished file."""
     return (name.startswith((".", "~$", "$RECYCLE")) and name not in (".", "..")) or name.lower() in LEFTOVERS
+
+
+def filled(path):
+    """Whether there is a file at a path, or a folder with more in it than a system's own files."""
+    return path.is_file() or path.is_dir() and not all(junk(each.name) for each in path.iterdir())
 
 
 def ours(folder):

@@ -119,8 +119,8 @@ def show(images, file=None, columns=None, labels=()):
     Args:
         images: [n, H, W], [n, H, W, 1] or [n, H, W, 3], floating-point numbers in [-1, 1]; or a single picture
             [H, W], [H, W, 1] or [H, W, 3].
-        file: path of a PNG to write, too; a file of this name is replaced. Other suffixes that Pillow writes are
-            allowed, such as .jpg.
+        file: path of a PNG to write, too; a file of this name is replaced. Other suffixes are
+            allowed, see `common.files.WRITTEN`.
         columns: of the grid; None: see `common.plotting.layout`.
         labels: text above the columns, one each.
 

@@ -20,7 +20,7 @@ from common.data.batches import Batches, spread
 from common.data.packed import TUTORIALS_BOX, UnpackedPictures, default_cache, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce, signals
-from common.files import cache_folder, expanded, junk
+from common.files import cache_folder, expanded, filled
 from common.parallel import processes
 
 img_dim = 64
@@ -254,11 +254,6 @@ def open_faces(dataset="auto", data_dir=None, reader="packed", box=TUTORIALS_BOX
         part = "" if note or len(pictures) >= CELEBA else f" (the whole of CelebA has {CELEBA})"
         print(f"{len(pictures)} pictures from {source}{part}" + (f", {left_out} left out" if left_out else ""))
     return pictures, description
-
-
-def filled(path):
-    """Whether there is a file at a path, or a folder with more in it than a system's own files."""
-    return path.is_file() or path.is_dir() and not all(junk(each.name) for each in path.iterdir())
 
 
 def skimage_dataset(source):

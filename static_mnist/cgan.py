@@ -302,10 +302,10 @@ class CGAN(ConditionalGAN):
             float32 [rows·cols, H, W, C] in [-1, 1], row by row.
 
         Raises:
-            UserError: there is no such class, grid or seed, the chapter's layout fails, ``plot`` is True, or there is
-                not enough memory.
+            UserError: there is no such class, grid or seed, the chapter's layout fails, ``plot`` is no path, or there
+                is not enough memory.
         """
-        if plot and not isinstance(plot, (str, PathLike)):
+        if plot is not None and plot is not False and not isinstance(plot, (str, PathLike)):
             raise UserError(f"plot is the name of a PNG here, not {plot!r}; common.show(images, columns={cols}) shows "
                             "the grid")
         rows, cols = whole("rows", max(1, rows)), whole("cols", max(1, cols))

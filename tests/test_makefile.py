@@ -97,9 +97,25 @@ def test_an_environment_of_somebody_else_is_never_cleared(make, tmp_path, venv, 
         (folder / "bin").mkdir(parents=True)
         (folder / "pyvenv.cfg").touch()
         (folder / "data").touch()
+    (tmp_path / "made").touch()  # so the project's own folder passes for an environment that make has made
     code, lines, _ = make(GOOD, "lint", f"VENV={venv}")
     assert code == 2 and words in lines[0]
     assert (tmp_path / "data").exists() and (tmp_path / "mine/data").exists()
+
+
+def test_an_environment_that_make_has_left_half_made_is_made_anew(make, tmp_path):
+    make(GOOD, "lint", "VENV=env")
+    (tmp_path / "env/installed").unlink()
+    (tmp_path / "env/mine").touch()
+    assert make(OTHER, "lint", "VENV=env")[0] == 0 and not (tmp_path / "env/mine").exists()
+
+
+def test_a_clone_may_lie_in_a_folder_with_a_blank_in_its_name(tmp_path):
+    folder = tmp_path / "my clones" / "here"
+    folder.mkdir(parents=True)
+    shutil.copy(MAKEFILE, folder)
+    done = subprocess.run(["make", "help"], cwd=folder, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and "make demo" in done.stdout
 
 
 def test_a_folder_that_is_no_environment_is_not_cleared(make, tmp_path):

@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from common.backend.runtime import cores
 from common.errors import UserError, run_command, say
-from common.files import expanded
+from common.files import expanded, filled
 from common.training.options import Parser, add_box, positive
 
 INPUT = Path("work/img_align_celeba")
@@ -34,8 +34,8 @@ def main(argv=None):
 
     if args.fast:
         check_opencv()
-    if args.input == INPUT and not INPUT.exists():
-        args.input = next((path for path in ELSEWHERE if path.exists()), INPUT)
+    if args.input == INPUT and not filled(INPUT):
+        args.input = next(filter(filled, ELSEWHERE), INPUT)
         if args.input != INPUT:
             print(f"there is no {INPUT}: reading {args.input}")
     box = Box(args.x, args.y, args.size)

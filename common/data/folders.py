@@ -11,7 +11,7 @@ from tqdm import tqdm
 from common.data import datasets
 from common.data.datasets import Pictures
 from common.data.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
-from common.errors import UserError, terminal
+from common.errors import UserError, say, terminal
 from common.files import expanded, junk, ours
 
 SIZE = 28  # pixels of height and width when ``--resize`` is given without a size
@@ -60,7 +60,7 @@ def load(folder, size=None, fit=None):
     if passed:
         names = ", ".join(str(path.relative_to(folder)) for path in passed[:SHOWN])
         more = f" and {len(passed) - SHOWN} more" if len(passed) > SHOWN else ""
-        print(f"passed over, for they are no pictures of a class: {names}{more}", file=sys.stderr)
+        say(f"passed over, for they are no pictures of a class: {names}{more}")
 
     images = _read_all(files, size, fit)
     for file, image in zip(files, images, strict=True):
@@ -171,8 +171,7 @@ def _read_all(files, size, fit):
     if span:
         print(span_note(span), file=sys.stderr)
     if several:
-        print(f"note: files with several pictures or pages: {len(several)}, {several[0]} for one; the first is used",
-              file=sys.stderr)
+        say(f"note: files with several pictures or pages: {len(several)}, {several[0]} for one; the first is used")
     for number in deep:
         images[number] = _brought(rgb(_decoded(files[number]), span), files[number], size, fit, sizes)
     _announce_sizes(sizes, fit)

@@ -189,29 +189,23 @@ def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False
 def _alone(cache):
     """Hold the lock of an array, so that no other process packs it; yield whether another process held it first.
 
-    Raises:
-        UserError: the lock cannot be written.
+    Where the lock cannot be written, as in a cache folder that may only be read, the array is packed without it.
     """
-    folder = cache_folder(CACHE)
+    folder, waited = cache_folder(CACHE), False
+    lock = FileLock(folder / f".{zlib.crc32(os.fsencode(cache.resolve())):08x}.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock, waited = FileLock(folder / f".{zlib.crc32(os.fsencode(cache.resolve())):08x}.lock", timeout=0), False
         lock.acquire()
     except Timeout:
         print(f"another process is packing {cache}; waiting for it", file=sys.stderr)
         lock.acquire(timeout=-1)
         waited = True
-    except OSError as error:
-        raise _unwritable(cache, error) from error
+    except (OSError, NotImplementedError):  # what cannot be written at all is told where the array is written
+        pass
     try:
         yield waited
     finally:
         lock.release()
-
-
-def _unwritable(cache, error):
-    return UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
-                     "--output that ends in .npy pack them elsewhere")
 
 
 def _up_to_date(source, places, checksum, named):
@@ -287,7 +281,8 @@ def build(pictures, cache, box, checksum, why="", progress=True, fast=False, thr
         _remove_leftovers(cache)
         check_room(cache, cache.parent, array_bytes(total))
     except OSError as error:
-        raise _unwritable(cache, error) from error
+        raise UserError(f"cannot write {cache}: {error.strerror}; mend that, or let tools/crop_celeba.py with an "
+                        "--output that ends in .npy pack them elsewhere") from error
     about = cache.with_suffix(".json")
     with replacing(cache) as temporary:
         failed, squares = _pack(pictures, temporary, box, progress, fast, threads, span)

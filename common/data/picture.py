@@ -96,8 +96,8 @@ def decode(data):
         if image.width * image.height > Image.MAX_IMAGE_PIXELS:
             raise BadPicture(f"{image.width}×{image.height} pixels: a decompression bomb?")
         deep_colour = image.mode not in "IF" and any(";16" in str(part) for part in image.tile)
-        if (deep_colour or image.mode.startswith(("I", "F"))) and (
-                image.width * image.height * len(image.getbands()) > Image.MAX_IMAGE_PIXELS // 2):  # 8 bytes each below
+        deep = deep_colour or image.mode.startswith(("I", "F"))
+        if deep and image.width * image.height > Image.MAX_IMAGE_PIXELS // 2:  # `rgb` takes 8 bytes for each value
             raise BadPicture(f"{image.width}×{image.height} pixels of more than 8 bits: a decompression bomb?")
         frames = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
         image.load()

@@ -28,6 +28,8 @@ KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # a cropped picture keeps its name if
 HEAD = 512  # first bytes of a file, from which its kind is recognised
 LARGEST_UNPACKED = 64 << 30  # bytes of a compressed tar archive
 LONGEST_HEADER = 1 << 20  # bytes of a header in it, such as a long name
+READ_WHOLE = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
+              tarfile.SOLARIS_XHDTYPE)  # the headers that tarfile reads whole
 SHOWN = 3  # names in a message about files that are passed over
 READ = "name a folder, or a zip or tar archive"
 DENSE = (12, 14)  # bzip2 and LZMA, of which zipfile unpacks all that it has read, however much that becomes
@@ -312,7 +314,7 @@ class _Header(tarfile.TarInfo):
     """A member's header. A header that only describes the next member is read whole, so its size has a limit."""
 
     def _proc_member(self, archive):  # tarfile says that subclasses may replace it
-        if not (self.isreg() or self.isdir() or self.issym() or self.islnk()) and self.size > LONGEST_HEADER:
+        if self.type in READ_WHOLE and self.size > LONGEST_HEADER:
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(archive)
 

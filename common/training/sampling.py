@@ -7,7 +7,7 @@ import numpy as np
 
 from common import pretrained
 from common.errors import UserError
-from common.files import expanded, replacing
+from common.files import expanded, refuse_pipe, replacing
 from common.gan import STEPS
 from common.training.options import Parser, positive, seed
 from common.training.records import Records
@@ -94,9 +94,10 @@ def refuse_earlier(output):
 
 def _is_raw(path):
     """Whether a file is an array of pictures, as `write` stores it."""
+    refuse_pipe(path)
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError):
+    except Exception:  # for a damaged header NumPy raises several kinds of exceptions
         return False
     return array.dtype == np.float32 and array.ndim in (3, 4)
 

@@ -17,9 +17,10 @@ from PIL import Image
 from common import recipe as recipes
 from common.data.packed import open_packed
 from common.errors import UserError
+from common.files import filled
 from common.training import options
 from dygraph_celeba import data
-from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, filled, network_input, open_faces
+from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, network_input, open_faces
 from tools import crop_celeba
 
 
@@ -191,6 +192,7 @@ def test_celeba_unpacked_where_the_tutorial_says_is_found(tmp_path, monkeypatch,
     """Section 2 has the folder in the project, the listing of section 2.1 in ``work``."""
     monkeypatch.chdir(tmp_path)
     pictures_in(tmp_path / "img_align_celeba", size=(178, 218))
+    (tmp_path / "work/img_align_celeba").mkdir(parents=True)  # and an empty folder hides nothing
     assert open_faces()[1]["source"] == str(tmp_path / "img_align_celeba")
     assert not crop_celeba.main([]) and "reading img_align_celeba" in capfd.readouterr().out
     assert len(list((tmp_path / "work" / "imgs").iterdir())) == len(list((tmp_path / "img_align_celeba").iterdir()))

@@ -304,6 +304,8 @@ def test_a_class_that_does_not_exist(gan, name):
 def test_the_chapters_plot_true_says_what_shows_the_grid(gan):
     with pytest.raises(UserError, match=r"plot is the name of a PNG here, not True; common.show\(images, columns=4\)"):
         gan.generate_new(1, rows=3, cols=4, plot=True)
+    with pytest.raises(UserError, match="not 0;"):  # a seed in an earlier version
+        gan.generate_new(1, 2, 3, 0)
     np.testing.assert_array_equal(gan.generate_new(1, 2, 3, False), gan.generate_new(1, 2, 3))  # in the chapter's order
 
 

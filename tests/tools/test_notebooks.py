@@ -27,7 +27,8 @@ def shown(cell):
 def told(cells):
     """What the cells show that show source, or the table of oddities."""
     return ["".join(output["data"]["text/markdown"]) for cell in cells if cell["cell_type"] == "code"
-            and "".join(cell["source"]).startswith(("source(", "oddities(")) for output in cell["outputs"]]
+            and "".join(cell["source"]).startswith(("source(", "oddities(")) for output in cell["outputs"]
+            if "text/markdown" in output.get("data", {})]
 
 
 @pytest.mark.parametrize("name", names())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from common.crop import Box, crop
@@ -115,22 +116,35 @@ def test_it_is_built_once(folder, monkeypatch):
 
 def test_two_processes_do_not_pack_the_same_pictures(folder, tmp_path, monkeypatch, capsys):
     """The second waits for the first and takes its array."""
-    builds, build, found = built(monkeypatch), packed.build, []
+    builds, build, found, waiting = built(monkeypatch), packed.build, [], threading.Event()
+
+    class Lock(FileLock):
+        def acquire(self, timeout=None, **more):
+            if timeout == -1:
+                waiting.set()
+            return super().acquire(timeout, **more)
 
     def second():
         found.append(open_packed(folder, progress=False))
 
     def while_another_waits(*args):
         other.start()
-        while "waiting for it" not in capsys.readouterr().err:
-            assert other.is_alive()
+        assert waiting.wait(60)
         build(*args)
 
     other = threading.Thread(target=second)
+    monkeypatch.setattr(packed, "FileLock", Lock)
     monkeypatch.setattr(packed, "build", while_another_waits)
     first = open_packed(folder, progress=False)
     other.join()
     assert len(builds) == 1 and np.array_equal(found[0].array, first.array)
+    assert "another process is packing" in capsys.readouterr().err
+
+
+def test_where_no_lock_can_be_written_a_named_array_is_packed_all_the_same(folder, tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(packed, "cache_folder", lambda name: tmp_path / "file" / name)
+    assert len(open_packed(folder, tmp_path / "c.npy", progress=False)) == 4
 
 
 @pytest.mark.parametrize("change", ["another", "fewer", "time", "size", "name"])

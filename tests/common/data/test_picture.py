@@ -71,7 +71,7 @@ def test_other_deep_values_are_scaled_by_their_range(values, span):
 
 
 def test_the_limit_of_pixels_holds_for_deep_pictures_and_odd_headers(monkeypatch):
-    """A deep pixel takes eight times the memory; OpenCV has a much higher limit of its own."""
+    """A deep pixel takes more memory; OpenCV has a much higher limit of its own."""
     data = jpeg(1)
     # A comment after a fill byte. Read without it, the comment ends at the header of an 8×8 frame within it.
     comment = b"\xff\xc0\x00\x0b\x08\x00\x08\x00\x08\x03\x01\x11\x00".rjust(65276 + 13, b" ").ljust(65533, b" ")
