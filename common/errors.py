@@ -109,10 +109,10 @@ def ended_early(kind, error, trace):
 
     While the command is still importing, Ctrl-C ends it with the same code as in `run_command`.
     """
-    package = (getattr(error, "name", None) or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
-    if package and find_spec(package) is None:
+    missing = isinstance(error, ModuleNotFoundError) and error.name
+    if missing and find_spec(missing.partition(".")[0]) is None:
         open_streams()
-        say(f"error: the package {error.name} is not installed for {sys.executable}; activate the project's "
+        say(f"error: the package {missing} is not installed for {sys.executable}; activate the project's "
             "environment (. .venv/bin/activate), or pip install -r requirements.txt")
         with contextlib.suppress(OSError):
             sys.stdout.flush()

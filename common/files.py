@@ -235,8 +235,13 @@ def exists(path):
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from None
+        raise cannot_read(path, error) from None
     return True
+
+
+def cannot_read(path, error):
+    """The `UserError` of a file or folder that is there and may not be read; ``error`` is the system's."""
+    return UserError(f"cannot read {path}: {error.strerror}; check its permissions")
 
 
 def no_link(path, flags):
@@ -308,10 +313,10 @@ def numbered(folder, suffix):
         OSError: the folder cannot be read.
     """
     try:
-        paths = [path for path in Path(folder).iterdir() if path.suffix == suffix and path.is_file()]
+        found = [(path, *map(int, match.groups())) for path in Path(folder).iterdir() if path.suffix == suffix
+                 and (match := NUMBERED.fullmatch(path.stem)) and path.is_file()]
     except (FileNotFoundError, NotADirectoryError):
         return []
-    found = [(path, *map(int, match.groups())) for path in paths if (match := NUMBERED.fullmatch(path.stem))]
     return sorted(found, key=lambda item: item[1:])
 
 

@@ -22,10 +22,10 @@ from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce, signals
 from common.files import cache_folder, expanded, filled
 from common.parallel import processes
+from common.training.options import CROPPED, UNCROPPED
 
 img_dim = 64
-PLACES = tuple(map(Path, ("work/imgs", "work/img_align_celeba", "img_align_celeba", "work/img_align_celeba.zip",
-                          "img_align_celeba.zip")))
+PLACES = (CROPPED, *UNCROPPED)
 CELEBA = 202_599  # pictures in the whole data set
 WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
 SAMPLED = 1024  # pictures whose pixels go into a checksum

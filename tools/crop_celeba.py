@@ -8,10 +8,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from common.backend.runtime import cores
 from common.errors import UserError, run_command, say
 from common.files import expanded, filled
-from common.training.options import Parser, add_box, positive
+from common.training.options import CROPPED, UNCROPPED, Parser, add_box, positive
 
-INPUT = Path("work/img_align_celeba")
-ELSEWHERE = tuple(map(Path, ("img_align_celeba", "work/img_align_celeba.zip", "img_align_celeba.zip")))
+INPUT = UNCROPPED[0]
 CELEBAS_SIZE = 178, 218
 SHOWN = 50  # failed pictures that are listed one by one
 
@@ -20,7 +19,7 @@ def main(argv=None):
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--input", type=expanded, default=INPUT, help="folder of pictures, or img_align_celeba.zip itself")
-    add("--output", type=expanded, default=Path("work/imgs"),
+    add("--output", type=expanded, default=CROPPED,
         help="folder for the 64×64 pictures; a name ending in .npy: one packed array and no pictures")
     add_box(parser)
     add("--threads", type=positive, default=cores(), help="threads to crop with")
@@ -34,8 +33,8 @@ def main(argv=None):
 
     if args.fast:
         check_opencv()
-    if args.input == INPUT and not filled(INPUT):
-        args.input = next(filter(filled, ELSEWHERE), INPUT)
+    if args.input == INPUT:
+        args.input = next(filter(filled, UNCROPPED), INPUT)
         if args.input != INPUT:
             print(f"there is no {INPUT}: reading {args.input}")
     box = Box(args.x, args.y, args.size)

@@ -20,7 +20,7 @@ from common.data.array_files import SUFFIXES, NoSuchPart, Table, idx_md5, read_i
 from common.data.catalogue import IDX, PREFIXES, PUBLISHED, compare, emnist_classes
 from common.data.download import Unavailable, complete
 from common.errors import UserError, announce
-from common.files import cache_folder, exists, expanded, junk, kind_of, refuse_pipe
+from common.files import cache_folder, cannot_read, exists, expanded, junk, kind_of, refuse_pipe
 
 CHOICES = ("auto", *PUBLISHED, "digits")
 IMAGES = re.compile(r"(.+)-images[-.]idx3-ubyte(?:\.gz)?")  # the names of idx files of pictures
@@ -206,7 +206,7 @@ def _listing(folder):
     try:
         return sorted(path for path in folder.iterdir() if not junk(path.name))
     except OSError as error:
-        raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
+        raise cannot_read(folder, error) from None
 
 
 def _find_here(key, folder, split):

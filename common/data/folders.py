@@ -12,7 +12,7 @@ from common.data import datasets
 from common.data.datasets import Pictures
 from common.data.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
 from common.errors import UserError, say, terminal
-from common.files import expanded, junk, ours
+from common.files import cannot_read, expanded, junk, ours
 
 SIZE = 28  # pixels of height and width when ``--resize`` is given without a size
 LARGEST = 512  # pixels of height and width that stay as they are; the networks of larger pictures fill the memory
@@ -105,7 +105,7 @@ def _classes(folder):
                 passed += sorted(each for each in path.iterdir() if each.is_dir() and not junk(each.name)
                                  and each not in pictures)
     except OSError as error:
-        raise UserError(f"cannot read {error.filename}: {error.strerror}; check its permissions") from None
+        raise cannot_read(error.filename, error) from None
     for path in (folder, *classes):
         try:
             path.name.encode()

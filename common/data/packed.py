@@ -176,8 +176,8 @@ def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False
             return found
     if not write:
         return UnpackedPictures(pictures or PictureFiles(source, write), cache, box)
-    with _alone(cache) as waited:
-        if waited and not overwrite:
+    with _alone(cache):
+        if not overwrite:  # another process may have packed them in the meantime
             found, why = _up_to_date(source, places, checksum, named)
             if found:
                 return found
@@ -187,11 +187,11 @@ def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False
 
 @contextlib.contextmanager
 def _alone(cache):
-    """Hold the lock of an array, so that no other process packs it; yield whether another process held it first.
+    """Hold the lock of an array, so that no other process packs it.
 
     Where the lock cannot be written, as in a cache folder that may only be read, the array is packed without it.
     """
-    folder, waited = cache_folder(CACHE), False
+    folder = cache_folder(CACHE)
     lock = FileLock(folder / f".{zlib.crc32(os.fsencode(cache.resolve())):08x}.lock", timeout=0)
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -199,11 +199,10 @@ def _alone(cache):
     except Timeout:
         print(f"another process is packing {cache}; waiting for it", file=sys.stderr)
         lock.acquire(timeout=-1)
-        waited = True
     except (OSError, NotImplementedError):  # what cannot be written at all is told where the array is written
         pass
     try:
-        yield waited
+        yield
     finally:
         lock.release()
 

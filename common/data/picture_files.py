@@ -22,7 +22,7 @@ import numpy as np
 
 from common.data.picture import LARGEST, BadPicture, common_span, decode, extremes, is_picture, size_of
 from common.errors import UserError, say
-from common.files import cache_folder, expanded, junk, kind_of, ours
+from common.files import cache_folder, cannot_read, expanded, junk, kind_of, ours
 
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # a cropped picture keeps its name if it has one of these suffixes
 HEAD = 512  # first bytes of a file, from which its kind is recognised
@@ -232,7 +232,7 @@ class _Folder:
             entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
         except OSError as error:
             if not before:
-                raise UserError(f"cannot read {folder}: {error.strerror}; check its permissions") from None
+                raise cannot_read(folder, error) from None
             yield Member(before.rstrip("/"), None, problem=error.strerror)
             return
         if (info.st_dev, info.st_ino) in seen:  # a link in a circle

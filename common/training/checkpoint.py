@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 
 from common import recipe as recipes
 from common.errors import UserError, say
-from common.files import numbered, refuse_pipe, write_arrays
+from common.files import cannot_read, numbered, refuse_pipe, write_arrays
 
 KEEP_LAST = 3  # this many of the newest checkpoints are kept whole
 KEEP_EPOCHS = 5  # of the checkpoint after each fifth epoch the generator is never deleted
@@ -135,7 +135,7 @@ def _whole(path):
         raise UserError(f"there is no checkpoint {path}; those of a run are the files in its folder "
                         "checkpoints") from None
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; check its permissions") from error
+        raise cannot_read(path, error) from error
     try:
         yield
     except UNREADABLE as error:

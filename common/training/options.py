@@ -12,6 +12,9 @@ from common.files import expanded
 from common.parallel import processes
 from common.training.records import Records, no_run
 
+# Where the tutorial has CelebA: cropped, and as it is downloaded, unpacked or not
+CROPPED, *UNCROPPED = map(Path, ("work/imgs", "work/img_align_celeba", "img_align_celeba", "work/img_align_celeba.zip",
+                                 "img_align_celeba.zip"))
 LARGEST_SIDE = 4096  # pixels of a crop
 KEPT = ("epoch", "data_dir", "no_download")  # a resumed run may change them; config.json keeps the new value
 # All options that a resumed run may change. Any other option decides the run's numbers and stays as it was.

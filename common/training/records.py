@@ -21,7 +21,7 @@ import numpy as np
 
 from common import recipe as recipes
 from common.errors import UserError
-from common.files import refuse_pipe, write_json
+from common.files import cannot_read, refuse_pipe, write_json
 from common.training import checkpoint
 
 EVALUATION = b'{"evaluation": true, '  # the beginning of an evaluation's line in metrics.jsonl
@@ -70,7 +70,7 @@ class Records:
             raise UserError(f"there is no run in {self.path}: {file.name} is missing; "
                             "train one, or name its folder") from None
         except OSError as error:
-            raise UserError(f"cannot read {file}: {error.strerror}; check its permissions") from error
+            raise cannot_read(file, error) from error
         except (ValueError, TypeError, RecursionError) as error:
             raise _unreadable(file, error) from error
 
@@ -131,7 +131,7 @@ class Records:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise UserError(f"cannot read {file}: {error.strerror}; check its permissions") from error
+            raise cannot_read(file, error) from error
 
     def mark_best(self, chosen, known):
         """Mark a checkpoint as the best, for `best`.
