@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from common.backend.runtime import cores
 from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
-from common.data.picture_files import KEPT_SUFFIXES
+from common.data.sources import KEPT_SUFFIXES
 from common.errors import UserError, terminal
 from common.files import junk, no_link, replacing
 

@@ -18,7 +18,8 @@ from PIL import Image
 
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
 from common.data.picture import BadPicture, read_image, span_note
-from common.data.picture_files import PictureFiles, is_compressed_tar
+from common.data.picture_files import PictureFiles
+from common.data.sources import is_compressed_tar
 from common.errors import UserError, say
 from common.files import cache_folder, exists, expanded, refuse_other, refuse_pipe, replacing
 

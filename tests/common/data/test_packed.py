@@ -17,7 +17,7 @@ from filelock import FileLock
 from PIL import Image
 
 from common.crop import Box, crop
-from common.data import packed, picture_files
+from common.data import packed, sources
 from common.data.packed import PackedPictures, default_cache, open_packed
 from common.data.picture import read_image
 from common.errors import UserError
@@ -309,7 +309,7 @@ def test_room_for_the_array_without_bad_pictures(folder, tmp_path, monkeypatch):
 def test_an_archive_that_cannot_be_unpacked_there(folder, tmp_path, monkeypatch):
     path = shutil.make_archive(tmp_path / "a", "gztar", folder)
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(picture_files, "cache_folder", lambda name: tmp_path / "file" / name)
+    monkeypatch.setattr(sources, "cache_folder", lambda name: tmp_path / "file" / name)
     with pytest.raises(UserError, match="cannot unpack .*a.tar.gz into .*Not a directory; unpack it elsewhere"):
         open_packed(path, tmp_path / "c.npy", progress=False)
 

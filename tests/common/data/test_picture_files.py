@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import picture_files
+from common.data import sources
 from common.data.picture import BadPicture
 from common.data.picture_files import PictureFiles
 from common.errors import UserError
@@ -160,7 +160,7 @@ def test_a_zip_that_claims_to_be_small_is_not_unpacked_whole(tmp_path, monkeypat
         made.writestr("1.jpg", jpeg())
     asked, read = [], zipfile.ZipExtFile.read
     monkeypatch.setattr(zipfile.ZipExtFile, "read", lambda self, n=-1: asked.append(n) or read(self, n))
-    zipped = picture_files._Zip(tmp_path / "a.zip")
+    zipped = sources._Zip(tmp_path / "a.zip")
     [info] = zipped.archive.infolist()
     assert zipped.read(info) == jpeg() and 0 < min(asked) <= max(asked) <= step
     info.file_size = 1000
@@ -190,13 +190,13 @@ def test_tar_archives_are_read_without_unpacking_them_into_a_folder(tmp_path, pa
         pictures.read(pictures.names[0])
 
 
-@pytest.mark.parametrize("size", [picture_files.LONGEST_HEADER // 2, picture_files.LONGEST_HEADER + 1])
+@pytest.mark.parametrize("size", [sources.LONGEST_HEADER // 2, sources.LONGEST_HEADER + 1])
 def test_a_tar_archives_header_is_not_read_without_limit(tmp_path, size):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.GNU_FORMAT) as stream:
         info = tarfile.TarInfo("x" * size + ".jpg")  # a header of its own has the name
         info.size = len(jpeg())
         stream.addfile(info, io.BytesIO(jpeg()))
-    if size <= picture_files.LONGEST_HEADER:
+    if size <= sources.LONGEST_HEADER:
         assert len(PictureFiles(tmp_path / "a.tar.gz").names) == 1
     else:
         with pytest.raises(UserError, match="is damaged .a header of 1,048,"):
