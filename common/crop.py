@@ -28,11 +28,11 @@ from tqdm import tqdm
 from common.backend.runtime import cores
 from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
 from common.data.sources import KEPT_SUFFIXES
-from common.errors import UserError, terminal
-from common.files import junk, no_link, replacing
+from common.errors import NO_ROOM, UserError, terminal
+from common.files import CROP_RECORD, junk, no_link, replacing
 
 PLAIN_LINES_EVERY = 10  # seconds
-DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
+DISK_TROUBLE = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
 
 
 class DoesNotFit(BadPicture):
@@ -250,7 +250,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
     if output.is_dir() and output.samefile(pictures.path):
         raise UserError(f"{output} holds the pictures themselves; choose another --output")
     record = {**asdict(box), "fast": fast}
-    record_path = output.with_name(f"{output.name}.crop.json")
+    record_path = output.with_name(output.name + CROP_RECORD)
     held, there = _take(output)
     with held:
         if not record_path.exists():
@@ -360,7 +360,7 @@ def _put(path, data):
 # ---- the tutorial's own way, to compare with ---------------------------------------------------------------
 
 
-def crop_like_the_tutorial(folder, output, y=20):
+def crop_like_the_tutorial(folder, output, y):
     """Crop as the tutorial's script does: eight threads, each with an eighth of the folder's files, by path.
 
     The benchmark measures against it, and the tests compare pixels. A file that cannot be opened ends its thread, as

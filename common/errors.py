@@ -16,6 +16,9 @@ ROOT = Path(__file__).resolve().parents[1]
 REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EROFS,
            errno.EEXIST}
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT}  # the disk is full, or what the user may have of it
+UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`; the shell's for SIGPIPE
+
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
@@ -67,12 +70,12 @@ def run_command(main):
         return 130
     except BrokenPipeError:  # `… | head`: the reader has closed the pipe, which is no error
         sys.stderr.close()
-        return 0
+        return UNREAD
     except MemoryError as error:
         say(f"error: not enough memory ({str(error) or 'the system gives no more'}); ask for fewer or smaller pictures")
         return 2
     except OSError as error:
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_ROOM:
             say(f"error: cannot write {error.filename or 'the output'}: {error.strerror}; free some space")
             nowhere(sys.stdout)
             return 2
@@ -105,7 +108,7 @@ def leave(number, _frame):
 
 
 def ended_early(kind, error, trace):
-    """``sys.excepthook`` of a command: a package that is not installed is told in one line.
+    """``sys.excepthook`` of a command: it names a missing package in one line.
 
     While the command is still importing, Ctrl-C ends it with the same code as in `run_command`.
     """

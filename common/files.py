@@ -31,6 +31,9 @@ KINDS = (
     (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
 WRITTEN = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga", ".jp2", ".pdf")
+# Files by which `ours` knows a folder that our commands have written: a run, drawn pictures, a comparison, and cropped
+# pictures, beside whose folder the record lies
+CONFIG, DRAWN, COMPARED, CROP_RECORD = "config.json", "generated.npy", "comparison.json", ".crop.json"
 UMASK = threading.Lock()  # around its reading
 NUMBERED = re.compile(r"(\d{4,6})_(\d{4,6})")  # epoch and batch, in the names of pictures and checkpoints
 
@@ -180,18 +183,17 @@ def filled(path):
 def ours(folder):
     """Whether one of our commands has written a folder, so that it holds no data of the user.
 
-    A run has a config.json, drawn pictures have a generated.npy, and a comparison has a comparison.json in the folder.
-    Cropped pictures have a NAME.crop.json beside the folder.
+    The folder holds a file that only our commands write, or cropped pictures' record lies beside it.
     """
     try:
-        if any((folder / name).is_file() for name in ("generated.npy", "comparison.json")) or \
-                folder.with_name(f"{folder.name}.crop.json").is_file():
+        if any((folder / name).is_file() for name in (DRAWN, COMPARED)) or \
+                folder.with_name(folder.name + CROP_RECORD).is_file():
             return True
-        refuse_pipe(folder / "config.json")
+        refuse_pipe(folder / CONFIG)
         entries = [path for path in folder.iterdir() if not junk(path.name)]
         if entries and all(path.is_dir() and ours(path) for path in entries):  # a folder of runs
             return True
-        with open(folder / "config.json", encoding="utf-8") as stream:
+        with open(folder / CONFIG, encoding="utf-8") as stream:
             return "recipe" in json.load(stream)
     except (UserError, OSError, ValueError, TypeError):
         return False

@@ -38,7 +38,7 @@ class GAN:
     record_every = 10  # batches between two pictures with their messages, counted in each epoch, see `due`
     preview = None  # (rows, columns) of the constant noise's pictures; None: as many as a batch has, in a square
     curves = Curves()
-    files: ClassVar[tuple[str, ...]] = ()  # names of further files and folders that it writes into a run's folder
+    files: ClassVar[tuple[str, ...]] = ()  # names of further files that it writes into a run's folder
     classes = None  # the names of a conditional GAN's classes
     parallel = False  # whether `step` can take one process's share of a batch, see `common.parallel.processes`
 
@@ -49,7 +49,7 @@ class GAN:
         raise NotImplementedError
 
     def constant_noise(self, batch_size, random):
-        """The `noise` of which the same pictures are drawn again and again: ``preview`` of them, else a batch."""
+        """`noise` that is drawn once and shown all through the run: for each cell of ``preview``, else for a batch."""
         return self.noise(prod(self.preview) if self.preview else batch_size, random)
 
     def step(self, batch, random):
@@ -248,6 +248,11 @@ class GAN:
 def whole(name, value, least=1, most=None):
     """A whole number of any type, NumPy's too, that a program has given, as ``int``.
 
+    Args:
+        name: of the number, for the message.
+        value: what was given.
+        least, most: of the range, both included; None: there is no such end.
+
     Raises:
         UserError: it is no whole number, or lies outside of the range.
     """
@@ -255,8 +260,9 @@ def whole(name, value, least=1, most=None):
         number = index(value)
     except TypeError:
         number = None
-    if number is None or number < least or most is not None and number > most:
-        raise UserError(f"{name} {value!r} is not a whole number from {least}" + (f" to {most}" if most else ""))
+    if number is None or least is not None and number < least or most is not None and number > most:
+        ends = "".join(f" {word} {end}" for word, end in (("from", least), ("to", most)) if end is not None)
+        raise UserError(f"{name} {value!r} is not a whole number{ends}")
     return number
 
 

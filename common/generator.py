@@ -7,7 +7,8 @@
     show(gan.interpolate(count=5), columns=10)        # each row goes from one noise to another
 
 The methods ``generate`` and ``interpolate`` are described in `common.gan.GAN`. Threads may share a GAN. Paddle stays
-in the mode, dynamic or static, that it is in.
+in the mode, dynamic or static, that it is in, and its random numbers go on as if nothing had been loaded. Its device
+is from then on the CPU, or with ``use_gpu`` the GPU.
 
 `load` compiles nothing, because a few pictures are drawn sooner than the fast operators of `common.backend.fast` are
 compiled. If a training has compiled the operators already, they are used, and the pictures differ by rounding.
@@ -70,12 +71,18 @@ def make(config, arrays, fix=(), use_gpu=False, waits=True):
     ``waits``: whether its first picture may wait until the fast operators are compiled; for thousands of pictures.
     """
     runtime.prepare(use_gpu)
+    import paddle
+
     from common.backend import fast
 
     recipe = recipes.load(config["recipe"])
     mode = recipe.gan.mode if waits or fast.compiled() else plain(recipe.gan.mode)
     with recipes.LOCK, mode():
-        gan = recipe.make_gan(config, runtime.place(use_gpu), recipe.drawing(fix))
+        place, random = runtime.place(use_gpu), paddle.get_rng_state()
+        try:
+            gan = recipe.make_gan(config, place, recipe.drawing(fix))
+        finally:
+            paddle.set_rng_state(random)
         gan.mode = mode
         if arrays is not None:
             gan.load_generator(arrays)
@@ -102,13 +109,13 @@ def read_run(run, path=None):
         path: of a checkpoint; None: the newest; "best": the best.
 
     Returns:
-        (config, arrays); the config is the one in the checkpoint.
+        (config, arrays); the config is the one in the checkpoint, so that a damaged config.json does not matter.
 
     Raises:
         UserError: there is no run, or no checkpoint; or the checkpoint is damaged.
     """
     records = Records(expanded(run))
-    records.read_config()
+    records.require()
     arrays, record = checkpoint.load(records.chosen(path))
     return record["config"], arrays
 

@@ -77,7 +77,7 @@ def tile(pictures, rows, columns, pad=GAP, pad_value=0.0):
 
 
 def to_uint8(pictures):
-    """[-1, 1] to 0 … 255, clipped."""
+    """Floating-point numbers of any shape from [-1, 1] to 0 … 255, clipped, as uint8."""
     return np.clip(np.rint((np.asarray(pictures) + 1.0) * 127.5), 0, 255).astype("uint8")
 
 
@@ -167,13 +167,13 @@ def save_figure(path, picture, title, inches=8, fontsize=None):
 
     Args:
         path: of the PNG.
-        picture: [H, W] in [-1, 1] for grey, or [H, W, 3] in [0, 1].
+        picture: [H, W], which is drawn in grey, or [H, W, 3]; in [-1, 1].
         title: text above it.
         inches: width and height of the figure.
         fontsize: of the title.
     """
     figure, image, heading = _figure(picture.shape, inches, fontsize)
-    image.set_data(picture)
+    image.set_data(picture if picture.ndim == 2 else (picture + 1) / 2)  # matplotlib wants colours in [0, 1]
     heading.set_text(printable(title))
     with replacing(path) as temporary:  # a higher compression takes longer than drawing
         figure.savefig(temporary, bbox_inches="tight", pil_kwargs={"compress_level": 1})
@@ -204,8 +204,8 @@ def save_animation(path, frames, seconds=12.0, most=80):
 
     Args:
         path: of the GIF.
-        frames: paths of pictures in order; a damaged picture is left out, and one whose size is not that of the last
-            one. If none is left, no file is written.
+        frames: paths of pictures in order; damaged pictures are left out, and pictures of another size than the last.
+            If none is left, no file is written.
         seconds: how long the whole animation takes; the last picture stays for two seconds more.
         most: at most this many pictures, evenly spread, so that the file stays small.
     """

@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import paddle
 from paddle.io import DataLoader, Dataset
 from PIL import Image
 
@@ -24,7 +25,7 @@ from common.files import cache_folder, expanded, filled
 from common.parallel import processes
 from common.training.options import CROPPED, UNCROPPED
 
-img_dim = 64
+img_dim = 64  # width and height of a picture
 PLACES = (CROPPED, *UNCROPPED)
 CELEBA = 202_599  # pictures in the whole data set
 WEB = "https://mmlab.ie.cuhk.edu.hk/projects/CelebA.html"
@@ -170,8 +171,10 @@ class Faces(Batches):
             for numbers in chosen:
                 [batch] = next(batches)  # the listing's data[0]
                 bad = np.flatnonzero(np.isnan(batch[:, 0, 0, 0].numpy()))
-                if bad.size:
-                    self.images.load(numbers[bad[0]])  # reads it again, which raises the error here in the main process
+                if bad.size:  # they are read once more, because an error has its cause only in the main process
+                    pictures = batch.numpy()
+                    pictures[bad] = [self.images.load(numbers[each]) for each in bad]
+                    batch = paddle.to_tensor(pictures)
                 yield batch
         finally:
             # An unfinished iterator never ends by itself: its thread keeps it alive, and it keeps its workers alive.

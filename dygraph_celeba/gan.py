@@ -29,9 +29,9 @@ from common.gan import in_batches
 from common.parallel import processes
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
-from dygraph_celeba.data import CELEBA_NAME, EMBEDDED_NAME, Faces, checksum, embedded_faces, open_faces
+from dygraph_celeba.data import CELEBA_NAME, EMBEDDED_NAME, Faces, checksum, embedded_faces, img_dim, open_faces
 from dygraph_celeba.dynamic_gan import DynamicGAN, averages_kept, frozen, passes
-from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator, img_dim
+from dygraph_celeba.networks import G_DIMENSION, Discriminator, Generator
 
 lr = 0.0002
 beta1 = 0.5
@@ -205,7 +205,7 @@ class FaceGAN(DynamicGAN):
         if "fixed_noise" not in self.fix:
             generated = self.sample_in_training(self.last_noise)
         picture = plotting.tile(generated[:GRID], 10, 10, pad=6, pad_value=1.0)
-        plotting.save_figure(path, (picture + 1) / 2, title, inches=15, fontsize=20)
+        plotting.save_figure(path, picture, title, inches=15, fontsize=20)
 
     def end_epoch(self, folder):
         """Write the generator's weights and moving averages, under the names of its ``state_dict``."""

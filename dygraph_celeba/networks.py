@@ -17,7 +17,6 @@ conv_initializer = Normal(mean=0.0, std=0.02)
 bn_initializer = Normal(mean=1.0, std=0.02)
 
 G_DIMENSION = 100  # numbers in the noise of one picture
-img_dim = 64  # width and height of a picture
 
 
 def attribute(name, initializer):

@@ -11,8 +11,6 @@ Read it beside the tutorial: its blocks come in its order, under its names. What
     published losses, figure    RECIPE at the end; ours beside them: docs/results.md
 """
 
-from pathlib import Path
-
 import numpy as np
 import paddle
 import PIL.Image
@@ -27,6 +25,7 @@ from common.backend import amp, compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches
 from common.errors import UserError
+from common.files import expanded
 from common.recipe import DEFAULT_RUN, BatchLosses, EpochMeans, Figures, Layout, Oddity
 from static_mnist import fluid_random
 from static_mnist.pictures import StaticRecipe
@@ -289,7 +288,7 @@ def display_image(epoch_no, batch_id, output=DEFAULT_RUN):
     Raises:
         UserError: there is no such picture; pictures are saved every ten batches.
     """
-    path = Path(output) / f"{epoch_no:04d}_{batch_id:04d}.png"
+    path = expanded(output) / f"{epoch_no:04d}_{batch_id:04d}.png"
     if not path.is_file():
         raise UserError(f"there is no picture {path}; a run saves one every {BookGAN.record_every} batches")
     return PIL.Image.open(path)

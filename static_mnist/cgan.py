@@ -28,6 +28,7 @@ from common.backend import amp, compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
+from common.files import expanded, picture_file
 from common.gan import enough_memory, seeded, whole
 from common.recipe import Curves, Figures, Layout, Oddity
 from static_mnist.classes import above, named, one_hot, present
@@ -286,7 +287,7 @@ class CGAN(ConditionalGAN):
     def draw(self, path, title, real, generated):
         """The chapter's preview: five rows, one column for each class."""
         picture = plotting.tile(generated, *self.preview)
-        plotting.save_figure(path, picture if picture.ndim == 2 else (picture + 1) / 2, title)
+        plotting.save_figure(path, picture, title)
 
     def generate_new(self, target_class=-1, rows=5, cols=5, plot=None, seed=1):
         """Draw new pictures of chosen classes.
@@ -294,7 +295,7 @@ class CGAN(ConditionalGAN):
         Args:
             target_class: a class's number or name. Several classes, or "all": one column for each, repeated to fill the
                 grid. -1: the chapter's own layout of all classes, see `labels`.
-            rows, cols: of the grid; at least 1.
+            rows, cols: of the grid; as in the chapter, less than 1 counts as 1.
             plot: path of a PNG of the grid; None or False: none is drawn.
             seed: of noise and dropout.
 
@@ -308,7 +309,8 @@ class CGAN(ConditionalGAN):
         if plot is not None and plot is not False and not isinstance(plot, (str, PathLike)):
             raise UserError(f"plot is the name of a PNG here, not {plot!r}; common.show(images, columns={cols}) shows "
                             "the grid")
-        rows, cols = whole("rows", max(1, rows)), whole("cols", max(1, cols))
+        plot = picture_file(expanded(plot)) if plot else None
+        rows, cols = max(1, whole("rows", rows, None)), max(1, whole("cols", cols, None))
         with enough_memory():
             labels, random = self.labels(target_class, rows, cols), seeded(seed)
             samples = self.new_images(self.joined(labels, random), random)

@@ -130,7 +130,7 @@ def number(classes, name, owner="this run"):
     if name in classes:
         return classes.index(name)
     if name in ("all", "-1") and owner == "this run":  # to draw; a training has no -1
-        raise UserError(f"class {name} stands alone, without others")
+        raise UserError(f"{name} cannot be combined with other classes; name it alone")
     alike = [i for i, known in enumerate(classes) if known.lower() == name.lower()]
     if len(alike) == 1:
         return alike[0]

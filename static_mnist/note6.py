@@ -226,7 +226,13 @@ class Note6GAN(StaticGAN):
     def show_image_grid(images, folder, fix=()):
         """Save the first 64 of pictures [n, 28, 28] in [-1, 1] as ``test_{i}.png`` of 28×28 pixels.
 
-        As in ``plt.imsave`` with its defaults, each picture is stretched over the whole default colour map.
+        As in ``plt.imsave`` with its defaults, each picture is stretched over the whole default colour map, unless a
+        fix says otherwise.
+
+        Args:
+            images: the pictures.
+            folder: for the files; it is made if it is missing.
+            fix: names of mended oddities: ``colour_map`` draws in grey, ``own_range`` stretches nothing.
         """
         cmap = "Greys_r" if "colour_map" in fix else None
         limits = {"vmin": -1, "vmax": 1} if "own_range" in fix else {}

@@ -25,7 +25,9 @@ class StaticRecipe(Recipe):
             " Without MNIST at hand and without a network it trains on scikit-learn's embedded digits.")
 
     def batches(self, pictures, options):
-        """The tutorial's reader: `common.data.batches.Batches` of `common.data.datasets.Pictures`."""
+        """The tutorial's reader: `common.data.batches.Batches` of `common.data.datasets.Pictures`; see
+        `common.recipe.Recipe.open_data`.
+        """
         raise NotImplementedError
 
     def add_options(self, parser):

@@ -61,6 +61,11 @@ class StaticGAN(GAN):
     def run(self, program, feed, fetch):
         """One run of a program. The fetched tensors stay on the device, to be fed to the next program.
 
+        Args:
+            program: what to run.
+            feed: name of an input → array or tensor.
+            fetch: the variables to return, as tensors in the same order.
+
         The next run of the same program may overwrite them, and does in Paddle 3. So read a loss with
         `common.backend.compat.scalar` at once.
         """
@@ -70,7 +75,15 @@ class StaticGAN(GAN):
         return fetched
 
     def drawn(self, program, feed, output):
-        """Run a program that draws; return a copy of its pictures. Several threads may call this at the same time."""
+        """Run a program that draws. Several threads may call this at the same time.
+
+        Args:
+            program, feed: as in `run`.
+            output: the program's variable of the pictures.
+
+        Returns:
+            A copy of the pictures, float32 in [-1, 1], of the variable's shape.
+        """
         with LOCK, compat.static_run():
             return np.array(self.run(program, feed, [output])[0])
 

@@ -114,6 +114,13 @@ def leaky_relu_max_pool(x, negative_slope=0.01):
 
     Leaky ReLU never decreases (``0 <= negative_slope <= 1``), so the largest pixel of a square is the same
     before and after it: same values, a quarter of the work. 0 is ReLU, 1 is no activation.
+
+    Args:
+        x: [B, C, H, W]; the result is [B, C, H // 2, W // 2].
+        negative_slope: of the activation.
+
+    Raises:
+        ValueError: ``negative_slope`` is outside of [0, 1].
     """
     if not 0 <= negative_slope <= 1:
         raise ValueError(f"negative_slope must lie in [0, 1], not {negative_slope}")

@@ -40,7 +40,7 @@ def bf16_processor():
 
 
 def cores(quota=Path("/sys/fs/cgroup/cpu.max")):
-    """How many processor cores this process may use; a container's quota counts."""
+    """How many processor cores this process may use; a container's quota counts, of cgroup version 2."""
     count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
         share, period = map(int, quota.read_text().split())
@@ -161,7 +161,7 @@ def place(use_gpu):
 
 
 def describe():
-    """Versions and machine, as recorded with every run."""
+    """Versions and machine, as recorded with every run: {"versions": package → version, "machine": name → value}."""
     packages = ("paddlepaddle", "paddlepaddle-gpu", "numpy", "matplotlib", "scikit-image", "scikit-learn",
                 "opencv-python-headless", "pillow", "safetensors")
     versions = {"python": platform.python_version()}

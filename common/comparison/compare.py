@@ -9,11 +9,11 @@ from common.comparison.sets import Sets, alike, as_json
 from common.comparison.shown import save_picture
 from common.errors import UserError
 from common.evaluation.pixels import stretched
-from common.files import refuse_other, write_json
+from common.files import COMPARED, refuse_other, write_json
 from common.training.records import understood
 
 REAL = 1000  # real pictures that generated pictures are compared with
-TABLE, PICTURE = "comparison.json", "comparison.png"
+TABLE, PICTURE = COMPARED, "comparison.png"
 MEMORY = 400_000_000  # bytes of training pictures that are searched for the nearest one
 
 

@@ -97,7 +97,7 @@ def _read_figure(path, rows, columns):
 
 def _of_run(path):
     """`Layout` of a picture that a run has saved beside its ``config.json``; an empty `Layout` for other pictures."""
-    if path.suffix != ".png" or not NUMBERED.fullmatch(path.stem) or not (path.parent / "config.json").is_file():
+    if path.suffix != ".png" or not NUMBERED.fullmatch(path.stem) or not Records(path.parent).exists():
         return Layout()
     config = Records(path.parent).read_config()
     if config["recipe"] not in recipes.names():
@@ -146,7 +146,7 @@ def _read_singles(folder):
     A folder of more than `MOST_FILES` gives an evenly spread part of them. A folder that ``generate.py`` has written
     gives its single pictures, without the grid.
     """
-    if (folder / "config.json").is_file():
+    if Records(folder).exists():
         raise UserError(f"{folder} is the folder of a run; name it with --run, or one of its pictures")
     files = pictures_in(folder)
     files = [file for file in files if file.name.startswith("generated_")] or files

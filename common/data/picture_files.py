@@ -12,7 +12,7 @@ import numpy as np
 from common.data.picture import LARGEST, BadPicture, common_span, decode, extremes, is_picture, size_of
 from common.data.sources import HEAD, KEPT_SUFFIXES, source
 from common.errors import UserError, say
-from common.files import expanded, junk
+from common.files import CROP_RECORD, expanded, junk
 
 SHOWN = 3  # names in a message about files that are passed over
 
@@ -84,7 +84,8 @@ class PictureFiles:
             return (f"no picture in {self.path} can be used; the reason of {count} of the {len(self.rejected)} files: "
                     f"{reason}")
         archives = [member.path for member in found if member.path.lower().endswith((".zip", ".tar", ".gz", ".tgz"))]
-        crops = [each.with_name(each.name.removesuffix(".crop.json")) for each in sorted(self.path.glob("*.crop.json"))]
+        crops = [each.with_name(each.name.removesuffix(CROP_RECORD))
+                 for each in sorted(self.path.glob("*" + CROP_RECORD))]
         if crops:
             return f"{self.path} holds no pictures but what tools/crop_celeba.py has cropped; did you mean {crops[0]}?"
         if archives and self.path.is_dir():

@@ -72,7 +72,7 @@ def join(use_gpu):
 
     os.environ["PADDLE_DISTRI_BACKEND"] = "nccl" if use_gpu else "gloo"
     try:
-        # Gloo's threads begin here. The second context keeps off a list of the flags that `runtime` has set.
+        # Gloo's threads begin here. The second context hides Paddle's list of the flags that `runtime` has set.
         with withheld(SIGNALS), contextlib.redirect_stderr(io.StringIO()):
             paddle.distributed.init_parallel_env()
     except (RuntimeError, ValueError) as error:
@@ -194,9 +194,10 @@ def summed(tensor):
 
 
 def gathered(tensor):
-    """A tensor [n] of each process, in order of rank: [count, n]. A sum with zeros, so that one call does all."""
+    """The tensors [n] of all processes, which all must call this: [count, n] of the same type, in order of rank."""
     import paddle
 
+    # A sum with zeros, so that one call does all
     rows = paddle.zeros([count, tensor.shape[0]], tensor.dtype)
     rows[rank] = tensor
     return summed(rows)

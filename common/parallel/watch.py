@@ -38,7 +38,8 @@ class Watch(threading.Thread):
         self.store, self.lock = core.create_or_get_global_tcp_store(), threading.Lock()
         outlast_gloo()
         watched = watchdog.possible()  # only the watching process would remove the folder
-        if rank == self.machine:  # which never reads it back: others could write into the store, and it is removed
+        # This process takes the name from here, not from the store: others could write there, and the folder is removed
+        if rank == self.machine:
             self.folder = Path(tempfile.mkdtemp(prefix="processes-") if watched else os.devnull)
             self.store.set(f"folder {self.machine}", str(self.folder))
         else:

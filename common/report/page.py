@@ -12,7 +12,7 @@ from string import Template
 
 from common.comparison.sets import from_json
 from common.comparison.shown import summary
-from common.files import numbered, replacing
+from common.files import COMPARED, numbered, replacing
 from common.report import reading
 from common.report.charts import COLOURS, chart
 from common.report.html import (
@@ -228,7 +228,7 @@ def comparisons(runs):
     for run, named in with_names(runs):
         figure = still(run.path / "comparison.png", STILL_BYTES // (2 * len(runs)), "the tutorial and this run", named)
         content.append(figure and scrolling("Figure beside the tutorial", figure))
-        path = run.path / "comparison.json"
+        path = run.path / COMPARED
         if not path.is_file():
             continue
         with understood(path):

@@ -4,7 +4,8 @@ The arrays are those of the networks and the optimisers, the constant noise, and
 file's name has epoch and batch. Its header has a JSON record, with the step, the run's config and the position in the
 random words, and a digest of the arrays and the record. Nothing is ever unpickled.
 
-The newest checkpoints are whole: a run can be resumed from them. An older checkpoint keeps only the generator.
+The newest checkpoints are whole: a run can be resumed from them. Older checkpoints are deleted; of
+every fifth epoch, and of the best, the generator is kept.
 """
 
 import hashlib

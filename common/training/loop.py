@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import closing, contextmanager
 
 from common import plotting
-from common.errors import RunStopped, UserError, say, signals
+from common.errors import UNREAD, RunStopped, UserError, say, signals
 from common.files import numbered
 from common.parallel import processes
 from common.training import checkpoint
@@ -19,8 +19,6 @@ from common.training.progress import Progress
 from common.training.records import understood
 
 CHECKPOINT_SECONDS = 300  # after this time without a checkpoint one is saved within an epoch, too
-UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`
-
 
 STOPPING = signals("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -65,6 +63,7 @@ class Loop:
         gan: `common.gan.GAN`.
         data: the data set, as `common.recipe.Recipe.open_data` returns it.
         folder: `common.training.run_folder.RunFolder`.
+        config: of the run, which each checkpoint keeps too.
         random: ``numpy.random.RandomState`` of the noise.
         epochs: how many.
         max_steps: stop after this many iterations, including those before a resume.
@@ -73,10 +72,10 @@ class Loop:
         report: called with the run's folder after the last picture.
     """
 
-    def __init__(self, gan, data, folder, random, epochs, max_steps=None, note="", writer=None, report=None):
-        self.gan, self.data, self.folder, self.random, self.report = gan, data, folder, random, report
+    def __init__(self, gan, data, folder, config, random, epochs, max_steps=None, note="", writer=None, report=None):
+        self.gan, self.data, self.folder, self.config, self.random = gan, data, folder, config, random
         self.steps = min(epochs * len(data), max_steps or sys.maxsize)
-        self.note, self.writer = note, writer
+        self.note, self.writer, self.report = note, writer, report
         self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
         self.step = 0
         # Drawn before all other noise, as in the book.
@@ -93,7 +92,7 @@ class Loop:
         if record.get(checkpoint.GENERATOR):
             raise UserError(f"{path} keeps only the generator: pictures can be drawn from it, but a training cannot go "
                             f"on from it; {checkpoint.another(path)}")
-        recipe, own = record["config"]["recipe"], self.folder.read_config()["recipe"]
+        recipe, own = record["config"]["recipe"], self.config["recipe"]
         if recipe != own:
             raise UserError(f"{path} is a checkpoint of the recipe {recipe}, not of {own}; "
                             "name its own recipe, or another --output")
@@ -169,9 +168,10 @@ class Loop:
                     processes.meet()
                 self.write_timing()
             if code and self.step < self.steps:
-                why = "its reader's end" if code == UNREAD else signal.Signals(code - 128).name
+                why = ("stopped, because nobody reads its output any more," if code == UNREAD else
+                       f"stopped by {signal.Signals(code - 128).name}")
                 path = path if processes.first else "a checkpoint"
-                raise RunStopped(f"stopped by {why} after epoch {epoch} batch {number}; saved {path}; "
+                raise RunStopped(f"{why} after epoch {epoch} batch {number}; saved {path}; "
                                  "go on with --resume", exit_code=code)
 
     def exit_code(self, progress):
@@ -219,7 +219,7 @@ class Loop:
         arrays = {**self.gan.state(), "random": key, "constant_noise": self.constant_noise}
         self.refuse_nan({name: array.sum(dtype="float64") for name, array in arrays.items()})
         epoch, batch = divmod(self.step, len(self.data))
-        record = {"step": self.step, "random": position, "config": self.folder.read_config()}
+        record = {"step": self.step, "random": position, "config": self.config}
         try:
             best = self.folder.marked()
         except UserError as error:  # no reason to stop a training
@@ -230,7 +230,7 @@ class Loop:
     def finish(self):
         """Write loss curves, animation and report, and print a line that says where everything is."""
         metrics = self.folder.metrics()
-        curves, recipe = self.gan.curves, self.folder.read_config()["recipe"]
+        curves, recipe = self.gan.curves, self.config["recipe"]
         with understood(self.folder.metrics_path):
             if curves.by_epoch:
                 metrics = {line["epoch"]: line for line in metrics}.values()

@@ -261,7 +261,10 @@ def kept_options(recipe, typed, output):
         return {}
     config = records.read_config()
     if config["recipe"] != recipe.name:
-        _refuse(output, "recipe", config["recipe"], recipe.name)
+        known = config["recipe"] in recipes.names(recipes.package_of(recipe.name))
+        raise UserError(f"--resume: the run in {output} is of the recipe {config['recipe']}, " + (
+            f"not {recipe.name}; --recipe {config['recipe']} resumes it" if known else
+            recipes.other_command(config["recipe"], "train.py")))
     options = run_options(recipe, config)
     if "fix" in typed:
         typed["fix"] = sorted({*typed["fix"], *(set(options["fix"]) - set(config["options"]["fix"]))})

@@ -21,9 +21,10 @@ import numpy as np
 
 from common import recipe as recipes
 from common.errors import UserError
-from common.files import cannot_read, refuse_pipe, write_json
+from common.files import CONFIG, cannot_read, exists, expanded, refuse_pipe, write_json
 from common.training import checkpoint
 
+BEST = "best.json"
 EVALUATION = b'{"evaluation": true, '  # the beginning of an evaluation's line in metrics.jsonl
 
 PARTS = {"step": "training", "reader": "reading", "records": "pictures and messages",
@@ -41,9 +42,10 @@ class Records:
         self.path = Path(path)
         self.checkpoints = self.path / "checkpoints"
         self.frames = self.path / "constant_noise"
-        self.config_path = self.path / "config.json"
+        self.config_path = self.path / CONFIG
         self.metrics_path = self.path / "metrics.jsonl"
         self.timing_path = self.path / "timing.jsonl"
+        self.best_path = self.path / BEST
 
     def exists(self):
         """Whether there is a run, complete or damaged."""
@@ -67,12 +69,20 @@ class Records:
                     raise ValueError(f"{name!r} has no parts")
             return config
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"there is no run in {self.path}: {file.name} is missing; "
-                            "train one, or name its folder") from None
+            raise self._nothing() from None
         except OSError as error:
             raise cannot_read(file, error) from error
         except (ValueError, TypeError, RecursionError) as error:
             raise _unreadable(file, error) from error
+
+    def require(self):
+        """Raise `UserError` if there is no run, not even a damaged one."""
+        if not exists(self.config_path):
+            raise self._nothing()
+
+    def _nothing(self):
+        return UserError(f"there is no run in {self.path}: {self.config_path.name} is missing; "
+                         "train one, or name its folder")
 
     def metrics(self):
         """The lines of ``metrics.jsonl`` as dictionaries, without `evaluations`."""
@@ -101,7 +111,7 @@ class Records:
         """
         if wanted is None:
             return self.latest()
-        return self.best() if str(wanted) == "best" else wanted
+        return self.best() if str(wanted) == "best" else expanded(wanted)
 
     def best(self):
         """The path of the checkpoint that is marked as the best.
@@ -124,7 +134,7 @@ class Records:
         Raises:
             UserError: ``best.json`` cannot be read.
         """
-        file = self.path / "best.json"
+        file = self.best_path
         try:
             with understood(file):
                 return str(json.loads(file.read_text(encoding="utf-8"))["checkpoint"])
@@ -140,7 +150,7 @@ class Records:
             chosen: the checkpoint's path.
             known: the metrics that make it the best, name → value.
         """
-        write_json(self.path / "best.json", {"checkpoint": Path(chosen).name, **known})
+        write_json(self.best_path, {"checkpoint": Path(chosen).name, **known})
 
     def evaluations(self):
         """The results of evaluations: a dictionary for each checkpoint, in order of steps.
@@ -163,8 +173,7 @@ class Records:
         except FileNotFoundError:
             pass
         except OSError as error:
-            raise UserError(f"cannot read metrics.jsonl in {self.path}: {error.strerror}; "
-                            "check its permissions") from error
+            raise cannot_read(self.metrics_path, error) from error
 
     def add_evaluation(self, step, epoch, batch, **values):
         """Add a line to ``metrics.jsonl``, while the run may be training.
@@ -235,7 +244,7 @@ def read_lines(path):
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise cannot_read(path, error) from error
     found = []
     for number, line in enumerate(lines, 1):
         if line.endswith(b"\n") and not line.startswith(EVALUATION):
@@ -282,4 +291,5 @@ def no_run(path):
 
 
 def _unreadable(file, why):
-    return UserError(f"{file} cannot be read ({why}); restore it, or start anew with train.py --overwrite")
+    return UserError(f"{file} cannot be read ({why}); restore it, or train into another --output; "
+                     "generate.py still draws from the checkpoints")

@@ -43,11 +43,10 @@ def train(recipe, args, report=None):
     writer = visualdl() if args.visualdl and processes.first else None
     of_process = RunFolder if processes.first else SilentFolder
     folder = of_process(args.output, args.resume, args.overwrite, recipe.gan.files)
-    processes.meet()  # a run that is to be resumed is complete now, or the folder's owner has said why not
+    processes.meet()  # by now the first process has locked the folder, or has said why it cannot
     try:
-        loop = prepare(recipe, args, data, dataset, folder, place)
-        loop.writer = writer and writer(logdir=str(args.output / "visualdl"))
-        loop.report = report
+        writer = writer and writer(logdir=str(args.output / "visualdl"))
+        loop = prepare(recipe, args, data, dataset, folder, place, writer, report)
         loop.run()
         if processes.first:
             recipe.end(vars(args), folder.metrics())
@@ -107,8 +106,8 @@ def described():
     return about
 
 
-def prepare(recipe, args, data, dataset, folder, place):
-    """The `Loop` of a new run, or of the run in the folder if it is to be resumed.
+def prepare(recipe, args, data, dataset, folder, place, writer, report):
+    """The `Loop` of a new run, or of the run in the folder if it is to be resumed; `Loop` explains the arguments.
 
     Raises:
         UserError: the data are not the resumed run's, or its checkpoint cannot be used.
@@ -117,20 +116,21 @@ def prepare(recipe, args, data, dataset, folder, place):
         check_data(folder, dataset)
     options = {name: jsonable(value) for name, value in vars(args).items()}
     gan = recipe.make_gan({"options": options, "dataset": dataset}, place)
-    if not args.resume:
-        folder.write_config({"recipe": recipe.name, "options": options, "oddities": sorted(recipe.fixes),
-                             "dataset": dataset, "files": list(gan.files), **described(),
-                             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")})
+    if args.resume:
+        config = folder.read_config()
+        config["options"].update({name: options[name] for name in KEPT if name in options})
+        config["dataset"]["source"] = dataset["source"]  # they may have moved
+    else:
+        config = {"recipe": recipe.name, "options": options, "oddities": sorted(recipe.fixes), "dataset": dataset,
+                  "files": list(gan.files), **described(), "started": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        folder.write_config(config)
         if processes.first:
             recipe.begin(folder.path, data, dataset)
-    random = np.random.RandomState(args.seed)
-    loop = Loop(gan, data, folder, random, args.epoch, args.max_steps, dataset.get("note", ""))
+    random, note = np.random.RandomState(args.seed), dataset.get("note", "")
+    loop = Loop(gan, data, folder, config, random, args.epoch, args.max_steps, note, writer, report)
     if args.resume:
         path = loop.resume()
-        kept = folder.read_config()
-        kept["options"].update({name: options[name] for name in KEPT if name in options})
-        kept["dataset"]["source"] = dataset["source"]  # they may have moved
-        folder.write_config(kept)
+        folder.write_config(config)
         print(f"resuming {path} at step {loop.step} of {loop.steps}")
     return loop
 
@@ -145,7 +145,8 @@ def check_data(folder, dataset):
     if config["dataset"]["checksum"] != dataset["checksum"]:
         raise UserError(f"--resume: the run in {folder.path} was started on {config['dataset']['name']} "
                         f"from {config['dataset']['source']}, these pictures are others "
-                        f"({dataset['name']} from {dataset['source']})")
+                        f"({dataset['name']} from {dataset['source']}); name the run's pictures with "
+                        "--data_dir")
     now = described()
     for what, before, after in (
             ("processes", config["machine"].get("processes", 1), processes.count),

@@ -9,12 +9,12 @@ from contextlib import contextmanager, suppress
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import UNFINISHED, numbered, ours, replacing, write_json
-from common.training.records import EVALUATION, Records, evaluation, line, no_run
+from common.files import COMPARED, CONFIG, UNFINISHED, numbered, ours, replacing, write_json
+from common.training.records import BEST, EVALUATION, Records, evaluation, line, no_run
 
 # Files of every run: those that the training writes, and those that the tools add
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
-       "comparison.json", "report.html", "best.json", "config.json")
+       COMPARED, "report.html", BEST, CONFIG)
 
 
 class RunFolder(Records):
@@ -55,7 +55,8 @@ class RunFolder(Records):
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "choose another --output") from error
-        for folder in (self.path, self.checkpoints, self.frames):  # unfinished files of a killed run
+        # Unfinished files of a killed run
+        for folder in {self.path, self.checkpoints, self.frames, *((self.path / name).parent for name in files)}:
             for half in folder.glob(UNFINISHED):
                 half.unlink(missing_ok=True)
         if not resume and any(path.exists() for path in (self.config_path, *records)):
@@ -109,7 +110,7 @@ class RunFolder(Records):
                 kept.append(written)
         if count < steps:
             raise UserError(f"{self.metrics_path} has {count} lines, the checkpoint has {steps} steps: "
-                            "put the file back, or start anew with --overwrite")
+                            "put the file back, or train into another --output")
         if len(kept) != len(lines):
             with replacing(self.metrics_path) as temporary:
                 temporary.write_bytes(b"".join(kept))

@@ -7,12 +7,13 @@ import numpy as np
 
 from common import pretrained
 from common.errors import UserError
-from common.files import expanded, refuse_pipe, replacing
+from common.files import DRAWN, expanded, replacing
 from common.gan import STEPS
 from common.training.options import Parser, positive, seed
 from common.training.records import Records
 
-GRID, RAW, SINGLE = "grid.png", "generated.npy", re.compile(r"generated_(\d+)\.png")
+GRID, SINGLE = "grid.png", re.compile(r"generated_(\d+)\.png")
+MARK = ".unfinished"  # in the folder while pictures are written; an interrupted command leaves it there
 
 
 def parser(package, run, output, count=64):
@@ -86,20 +87,8 @@ def refuse_earlier(output):
         UserError: it does.
     """
     output = Path(output)
-    # A command writes the raw array first, and the grid last.
-    interrupted = not (output / GRID).exists() and _is_raw(output / RAW)
-    if not interrupted and any(each.name in (GRID, RAW) or _number(each) for each in output.glob("*")):
+    if not (output / MARK).is_file() and any(each.name in (GRID, DRAWN) or _number(each) for each in output.glob("*")):
         raise UserError(f"{output} holds generated pictures already; choose another --output")
-
-
-def _is_raw(path):
-    """Whether a file is an array of pictures, as `write` stores it."""
-    refuse_pipe(path)
-    try:
-        array = np.lib.format.open_memmap(path, mode="r")
-    except Exception:  # for a damaged header NumPy raises several kinds of exceptions
-        return False
-    return array.dtype == np.float32 and array.ndim in (3, 4)
 
 
 def _number(path):
@@ -128,8 +117,10 @@ def write(output, pictures, columns=None, labels=()):
     from common import plotting  # imported here, because matplotlib would delay --help
 
     output = Path(output)
-    grid, raw = output / GRID, output / RAW
+    grid, raw, mark = output / GRID, output / DRAWN, output / MARK
     refuse_earlier(output)
+    with replacing(mark):
+        pass
     for old in output.glob("*"):  # of an interrupted command, which may have had more pictures
         if (_number(old) or 0) > len(pictures):
             old.unlink()
@@ -139,4 +130,5 @@ def write(output, pictures, columns=None, labels=()):
     for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)
     plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns), labels)
+    mark.unlink()
     print(f"{len(pictures)} pictures: {grid}, {raw}, {output / 'generated_1.png'} …")

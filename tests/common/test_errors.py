@@ -147,7 +147,7 @@ def test_a_standard_error_that_was_closed_goes_nowhere(monkeypatch):
     assert run_command(raising(UserError("no data"))) == 2
 
 
-def test_a_reader_that_goes_away_is_no_error():
+def test_a_reader_that_goes_away_ends_the_command_in_silence():
     program = ("import sys\nsys.path.insert(0, sys.argv[1])\nfrom common.errors import run_command\n"
                "def main():\n    for _ in range(100000): print('line')\nsys.exit(run_command(main))")
     command = subprocess.Popen([sys.executable, "-c", program, str(ROOT)], stdout=subprocess.PIPE,
@@ -155,7 +155,7 @@ def test_a_reader_that_goes_away_is_no_error():
     command.stdout.readline()
     command.stdout.close()
     assert command.stderr.read() == b""
-    assert command.wait(20) == 0
+    assert command.wait(20) == 141  # as the shell says it of other programs: the work may not be done
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no full disk to be had")
@@ -168,6 +168,11 @@ def test_an_output_on_a_full_disk_is_one_line(flush):
                                text=True)
     assert found.returncode == 2
     assert found.stderr == f"error: cannot write the output: {os.strerror(errno.ENOSPC)}; free some space\n"
+
+
+def test_a_full_quota_is_one_line(capsys):
+    assert run_command(raising(OSError(errno.EDQUOT, "Disk quota exceeded"))) == 2
+    assert capsys.readouterr().err == "error: cannot write the output: Disk quota exceeded; free some space\n"
 
 
 def test_a_current_folder_that_is_gone_is_one_line(tmp_path, monkeypatch, capsys):

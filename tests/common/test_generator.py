@@ -79,6 +79,15 @@ def test_all_kinds_in_one_process_by_turns(request, dynamic):
         assert paddle.in_dynamic_mode() == dynamic
 
 
+def test_the_users_random_numbers_go_on(book_run):
+    paddle.disable_static()
+    paddle.seed(5)
+    expected = paddle.rand([4]).numpy()
+    paddle.seed(5)
+    load(book_run)
+    np.testing.assert_array_equal(paddle.rand([4]).numpy(), expected)
+
+
 def test_a_new_thread_finds_the_users_mode(book_run, dynamic):
     from concurrent.futures import ThreadPoolExecutor
 

@@ -128,6 +128,14 @@ def test_a_title_may_hold_what_the_font_or_its_formulas_do_not_know(tmp_path, re
     assert not [each for each in recwarn.list if "Glyph" in str(each.message)]
 
 
+@pytest.mark.parametrize("value", [-0.5, 0.5])
+def test_a_figure_in_colour_has_the_pictures_colours(tmp_path, value):
+    plotting.save_figure(tmp_path / "a.png", np.full([8, 8, 3], value, "float32"), "title", inches=2)
+    with Image.open(tmp_path / "a.png") as image:
+        middle = image.convert("RGB").getpixel((image.width // 2, image.height * 2 // 3))
+    np.testing.assert_allclose(middle, (value + 1) * 127.5, atol=1)
+
+
 def test_animation_shows_frames_in_order_and_holds_the_last(tmp_path):
     frames = []
     for number, value in enumerate(np.linspace(-1, 1, 30)):

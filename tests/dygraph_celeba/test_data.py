@@ -293,6 +293,13 @@ def test_the_tutorials_reader_wants_cropped_pictures(tmp_path, what):
         open_faces(data_dir=source, reader="skimage")
 
 
+def test_a_picture_that_could_not_be_read_for_a_moment_is_read_again(folder, monkeypatch):
+    expected = [batch.numpy() for batch in Faces(DataGenerater(folder), 2, workers=1).epoch(0)]
+    monkeypatch.setattr(DataGenerater, "__getitem__", lambda self, idx: np.full([3, 64, 64], np.nan, "float32"))
+    found = [batch.numpy() for batch in Faces(DataGenerater(folder), 2, workers=1).epoch(0)]
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_embedded_faces_are_announced_unless_asked_for_and_recorded(capfd):
     for dataset in "auto", "faces":
         pictures, description = open_faces(dataset)

@@ -126,7 +126,7 @@ def test_the_picture_is_of_the_last_noise_with_its_own_statistics_which_moves_th
     picture, more, _, moved = drawing(gan, monkeypatch)
     assert moved == statistics(gan.state(), "G")
     other.step(real(), np.random.RandomState(0))
-    shown = (other.as_pictures(other.netG(paddle.to_tensor(other.last_noise))) + 1) / 2
+    shown = other.as_pictures(other.netG(paddle.to_tensor(other.last_noise)))
     np.testing.assert_array_equal(picture[6:70, 6:70], shown[0])
     np.testing.assert_array_equal(picture[6:70, 76:140], shown[1])
     assert picture.shape == (700, 700, 3) and (picture[:6] == 1).all()
@@ -136,7 +136,7 @@ def test_the_picture_is_of_the_last_noise_with_its_own_statistics_which_moves_th
 def test_fixed_noise_draws_the_constant_noise_and_moves_nothing(monkeypatch):
     picture, _, constant, moved = drawing(make("fixed_noise"), monkeypatch)
     assert not moved
-    np.testing.assert_array_equal(picture[6:70, 6:70], (constant[0] + 1) / 2)
+    np.testing.assert_array_equal(picture[6:70, 6:70], constant[0])
 
 
 def test_new_pictures_of_fixed_noise_go_by_moving_averages(monkeypatch):

@@ -301,6 +301,25 @@ def test_a_class_that_does_not_exist(gan, name):
         gan.generate_new(name)
 
 
+def test_a_grids_rows_and_columns(gan):
+    assert len(gan.generate_new(1, 0, -3)) == 1  # in the chapter less than 1 counts as 1
+    with pytest.raises(UserError, match="rows '5' is not a whole number$"):
+        gan.generate_new(1, "5")
+
+
+@pytest.mark.parametrize(("plot", "message"), [("grid", "has no suffix of a picture"), (".", "is a folder")])
+def test_a_plot_that_is_no_picture_is_refused_before_the_drawing(gan, monkeypatch, plot, message):
+    monkeypatch.setattr(gan, "new_images", None)
+    with pytest.raises(UserError, match=message):
+        gan.generate_new(1, plot=plot)
+
+
+def test_a_plot_in_the_home_folder(gan, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    gan.generate_new(1, 1, 1, plot="~/x.png")
+    assert (tmp_path / "x.png").is_file()
+
+
 def test_the_chapters_plot_true_says_what_shows_the_grid(gan):
     with pytest.raises(UserError, match=r"plot is the name of a PNG here, not True; common.show\(images, columns=4\)"):
         gan.generate_new(1, rows=3, cols=4, plot=True)

@@ -105,7 +105,7 @@ def test_interpolation_keeps_a_class_in_each_row(draw, loaded, tmp_path):
 @pytest.mark.parametrize(("args", "words"), [
     (["--class", "boot"], ["'boot'", "0 8, 1 bag, 2 sneaker"]),
     (["--class", "-1", "--rows", "1", "--cols", "3"], ["-1", "ask for the class all"]),
-    (["--class", "8", "all"], ["all", "stands alone"]),
+    (["--class", "8", "all"], ["all", "name it alone"]),
     (["--interpolate", "--cols", "3"], ["--cols", "--interpolate"]),
     (["--class"], ["--class"]),
     (["--cols", "x"], ["--cols", "'x'"]),

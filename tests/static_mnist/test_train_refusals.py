@@ -63,6 +63,7 @@ def test_a_run_is_never_lost_by_a_wrong_command(refused, call, place, run, tmp_p
     refused(*place.training(run), words=["holds a run already", "--resume", "--overwrite", "--output"])
     refused("--resume", "--output", run, "--data_dir", tmp_path / "others", words=["these pictures are others"])
     refused("--resume", "--output", run, "--dataset", "digits", words=["dataset auto", "not digits"])
+    refused("--resume", "--output", run, "--recipe", "note6", words=["of the recipe book, not note6; --recipe book"])
     refused("--resume", "--output", run, "--fix", "all", words=["--resume", "fix", "leave --fix out"])
     refused("--resume", "--output", run, "--enable_ce", words=["--resume", "enable_ce"])
     if not paddle.is_compiled_with_cuda():
@@ -72,7 +73,7 @@ def test_a_run_is_never_lost_by_a_wrong_command(refused, call, place, run, tmp_p
     refused(*place.training(run, "--overwrite", "--dataset", "mnist", "--data_dir", tmp_path / "nothing",
                             "--no_download"), words=["MNIST is not in"])
     (run / "config.json").write_text("{")
-    refused("--resume", "--output", run, words=["config.json cannot be read", "restore it", "--overwrite"])
+    refused("--resume", "--output", run, words=["config.json cannot be read", "restore it", "another --output"])
     (run / "config.json").write_bytes(before[run / "config.json"])
     assert content(run) == before
 

@@ -128,7 +128,7 @@ def test_the_same_picture_anywhere_else_is_cut_as_it_was_drawn(tmp_path):
 def test_a_picture_of_the_celeba_run(tmp_path):
     pictures = faces(100)
     path = run_folder(tmp_path, "faces") / "0001_0100.png"
-    plotting.save_figure(path, (plotting.tile(pictures, 10, 10, 6, 1.0) + 1) / 2,
+    plotting.save_figure(path, plotting.tile(pictures, 10, 10, 6, 1.0),
                          "Epoch ID=1 Batch ID=100 \n\n D-Loss=0.1 G-Loss=5.0", inches=15, fontsize=20)
     shown = figures.read(path)
     assert shown.real is None and shown.generated.shape == (100, 64, 64, 3)

@@ -29,7 +29,8 @@ def new(tmp_path, no_figures):
         if not resume:
             folder.write_config(CONFIG)
         images = np.random.RandomState(1).randint(0, 256, [20, 4, 4]).astype("uint8")
-        made = Loop(gan or FakeGAN(), Batches(images, 4), folder, np.random.RandomState(7), epochs, **options)
+        random = np.random.RandomState(7)
+        made = Loop(gan or FakeGAN(), Batches(images, 4), folder, folder.read_config(), random, epochs, **options)
         if resume:
             made.resume()
         return made

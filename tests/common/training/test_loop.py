@@ -151,6 +151,13 @@ def test_a_resumed_run_equals_one_never_stopped(new, monkeypatch, seconds):
     assert result(run) == result(whole)
 
 
+def test_a_config_that_is_damaged_meanwhile_costs_no_checkpoint(new):
+    run = new(epochs=1)
+    run.gan.before_step = lambda _steps: run.folder.config_path.write_text("{")
+    run.run()
+    assert checkpoint.load(run.folder.latest())[1]["config"] == CONFIG
+
+
 def test_max_steps_counts_over_resumed_runs(new):
     run = new(max_steps=3)
     run.run()

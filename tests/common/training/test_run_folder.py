@@ -130,7 +130,7 @@ def test_one_process_at_a_time(tmp_path):
 def test_a_damaged_config_is_refused(tmp_path, text):
     started(tmp_path)
     (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
-    with pytest.raises(UserError, match="config.json cannot be read .*restore it, or start anew") as caught:
+    with pytest.raises(UserError, match="config.json cannot be read .*restore it, or train into another") as caught:
         Records(tmp_path).read_config()
     assert "\n" not in str(caught.value)
 
@@ -153,8 +153,18 @@ def test_a_key_that_a_config_lacks_is_named_when_it_is_asked_for(tmp_path):
         ["recipe", "options", "dataset", "versions", "machine"], {}) | {"recipe": "fake"}))
     config = Records(tmp_path).read_config()
     assert config["options"].get("seed") is None
-    with pytest.raises(UserError, match="config.json cannot be read .no 'seed' in it.; restore it, or start anew"):
+    with pytest.raises(UserError, match="config.json cannot be read .no 'seed' in it.; restore it, or train"):
         config["options"]["seed"]
+
+
+def test_what_a_killed_run_has_left_half_written_goes(tmp_path):
+    started(tmp_path)
+    halves = [tmp_path / folder / ".a.x.part.png" for folder in (".", "checkpoints", "constant_noise", "image")]
+    for half in halves:
+        half.parent.mkdir(exist_ok=True)
+        half.touch()
+    RunFolder(tmp_path, resume=True, files=["image/test_0.png"]).close()
+    assert not any(half.exists() for half in halves)
 
 
 def test_a_missing_config_is_refused(tmp_path):

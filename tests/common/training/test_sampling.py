@@ -1,12 +1,13 @@
 """What both generate.py commands share: reading a run, and the files that are written."""
 
 import json
+import signal
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from common import generator
+from common import generator, plotting
 from common.errors import UserError
 from common.training import checkpoint, sampling
 
@@ -30,6 +31,16 @@ def test_a_run_is_read_at_its_newest_checkpoint_or_at_another(run):
     assert (config["options"]["seed"], arrays["w"].tolist()) == (2, [2, 2])  # the checkpoint's own options
     config, arrays = generator.read_run(run, run / "checkpoints" / "0001_0000.safetensors")
     assert (config["options"]["seed"], arrays["w"].tolist()) == (1, [1, 1])
+
+
+def test_a_run_is_read_without_a_good_config(run):
+    (run / "config.json").write_text('{"recipe": ')
+    assert generator.read_run(run)[0]["options"]["seed"] == 2
+
+
+def test_a_checkpoint_in_the_home_folder(run, monkeypatch):
+    monkeypatch.setenv("HOME", str(run))
+    assert generator.read_run("~", "~/checkpoints/0001_0000.safetensors")[0]["options"]["seed"] == 1
 
 
 @pytest.mark.parametrize(("shape", "columns", "size"), [
@@ -61,12 +72,22 @@ def test_earlier_pictures_are_never_replaced(tmp_path):
         sampling.write(tmp_path, pictures)
 
 
-def test_what_an_interrupted_command_has_left_goes(tmp_path):
-    sampling.write(tmp_path, np.zeros([3, 4, 4], "float32"))
-    (tmp_path / "grid.png").rename(tmp_path / "generated_best.png")
+def test_what_an_interrupted_command_has_left_goes(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(plotting, "save_grid", lambda *_: signal.raise_signal(signal.SIGINT))
+        sampling.write(tmp_path, np.zeros([3, 4, 4], "float32"))
+    (tmp_path / "generated_best.png").touch()  # the user's
     sampling.write(tmp_path, np.zeros([2, 4, 4], "float32"))
-    assert sorted(path.name for path in tmp_path.glob("generated_*")) == [
-        "generated_1.png", "generated_2.png", "generated_best.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "generated.npy", "generated_1.png", "generated_2.png", "generated_best.png", "grid.png"]
+
+
+def test_pictures_whose_grid_was_moved_away_are_never_replaced(tmp_path):
+    sampling.write(tmp_path, np.zeros([2, 4, 4], "float32"))
+    (tmp_path / "grid.png").rename(tmp_path / "best.png")
+    with pytest.raises(UserError, match="holds generated pictures already"):
+        sampling.write(tmp_path, np.zeros([1, 4, 4], "float32"))
+    assert (tmp_path / "generated_2.png").is_file()
 
 
 @pytest.mark.parametrize("names", [["generated_20240115.png"], ["generated_2.png", "generated.npy"], ["generated.npy"]])
