@@ -9,6 +9,7 @@ import re
 import stat
 import tempfile
 import threading
+import tokenize
 from pathlib import Path
 
 from common.errors import UserError
@@ -34,6 +35,8 @@ WRITTEN = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".
 # Files by which `ours` knows a folder that our commands have written: a run, drawn pictures, a comparison, and cropped
 # pictures, beside whose folder the record lies
 CONFIG, DRAWN, COMPARED, CROP_RECORD = "config.json", "generated.npy", "comparison.json", ".crop.json"
+# What NumPy raises for a damaged or foreign .npy file
+NPY_FAULTS = (OSError, EOFError, ValueError, TypeError, OverflowError, SyntaxError, tokenize.TokenError)
 UMASK = threading.Lock()  # around its reading
 NUMBERED = re.compile(r"(\d{4,6})_(\d{4,6})")  # epoch and batch, in the names of pictures and checkpoints
 
@@ -185,6 +188,7 @@ def ours(folder):
 
     The folder holds a file that only our commands write, or cropped pictures' record lies beside it.
     """
+    folder = folder.absolute()  # "." has no name
     try:
         if any((folder / name).is_file() for name in (DRAWN, COMPARED)) or \
                 folder.with_name(folder.name + CROP_RECORD).is_file():

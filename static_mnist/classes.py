@@ -24,7 +24,7 @@ def chosen(pictures, wanted):
     Raises:
         UserError: there is no such class, there are no pictures of it, or only one is chosen.
     """
-    if not wanted or wanted == ["all"] or pictures.labels is None:
+    if every(wanted) or pictures.labels is None:
         return pictures
     numbers = sorted({number(pictures.classes, name, pictures.name) for name in wanted})
     if len(numbers) < 2:
@@ -39,6 +39,11 @@ def chosen(pictures, wanted):
     digest.update(labels)
     return replace(pictures, images=images, labels=labels, checksum=digest.hexdigest(),
                    classes=tuple(pictures.classes[each] for each in numbers))
+
+
+def every(wanted):
+    """Whether ``--classes`` asks for all classes of a data set; ``wanted`` is its value, None in an old run."""
+    return wanted in (None, [], ["all"])
 
 
 def note(classes):

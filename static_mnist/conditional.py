@@ -4,7 +4,7 @@ import numpy as np
 
 from common import plotting
 from common.gan import interpolation, whole
-from static_mnist.classes import chosen, named, note, one_hot, present
+from static_mnist.classes import chosen, every, named, note, one_hot, present
 from static_mnist.pictures import StaticRecipe
 from static_mnist.static_gan import StaticGAN
 
@@ -115,7 +115,7 @@ class ConditionalRecipe(StaticRecipe):
 
     def open_data(self, options):
         data, description = super().open_data(options)
-        if options["classes"] not in ([], ["all"]):
+        if not every(options["classes"]):
             description["note"] = "; ".join(filter(None, (description["note"], note(description["classes"]))))
         return data, description
 

@@ -37,7 +37,7 @@ def parse(argv):
     add("--fluid", metavar="PYTHON", help=f"also time the originals of the book and note 6; PYTHON is {FLUID_NEEDS}")
     add("--torch", metavar="PYTHON", help="an interpreter that has PyTorch (default: this one, if it has)")
     add("--operators", action="store_true",
-        help="in place of times: each operator with one thread and with two, and what more threads would bring")
+        help="measure no times but each operator's, with one thread and with two, and estimate the gain of more")
     add("--growth", action="store_true",
         help="the book with batches of 32 to 512, and each of --rows with 1, 2, 4, … all threads")
     add("--settings", action="store_true", help="the book without one setting or fast path at a time")
@@ -159,7 +159,7 @@ def read(paths):
     for path in paths:
         refuse_pipe(path)
         try:
-            report = json.loads(path.read_text())
+            report = json.loads(path.read_text(encoding="utf-8"))
             report = {"operators": [], **{name: report[name] for name in (
                 "machine", "rounds", "rows", "growth", "settings")}, **report}
         except (OSError, ValueError, KeyError, TypeError):
@@ -201,7 +201,7 @@ def main(argv=None):
         options.torch, options.fluid = find_torch(options.torch), find_fluid(options.fluid)
         try:
             measure(options, report)
-        except (KeyboardInterrupt, UserError):
+        except (KeyboardInterrupt, SystemExit, UserError):  # `common.errors.leave` turns SIGTERM into a SystemExit
             if report["rows"] or report["operators"] or any(report["growth"].values()):  # they may have taken hours
                 finish(options, report)
             raise

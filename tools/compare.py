@@ -16,9 +16,11 @@ from common.evaluation.classifier_training import EPOCHS
 from common.files import expanded
 from common.recipe import DEFAULT_RUN
 from common.training.options import Parser, positive, seed
+from static_mnist.classes import every
 
 
 def options(argv):
+    """The command's options."""
     parser = Parser(description=__doc__.partition("\n")[0])
     add = parser.add_argument
     add("--run", type=expanded, metavar="DIR", help=f"folder of the trained run (default: {DEFAULT_RUN})")
@@ -117,7 +119,7 @@ def download(trained):
     from common.comparison import figures
 
     published = trained.recipe.figures
-    if not published or trained.data not in published.data or trained.config["options"].get("classes"):
+    if not published or trained.data not in published.data or not every(trained.config["options"].get("classes")):
         raise UserError(f"the run in {trained.path} has learnt other pictures than its tutorial shows; "
                         "name a figure or a folder of pictures of the same kind with --reference")
     return figures.download(trained.recipe)

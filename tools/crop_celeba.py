@@ -16,6 +16,7 @@ SHOWN = 50  # failed pictures that are listed one by one
 
 
 def main(argv=None):
+    """Run the command; raises `UserError`."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("--input", type=expanded, default=INPUT, help="folder of pictures, or img_align_celeba.zip itself")

@@ -30,6 +30,7 @@ INSTALL = "pip install -r requirements-optional.txt"
 
 
 def options(argv=None):
+    """The command's options."""
     parser = Parser(prog="explore.py", description=__doc__.partition("\n")[0])
     add_source(parser)
     parser.add_argument("--port", type=port, default=7860, metavar="N", help=f"of the page at http://{HOST}:N")

@@ -11,6 +11,7 @@ from common.training.options import Parser
 
 
 def main(argv=None):
+    """Run the command; raises `UserError`."""
     parser = Parser(description=__doc__)
     add = parser.add_argument
     add("runs", type=expanded, nargs="+", metavar="DIR", help="folder of a run")
@@ -21,7 +22,7 @@ def main(argv=None):
     from common.report import page as report  # not before --help, because NumPy and Pillow load slowly
 
     output = args.output or (args.runs[0] if len(args.runs) == 1 else Path()) / "report.html"
-    refuse_other(output, b"--paper: #fff; --ink:", "report")  # of the page's style, which reports have always had
+    refuse_other(output, b"--paper: #fff; --ink:", "report")  # a line of the page's style: every report has it
     report.write(args.runs, output)
     print(f"{output}: {output.stat().st_size / 1e6:.1f} MB")
 

@@ -103,7 +103,7 @@ def measured(path):
         row = next(row for row in report["rows"] if row["row"] in GANS and GANS[row["row"]].recipe == name())
         machine = f"{report['machine']['cpu']}, {report['machine']['cores']} cores"
         return float(median(row["seconds"][OURS])[0]), row["batch"], machine
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
         raise UserError(f"{path} has no iteration of the faces; name a file that make bench ARGS=\"--rows celeba "
                         "--json FILE\" wrote") from error
 
@@ -151,6 +151,7 @@ def report(sent, once, batch, latency, apart=False):
 
 
 def main(argv=None):
+    """Run the command; raises `UserError`."""
     parser = Parser(prog="scaling.py", description=__doc__)
     add = parser.add_argument
     add("--json", type=expanded, default=MEASURED, metavar="FILE", help="a benchmark with an iteration of the faces")

@@ -93,6 +93,7 @@ def verdict(bounds, count):
 
 
 def no_difference(count):
+    """The verdict, in words, where an interval of so many pictures holds 0."""
     return f"no difference that {count} pictures can show"
 
 

@@ -1,7 +1,7 @@
 """Read pictures for a comparison: from a tutorial's figure, a run's figure, any other figure, or a folder.
 
 The figures that the tutorials published beside their texts are not part of the project. They are downloaded from fixed
-commits and checked by their md5.
+commits, and their md5 is checked after the download.
 """
 
 import functools

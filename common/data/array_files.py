@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from common.errors import UserError
-from common.files import kind_of, refuse_pipe
+from common.files import NPY_FAULTS, kind_of, refuse_pipe
 
 LARGEST = 1 << 30  # bytes; EMNIST's largest part, by class, has 547 million
 LONG_TEXT = 20 << 20  # bytes; reading a larger CSV file takes long, so a message announces it
@@ -161,8 +161,7 @@ def _read_npz(path, split):
             if any(name.format("train") in arrays for name, _ in NPZ_KEYS):
                 raise NoSuchPart
             names = ", ".join(arrays.files[:5]) or "nothing"
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError,
-            RuntimeError) as error:
+    except (*NPY_FAULTS, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         pickled = "it holds Python objects, which are not read" if "allow_pickle" in str(error) else str(error)
         raise UserError(f"cannot read {path}: {pickled}; take another copy") from None
     raise UserError(f"{path} holds {names}, and no x_{split} and y_{split} as Keras's mnist.npz; take the right file")
@@ -264,7 +263,7 @@ def _pictures(path, values):
     if values.ndim == 2 and math.isqrt(values.shape[1]) ** 2 == values.shape[1]:
         side = math.isqrt(values.shape[1])
         values = values.reshape(-1, side, side)
-    if values.ndim != 3 and values.shape[3:] != (3,) or values.ndim == 3 and not values[:1].size:
+    if values.ndim != 3 and values.shape[3:] != (3,) or not all(values.shape[1:]):
         raise UserError(f"{path} holds an array of shape {values.shape}, and no pictures; take the right file")
     if not values.size or values.dtype == np.uint8:
         return np.ascontiguousarray(values)

@@ -17,14 +17,13 @@ from filelock import FileLock, Timeout
 from PIL import Image
 
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
-from common.data.picture import BadPicture, read_image, span_note
+from common.data.picture import UNREAD, BadPicture, Unread, read_image, span_note
 from common.data.picture_files import PictureFiles
-from common.data.sources import is_compressed_tar
+from common.data.sources import CACHE, is_compressed_tar
 from common.errors import UserError, say
-from common.files import cache_folder, exists, expanded, refuse_other, refuse_pipe, replacing
+from common.files import NPY_FAULTS, cache_folder, exists, expanded, refuse_other, refuse_pipe, replacing
 
 VERSION = 1
-CACHE = "paddle/dataset/celeba"  # in the cache folder
 SIZE = Box.size
 TUTORIALS_BOX = Box()
 SHOWN = 50  # bad pictures that are printed one by one
@@ -60,7 +59,7 @@ class PackedPictures:
             fits = self.array.dtype == np.uint8 and self.array.shape == (len(self.names), SIZE, SIZE, 3)
             if about["version"] != VERSION or not fits:
                 raise ValueError("other contents than expected")
-        except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError) as error:
+        except (*NPY_FAULTS, KeyError, AttributeError) as error:
             raise UserError(f"cannot read the packed pictures {self.path}: {error}; "
                             "name the folder or archive that it was made of, and it is built anew") from error
 
@@ -172,14 +171,14 @@ def open_packed(source, cache=None, box=TUTORIALS_BOX, progress=True, fast=False
     why = ""
     places = [cache] if named else [cache, beside(source, box, fast)]
     if not overwrite:
-        found, why = _up_to_date(source, places, checksum, named)
+        found, why = _up_to_date(source, places, checksum, named, pictures)
         if found:
             return found
     if not write:
         return UnpackedPictures(pictures or PictureFiles(source, write), cache, box)
     with _alone(cache):
         if not overwrite:  # another process may have packed them in the meantime
-            found, why = _up_to_date(source, places, checksum, named)
+            found, why = _up_to_date(source, places, checksum, named, pictures)
             if found:
                 return found
         build(pictures or PictureFiles(source), cache, box, checksum, why, progress, fast, threads)
@@ -200,7 +199,7 @@ def _alone(cache):
     except Timeout:
         print(f"another process is packing {cache}; waiting for it", file=sys.stderr)
         lock.acquire(timeout=-1)
-    except (OSError, NotImplementedError):  # what cannot be written at all is told where the array is written
+    except (OSError, NotImplementedError):  # `build` reports a folder that cannot be written
         pass
     try:
         yield
@@ -208,21 +207,35 @@ def _alone(cache):
         lock.release()
 
 
-def _up_to_date(source, places, checksum, named):
+def _up_to_date(source, places, checksum, named, pictures):
     """(`PackedPictures` from the first of ``places`` that is up to date, or None; why there is none, in words)."""
     why = ""
     for place in filter(Path.exists, places):
         try:
             packed = PackedPictures(place)
-            if packed.checksum == checksum and not any("does not fit" in reason for _, reason in packed.failed):
+            if packed.checksum != checksum or any("does not fit" in reason for _, reason in packed.failed):
+                why = why or f"{source} or the way of cropping has changed: "
+            elif _readable(pictures, [name for name, reason in packed.failed if reason.startswith(UNREAD)]):
+                why = why or "pictures that could not be read can be read now: "
+            else:
                 return packed, ""
-            why = why or f"{source} or the way of cropping has changed: "
         except UserError as error:
             if named:
                 raise UserError(f"{place} is there and is no packed array ({error}); choose another name, or "
                                 "--overwrite it") from error
             why = why or f"{place} is damaged: "
     return None, why
+
+
+def _readable(pictures, names):
+    """Whether the system can read one of these pictures; those of a compressed archive are not tried."""
+    for name in names if pictures else ():
+        try:
+            pictures.read(name)
+        except Unread:
+            continue
+        return True
+    return False
 
 
 def _stamp(path, way):

@@ -24,11 +24,19 @@ OTHER_SUFFIXES = frozenset((".heic", ".heif", ".avif", ".jxl", ".jp2", ".j2k", "
                             ".dcm", ".dng", ".cr2", ".nef", ".arw", ".raw", ".ico", ".eps"))
 BEGINNINGS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF87a", b"GIF89a", b"II*\0", b"MM\0*", b"BM")
 LARGEST = 256 << 20  # bytes of a file that can be a picture
+UNREAD = "it could not be read: "
 ORIENTATION = 0x112  # the EXIF tag
 
 
 class BadPicture(Exception):
     """A picture that cannot be used. The message is the reason; other pictures are still used."""
+
+
+class Unread(BadPicture):
+    """A picture that the system could not read, and perhaps can read later; the message begins with `UNREAD`."""
+
+    def __init__(self, error):
+        super().__init__(UNREAD + (error.strerror or str(error)))
 
 
 def is_picture(name, head):
@@ -110,7 +118,7 @@ def decode(data):
         if image.mode.startswith(("I", "F")):
             return _upright(np.asarray(image), turned)
         return image if turned == 1 else ImageOps.exif_transpose(image)
-    except BadPicture:
+    except (BadPicture, MemoryError):
         raise
     except UnidentifiedImageError:
         kind = kind_of(data)

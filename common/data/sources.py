@@ -13,18 +13,19 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from common.data.picture import BadPicture
+from common.data.picture import BadPicture, Unread
 from common.errors import UserError
 from common.files import cache_folder, cannot_read, junk, kind_of, ours
 
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # a cropped picture keeps its name if it has one of these suffixes
+CACHE = "paddle/dataset/celeba"  # in the cache folder
 HEAD = 512  # first bytes of a file, from which its kind is recognised
 LARGEST_UNPACKED = 64 << 30  # bytes of a compressed tar archive
 LONGEST_HEADER = 1 << 20  # bytes of a header in it, such as a long name
 READ_WHOLE = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE,
               tarfile.SOLARIS_XHDTYPE)  # the headers that tarfile reads whole
 READ = "name a folder, or a zip or tar archive"
-DENSE = (12, 14)  # bzip2 and LZMA, of which zipfile unpacks all that it has read, however much that becomes
+DENSE = (12, 14)  # bzip2 and LZMA: zipfile unpacks a whole block at once, without a limit on the result
 PACKINGS = {9: "Deflate64", 1: "Shrink", 6: "Implode", 93: "Zstandard", 95: "XZ", 98: "PPMd"}
 
 
@@ -125,7 +126,7 @@ class _Folder:
             with open(path, "rb", buffering=0) as stream:
                 return stream.read(size)
         except OSError as error:
-            raise BadPicture(error.strerror) from error
+            raise Unread(error) from error
 
 
 class _Zip:
@@ -176,7 +177,7 @@ class _Header(tarfile.TarInfo):
     """A member's header. A header that only describes the next member is read whole, so its size has a limit."""
 
     def _proc_member(self, archive):  # tarfile says that subclasses may replace it
-        if self.type in READ_WHOLE and self.size > LONGEST_HEADER:
+        if self.size < 0 or self.type in READ_WHOLE and self.size > LONGEST_HEADER:  # a negative one leads back
             raise tarfile.ReadError(f"a header of {self.size:,} bytes")
         return super()._proc_member(archive)
 
@@ -204,7 +205,7 @@ class _Tar:
         """The unpacked archive as a temporary file, which is deleted when it is closed."""
         print(f"unpacking {self.path.name} into a temporary file, for the pictures are read in any order",
               file=sys.stderr)
-        folder = cache_folder("paddle/dataset/celeba")
+        folder = cache_folder(CACHE)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             target = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
@@ -242,7 +243,7 @@ class _Tar:
             else:
                 data = os.pread(self.file.fileno(), size_read, info.offset_data)
         except OSError as error:
-            raise BadPicture(error.strerror or str(error)) from error
+            raise Unread(error) from error
         if size < 0 and len(data) != info.size:
             raise BadPicture("cut short in the archive")
         return data

@@ -45,6 +45,7 @@ class Network(nn.Layer):
         self.logits = nn.Linear(128, classes)
 
     def forward(self, x):
+        """(features [B, 128], logits [B, classes]) of pictures [B, 1, 28, 28] in [-1, 1], float32."""
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(conv(x)))                  # [B, 32, 14, 14], [B, 64, 7, 7], [B, 96, 4, 4]
         features = F.relu(self.dense(x.flatten(1)))    # [B, 128]

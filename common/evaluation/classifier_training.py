@@ -8,13 +8,13 @@ import numpy as np
 from common.errors import UserError, terminal
 from common.files import expanded, write_arrays
 
-EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}  # of all classifiers that there are
+EPOCHS = {"mnist": 4, "fashion": 10, "emnist": 4}  # by data set; there is a classifier for each
 WEIGHTS = Path(__file__).with_name("weights")
 BATCH_SIZE = 128
 RATE = 2e-3  # Adam's highest learning rate; it falls to 0 along a cosine
 SHIFT = 2  # a training picture is moved at random, by at most this many pixels
 TENTH = 10
-UNEVEN = 0.5  # if the rarest class has less than this share of an even size, frequent classes are guessed too often
+UNEVEN = 0.5  # of an even share: with a rarer class, a network guesses the frequent classes too often
 
 
 def split(dataset, data_dir):
@@ -69,6 +69,8 @@ def fit(pictures, classes, epochs, seed):
     paddle.seed(seed)
     random = np.random.RandomState(seed)
     batches = Batches(*pictures[:1], BATCH_SIZE, shuffle=len(pictures[0]), seed=seed, labels=pictures[1])
+    if not len(batches):
+        raise UserError(f"{len(pictures[0])} pictures are too few to learn from; {BATCH_SIZE} are the least")
     network = Network(classes)
     rate = paddle.optimizer.lr.CosineAnnealingDecay(RATE, epochs * len(batches))
     adam = paddle.optimizer.Adam(rate, parameters=network.parameters())

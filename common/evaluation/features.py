@@ -17,8 +17,8 @@ class HogColour:
     """Features of edges and coarse colours.
 
     There are 176: a histogram of oriented gradients (Dalal and Triggs 2005) with 8 directions in each of 4×4 cells, and
-    the 48 mean colours of the same cells. They depend on the build and the light of a face, not on its skin. A distance
-    by them can be compared between runs of this project, but not with published distances.
+    the 48 mean colours of the same cells. They depend on the build, the colours and the light of a face, not on the
+    texture of its skin. A distance by them can be compared between runs of this project, not with published distances.
     """
 
     name = "hog-colour-176"
@@ -46,7 +46,7 @@ class Inception:
 
     Args:
         path: the file. Its network takes pictures [n, 3, 299, 299] in [-1, 1], and gives [n, d] or [n, d, 1, 1].
-            Pictures of other sizes are resized linearly.
+            Larger pictures are scaled by the means of areas, smaller ones linearly.
 
     Raises:
         UserError: there is no such file, or OpenCV cannot read it.

@@ -102,7 +102,7 @@ def precision_recall(real, generated, k=3):
         k: the neighbour that a ball reaches to.
 
     Raises:
-        UserError: a set has no more than ``k`` samples.
+        UserError: a set has no more than ``k`` samples, or features that are not finite.
     """
     _enough(real, generated, k + 1, f"precision and recall by {k} neighbours")
     real, generated = _centred(real, generated)
@@ -127,7 +127,7 @@ def density_coverage(real, generated, k=5):
         k: the neighbour that a ball reaches to.
 
     Raises:
-        UserError: there are no more than ``k`` real samples.
+        UserError: a set has no more than ``k`` samples, or features that are not finite.
     """
     _enough(real, generated, k + 1, f"density and coverage by {k} neighbours")
     real, generated = _centred(real, generated)
@@ -185,8 +185,8 @@ def label_agreement(wanted, found, classes):
 
 def _enough(a, b, least, what):
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise UserError("the features of some pictures are not finite numbers, so the checkpoint's weights are not "
-                        "either; take an earlier checkpoint")
+        raise UserError("the features of some pictures are not finite numbers; take an earlier checkpoint, for the "
+                        "weights of this one may not be finite either")
     if min(len(a), len(b)) < least:
         raise UserError(f"{what} wants {least} pictures or more of each kind, here are {len(a)} and {len(b)}; "
                         "take more pictures")

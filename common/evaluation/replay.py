@@ -108,8 +108,10 @@ def load(path):
     try:
         trace = json.loads(path.read_text(encoding="utf-8"))
         np.random.RandomState(trace["seed"])
-        trace["recipe"], trace["software"]
-        if not 1 <= trace["batch"] <= LARGEST_BATCH:
+        trace["software"]
+        if not isinstance(trace["recipe"], str):
+            raise ValueError("the recipe is no name")
+        if not (isinstance(trace["batch"], int) and 1 <= trace["batch"] <= LARGEST_BATCH):
             raise ValueError(f"a batch of {trace['batch']}")
         for name, (shape, kind) in trace["names"].items():
             np.empty([0, *shape])
@@ -117,7 +119,9 @@ def load(path):
                 raise ValueError(f"{name} of kind {kind}")
         runs = trace["runs"]
         for run in runs:
-            run["program"], float(run["loss"] or 0)
+            run["program"]
+            if run["loss"] is not None and not float(run["loss"]):
+                raise ValueError("a loss of 0")
             for numbers in (*run.get("changed", {}).values(), *([run["pictures"]] if "pictures" in run else [])):
                 float(numbers["mean"]), float(numbers["rms"]), np.float64(numbers["at"]).max()
         if not runs or trace["iterations"] < 1 or len(runs) % trace["iterations"]:

@@ -116,10 +116,15 @@ class Evaluation:
         return values
 
     def measure_real(self, real):
-        """The metrics of real pictures: the test set's, else those of one half of the data against the other half."""
+        """The metrics of real pictures: the test set's, else those of one half of the data against the other half.
+
+        A part of the data has to have more pictures than there are features; {} if neither part has.
+        """
         try:
             test = self.run.real("test", self.count)
         except NotThere:
+            test = None
+        if test is None or len(test[0]) <= real.shape[1]:
             half = len(real) // 2
             if half <= real.shape[1]:  # too few real pictures
                 return {}
@@ -228,7 +233,7 @@ def best(evaluation):
 
 
 def complete(evaluation):
-    """Whether all checkpoints that are still there have been measured: one that has not may be the best."""
+    """Whether all checkpoints that are still there have been measured; an unmeasured one may be the best."""
     return evaluation.by_position().keys() >= set(map(position, evaluation.run.records.saved()))
 
 

@@ -81,6 +81,8 @@ def embedded(path, limit, attributes):
         limit: in bytes; a larger file is converted to JPEG.
         attributes: of the element.
     """
+    if not path.is_file():  # reading a pipe could wait for ever
+        return ""
     try:
         with Image.open(path, formats=["PNG"]) as image:
             size = image.size

@@ -158,7 +158,7 @@ def of_each(runs, lines, name):
 def metrics(runs):
     """The results of evaluations, by protocol: charts if there are several checkpoints, and a table."""
     found = [by_protocol(run.evaluations) for run in runs]
-    data = [(run.data, run.config["dataset"].get("pictures")) for run in runs]
+    data = [(run.data, str(run.config["dataset"].get("pictures"))) for run in runs]
     groups = {}  # numbers on different pictures stand apart: they cannot be compared
     for pictures, protocols in zip(data, found, strict=True):
         for protocol in protocols:
@@ -181,7 +181,7 @@ def by_protocol(lines):
     found = {}
     for line in lines:
         for name in names_in([line]):
-            short, protocol = re.fullmatch(r"(.+?)((?: [^ ]+-.*)?)", name, re.DOTALL).groups()
+            short, protocol = re.fullmatch(r"(.*?)((?: [^ ]+-.*)?)", name, re.DOTALL).groups()
             of_step = found.setdefault(protocol.strip(), {}).setdefault(line["step"], {"step": line["step"]})
             of_step[short] = line[name]
     return {protocol: list(of_steps.values()) for protocol, of_steps in found.items()}

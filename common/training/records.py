@@ -135,6 +135,7 @@ class Records:
             UserError: ``best.json`` cannot be read.
         """
         file = self.best_path
+        refuse_pipe(file)
         try:
             with understood(file):
                 return str(json.loads(file.read_text(encoding="utf-8"))["checkpoint"])
@@ -165,6 +166,7 @@ class Records:
 
     def added_evaluations(self):
         """Yield what each call of `add_evaluation` has added, the earliest first; see `evaluations`."""
+        refuse_pipe(self.metrics_path)
         try:
             with open(self.metrics_path, "rb") as file:
                 for written in file:
@@ -239,6 +241,7 @@ def read_lines(path):
     Raises:
         UserError: the file has other contents than JSON lines.
     """
+    refuse_pipe(path)
     try:
         lines = path.read_bytes().splitlines(keepends=True)
     except FileNotFoundError:

@@ -243,7 +243,7 @@ def test_a_row_that_fails_leaves_the_rows_before_it(tmp_path, monkeypatch, capsy
         raise failure
 
     monkeypatch.setattr(rows, "measure_gan", measure_gan)
-    for failure in (KeyboardInterrupt(), UserError("it fails")):
+    for failure in (KeyboardInterrupt(), SystemExit(143), UserError("it fails")):
         path = tmp_path / f"{type(failure).__name__}.json"
         with pytest.raises(type(failure)):
             benchmark.main(["--rows", "book", "cgan", "--json", str(path)])

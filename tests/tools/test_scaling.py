@@ -73,7 +73,8 @@ def test_the_tables(tmp_path, capsys):
     assert own[1:3] == [["8"], [f"{3 + sending:.3f}", "s", f"{4 * 3 / (3 + sending):.2f}×"]]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"rows": []}', '{"machine": {}, "rows": [{"row": "celeba"}]}', None])
+@pytest.mark.parametrize("text", ["", "[]", '{"rows": []}', '{"machine": {}, "rows": [{"row": "celeba"}]}',
+                                  '{"rows": [{"row": "celeba", "seconds": {"ours": []}}]}', None])
 def test_a_file_without_the_iteration_is_one_line(tmp_path, capsys, text):
     file = tmp_path / "bench.json"
     if text is not None:

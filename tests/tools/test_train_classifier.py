@@ -7,7 +7,7 @@ import pytest
 
 from common.data import datasets
 from common.data.batches import scale
-from common.errors import run_command
+from common.errors import UserError, run_command
 from common.evaluation import classifier_training
 from common.evaluation.classifier import Classifier
 from tests.helpers import idx
@@ -38,6 +38,13 @@ def emnist(tmp_path):
     write_idx(tmp_path / "data" / "emnist-bymerge-test-images-idx3-ubyte", images)
     write_idx(tmp_path / "data" / "emnist-bymerge-test-labels-idx1-ubyte", np.arange(940).astype("uint8") % 47)
     return tmp_path / "data"
+
+
+def test_too_few_pictures_are_one_line(digits, tmp_path):
+    for kind, array in (("images-idx3", np.zeros([100, 28, 28], "uint8")), ("labels-idx1", np.arange(100) % 10)):
+        write_idx(digits / f"train-{kind}-ubyte", array.astype("uint8"))
+    with pytest.raises(UserError, match="100 pictures are too few to learn from; 128 are the least"):
+        train_classifier.main(["--dataset", "mnist", "--data_dir", str(digits), "--output", str(tmp_path / "x")])
 
 
 def test_it_learns_and_keeps_what_it_learnt(digits, tmp_path, capsys):

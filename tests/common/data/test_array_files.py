@@ -131,6 +131,7 @@ def change(path, data):
     (lambda f: npz(f / "mnist.npz", x_train=pictures() / np.float32(np.nan)), "nan"),
     (lambda f: npz(f / "mnist.npz", x_train=pictures()[:0]), "no pictures"),
     (lambda f: npz(f / "mnist.npz", x_train=np.zeros((12, 5, 5, 5, 5), np.uint8)), "shape"),
+    (lambda f: npz(f / "mnist.npz", x_train=np.zeros((12, 0, 28, 3), np.uint8)), "shape"),
     (lambda f: change(f / "mnist.npz", npz(f / "a.npz").read_bytes()[:3000]), "mnist.npz"),
     (lambda f: change(f / "mnist.npz", b"<!DOCTYPE html>"), "a web page"),
     (lambda f: change(f / "mnist.npz", b"version https://git-lfs.github.com/spec/v1\n"), "Git LFS pointer"),

@@ -1,5 +1,6 @@
 """The packed array: the same pixels as cropping, rebuilt when the source changes, never half there."""
 
+import errno
 import json
 import os
 import pickle
@@ -17,9 +18,9 @@ from filelock import FileLock
 from PIL import Image
 
 from common.crop import Box, crop
-from common.data import packed, sources
+from common.data import packed, picture, sources
 from common.data.packed import PackedPictures, default_cache, open_packed
-from common.data.picture import read_image
+from common.data.picture import Unread, read_image
 from common.errors import UserError
 from tests.helpers import jpeg
 
@@ -221,6 +222,43 @@ def test_bad_pictures_are_left_out_and_reported(folder, tmp_path, capsys):
     assert [name for name, _ in pictures.failed] == ["000000.jpg", "000004.jpg", "000008.jpg"]
     assert "left out: 000004.jpg: not a picture" in capsys.readouterr().err
     assert sorted(each.name for each in tmp_path.iterdir()) == ["c.json", "c.npy", "faces", "home"]
+
+
+def test_a_picture_that_could_not_be_read_is_packed_as_soon_as_it_can_be(folder, monkeypatch, capsys):
+    read = sources._Folder.read
+
+    def failing(self, path, size=-1):
+        if path.endswith("3.jpg") and size < 0:
+            raise Unread(OSError(errno.EIO, "Input/output error"))
+        return read(self, path, size)
+
+    for _ in range(2):  # it is not packed anew as long as it cannot be read
+        with monkeypatch.context() as patch:
+            patch.setattr(sources._Folder, "read", failing)
+            packed_now = open_packed(folder, progress=False)
+        assert packed_now.failed == [["000003.jpg", "it could not be read: Input/output error"]]
+    assert capsys.readouterr().err.count("left out") == 1
+    assert np.array_equal(open_packed(folder, progress=False).array, expected())
+    assert "can be read now: packing 4 pictures" in capsys.readouterr().err
+
+
+def test_too_little_memory_makes_no_picture_bad(folder, monkeypatch):
+    def no_memory(*_args, **_options):
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", no_memory)
+    monkeypatch.setattr(picture, "opencv_agrees", lambda: False)
+    with pytest.raises(MemoryError):
+        read_image((folder / "000003.jpg").read_bytes())
+
+
+@pytest.mark.parametrize("header", ["{'descr': '|u1', 'fortran_order': False, 'shape': (3,", "{[]: 1}",
+                                    "{'descr': '|u1', 'fortran_order': False, 'shape': (-3, 9)}"])
+def test_a_damaged_header_is_one_line(folder, header):
+    path = open_packed(folder, progress=False).path
+    path.write_bytes(b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header.encode())
+    with pytest.raises(UserError, match="cannot read the packed pictures"):
+        PackedPictures(path)
 
 
 def test_pictures_that_the_box_does_not_fit_into_give_their_middle_square(tmp_path, capsys):

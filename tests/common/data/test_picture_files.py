@@ -190,6 +190,16 @@ def test_tar_archives_are_read_without_unpacking_them_into_a_folder(tmp_path, pa
         pictures.read(pictures.names[0])
 
 
+def test_a_tar_archive_whose_header_leads_back_to_itself_is_damaged(tmp_path):
+    header = bytearray(tarfile.TarInfo("1.jpg").tobuf(tarfile.GNU_FORMAT))
+    header[124:136] = (-512 & (1 << 96) - 1).to_bytes(12, "big")
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    (tmp_path / "a.tar").write_bytes(bytes(header) + bytes(10240))
+    with pytest.raises(UserError, match="is damaged .a header of -512 bytes"):
+        PictureFiles(tmp_path / "a.tar")
+
+
 @pytest.mark.parametrize("size", [sources.LONGEST_HEADER // 2, sources.LONGEST_HEADER + 1])
 def test_a_tar_archives_header_is_not_read_without_limit(tmp_path, size):
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz", format=tarfile.GNU_FORMAT) as stream:

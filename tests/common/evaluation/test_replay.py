@@ -140,6 +140,8 @@ def test_bits_are_uniform_numbers_below_a_half():
     lambda trace: trace.pop("names"), lambda trace: trace.update(batch=0), lambda trace: trace.update(batch=10 ** 9),
     lambda trace: trace.update(iterations=3), lambda trace: trace.update(names=[1]), lambda trace: trace.update(runs=7),
     lambda trace: trace["names"].update(x=[[3], "colour"]), lambda trace: trace["names"].update(x=[["3"], "bias"]),
+    lambda trace: trace.update(recipe=[]), lambda trace: trace.update(batch=1.5),
+    lambda trace: trace["runs"][1].update(loss=0),
     lambda trace: trace["runs"][0]["pictures"].update(at=[]), lambda trace: trace["runs"][1].update(loss="high"),
 ])
 def test_what_is_no_trace_is_refused(trace, change, tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import paddle
@@ -12,6 +13,7 @@ from common import load
 from common.data import datasets
 from common.data.batches import scale
 from common.errors import UserError
+from common.evaluation import scores
 from common.evaluation.trained import Trained
 from common.training import checkpoint
 from dygraph_celeba import generate as faces_generate
@@ -78,6 +80,13 @@ def test_drawing_oddities_mended(folder_run):
 
     plain = both()
     assert not any(np.array_equal(plain, both(name)) for name in ("sampling_dropout", "generation_statistics"))
+
+
+def test_the_order_of_mended_oddities_is_the_recipes(folder_run):
+    """Else one protocol would have two names, and everything would be measured twice."""
+    recipe = Trained(folder_run).recipe
+    assert recipe.drawing(["generation_statistics", "sampling_dropout"]) == recipe.drawing(
+        ["sampling_dropout", "generation_statistics"])
 
 
 def test_faces_are_those_of_generate(faces_run, tmp_path):
@@ -243,3 +252,13 @@ def test_a_foreign_recipe(copy, digits_run):
         Trained(copy).sample(2, checkpoint=foreign)
     with pytest.raises(UserError, match="no recipe 'stylegan', only book, note6, cgan, faces"):
         Trained(with_config(copy, recipe="stylegan"))
+
+
+def test_where_the_test_part_is_too_small_halves_of_the_data_are_compared():
+    random = np.random.RandomState(0)
+    real, few = random.normal(size=[200, 20]), random.normal(size=[20, 20])
+    run = SimpleNamespace(real=lambda split, count: (few, None))
+    evaluation = SimpleNamespace(run=run, count=200, features=SimpleNamespace(name="hog"), real="/digits real",
+                                 compare=lambda real, generated, found, labels: {"fid": float(len(generated))})
+    assert scores.Evaluation.measure_real(evaluation, real) == {"fid hog half/digits real halves": 100.0}
+    assert scores.Evaluation.measure_real(evaluation, real[:30]) == {}

@@ -1,6 +1,7 @@
 """The report: one file, complete, that loads nothing and takes nothing from a run's folder for more than text."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -308,6 +309,26 @@ def test_records_that_are_not_a_runs_are_named(run, file, content, words):
         page_of(run)
     assert "\n" not in str(caught.value)
     assert not (run.parent / "out.html").exists()
+
+
+@pytest.mark.parametrize("file", ["metrics.jsonl", "timing.jsonl", "comparison.png"])
+def test_a_pipe_in_a_runs_folder_is_not_waited_for(run, file):
+    (run / file).unlink(missing_ok=True)
+    os.mkfifo(run / file)
+    if file.endswith("png"):
+        page_of(run)
+    else:
+        with pytest.raises(UserError, match=file):
+            page_of(run)
+
+
+def test_odd_values_are_shown_as_they_are(run):
+    config = json.loads((run / "config.json").read_text())
+    config["dataset"]["pictures"] = [1]
+    (run / "config.json").write_text(json.dumps(config))
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"evaluation": true, "step": 1, "epoch": 0, "batch": 1, "": 3}\n')
+    page_of(run)
 
 
 def test_folders_without_a_run(tmp_path):
