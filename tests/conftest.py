@@ -15,6 +15,7 @@ from tests import helpers
 if "PYTEST_XDIST_WORKER" in os.environ:  # threads that wait give their core to the tests of the other process
     os.environ.setdefault("KMP_BLOCKTIME", "0")
 runtime.prepare()
+LONGEST = {"test_notebooks", "test_parallel", "test_benchmark", "test_traces"}
 # With each operator of a program Paddle keeps the whole Python stack: under pytest half of the time of building one
 stack = traceback.extract_stack
 
@@ -33,6 +34,19 @@ def users_home(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser()))
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+def pytest_collection_modifyitems(items):
+    """The files that take longest go first: one that is left for the end would keep one process alone."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk():
+    """A test asks whether a file is whole, not whether it outlasts a power failure; a sync takes 20 ms."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _handle: None)
         yield
 
 

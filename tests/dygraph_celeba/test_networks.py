@@ -4,6 +4,7 @@ import numpy as np
 import paddle
 import pytest
 
+from dygraph_celeba.gan import FaceGAN
 from dygraph_celeba.networks import Discriminator, Generator
 
 
@@ -96,3 +97,18 @@ def test_two_outputs_are_the_probabilities_of_fake_and_real():
     real = d(paddle.rand([2, 3, 64, 64])).numpy().ravel()
     fake, true = np.exp(logits["x"]).reshape(2, 2).T
     np.testing.assert_allclose(real, true / (fake + true), rtol=1e-5)
+
+
+def test_cost_is_that_of_the_layers():
+    gan = FaceGAN(paddle.CPUPlace())
+    before = gan.state()
+    assert gan.sizes() == {"D": 2_765_568, "G": 3_576_704}
+    # multiplications a picture: 4·4 · channels in · channels out · pixels, of the smaller side
+    d = [16 * a * b * n * n for a, b, n in ((3, 64, 32), (64, 128, 16), (128, 256, 8), (256, 512, 4), (512, 1, 1))]
+    g = [16 * a * b * n * n for a, b, n in ((100, 512, 1), (512, 256, 4), (256, 128, 8), (128, 64, 16), (64, 3, 32))]
+    forward_d, forward_g = sum(d), sum(g)
+    expected = forward_g + 2 * (3 * forward_d - d[0]) + 3 * forward_g - g[0] + 2 * forward_d
+    assert gan.flop(128) == 2 * 128 * expected
+    assert FaceGAN(paddle.CPUPlace(), ["g_steps"]).flop(1) - gan.flop(1) == 2 * (3 * forward_g - g[0] + 2 * forward_d)
+    after = gan.state()
+    assert all(np.array_equal(before[name], after[name]) for name in after)

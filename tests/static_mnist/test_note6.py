@@ -196,6 +196,7 @@ def test_the_repository_freezes_uniform_noise(gan, runs, monkeypatch):
     for _ in range(2):
         gan.step(pictures(), random)
     np.testing.assert_array_equal(test_z, np.random.RandomState(5).uniform(-1, 1, [BATCH, 100, 1, 1]).astype("float32"))
+    assert len(runs) == 6
     for name, feed in runs:
         assert name == "train_d_real" or np.array_equal(feed["z"], test_z)
 

@@ -184,7 +184,9 @@ def test_only_programs_that_train_are_cast(narrow, monkeypatch, name):
             assert types == {half if kind in MULTIPLY - amp.BLACK else "float32"}, kind
     drawing = [*(getattr(gan, program) for program in PROGRAMS[name][1]),
                *(program for program, *_ in getattr(gan, "drawing", {}).values())]
-    assert drawing and all(types == {"float32"} for program in drawing for _, types in multiplied(program))
+    for program in drawing:
+        types = [types for _, types in multiplied(program)]
+        assert types and all(each == {"float32"} for each in types)
 
 
 def test_transposed_convolutions_are_cast_and_sigmoids_are_not(monkeypatch):

@@ -121,7 +121,7 @@ def test_layer_equals_paddles(name, monkeypatch):
 
 @needs_operators
 @pytest.mark.parametrize("name", ["celeba conv2", "cgan conv", "book conv2"])
-def test_fewer_multiplications_are_exact_enough(name):
+def test_fewer_multiplications_are_exact_enough(name, monkeypatch):
     """Winograd's three methods against float64: no further off than twice the direct sums of Paddle's own.
 
     Ours do not depend on the number of threads. Paddle's do, and are more exact with one.
@@ -130,10 +130,12 @@ def test_fewer_multiplications_are_exact_enough(name):
     layer, x, call, dy = case(LAYERS[name])
     exact = values(layer.to(dtype="float64"), partial(plain, layer), x.astype("float64"), dy.astype("float64"), call)
     layer.to(dtype="float32")
+    names = called(monkeypatch)
     for mine, direct, truth in zip(values(layer, layer, x, dy, call),
                                    values(layer, partial(plain, layer), x, dy, call), exact, strict=True):
         error, other = (np.sqrt(np.mean((got - truth) ** 2)) for got in (mine, direct))
         assert error < bound * other, (error, other)
+    assert names == ["gan_conv" if layer.bias is None else "gan_conv_bias"]
 
 
 @needs_operators
@@ -174,19 +176,22 @@ def test_output_size_out_of_range_is_paddles_error(output_size):
 
 
 @needs_operators
-def test_batch_sizes_may_change():
-    layer = fast.Conv2D(8, 16, 3)
+def test_batch_sizes_may_change(monkeypatch):
+    layer, names = fast.Conv2D(8, 16, 3), called(monkeypatch)
     for batch in (4, 1, 3, 4):
         x = paddle.rand([batch, 8, 9, 9])
         close(layer(x).numpy(), plain(layer, x).numpy())
+    assert len(names) == 4
 
 
 @needs_operators
-def test_repeated_calls_give_the_same_bits():
+def test_repeated_calls_give_the_same_bits(monkeypatch):
+    names = called(monkeypatch)
     for name in ("book conv1", "book conv2", "book deconv1"):
         layer, x, call, dy = case(LAYERS[name])
         for a, b in zip(values(layer, layer, x, dy, call), values(layer, layer, x, dy, call), strict=True):
             np.testing.assert_array_equal(a, b)
+    assert len(names) == 6
 
 
 @needs_operators
