@@ -5,6 +5,7 @@ import hashlib
 import io
 import itertools
 import math
+import struct
 import sys
 import warnings
 import zipfile
@@ -22,6 +23,8 @@ LONG_TEXT = 20 << 20  # bytes; reading a larger CSV file takes long, so a messag
 LARGEST_TEXT = 4 << 30  # bytes of a CSV file, about four bytes of text for one byte of pictures
 LARGEST_ARRAYS = 16 << 30  # bytes of the arrays that are read of an npz file, which may be floats
 LONGEST_LINE = 16 << 20  # characters of a CSV file's line
+MAT_HEAD, MAT_PACKED = 128, 15  # of a mat file: bytes of its header, and the type of a part that zlib has packed
+BLOCK = 1 << 20  # bytes
 SUFFIXES = (".npz", ".csv", ".csv.gz", ".mat")  # of the files that `read_table` reads
 NPZ_KEYS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))  # names of arrays in Keras's and in MedMNIST's files
 LABEL_COLUMNS = ("label", "class", "target", "y")
@@ -239,6 +242,8 @@ def _is_number(text):
 def _read_mat(path, split):
     from scipy.io import loadmat
 
+    if (size := _unpacked(path)) > LARGEST_ARRAYS:
+        raise UserError(f"{path} unpacks to {size:,} bytes or more, more than any known set; take the right file")
     try:
         stored = loadmat(path, variable_names=["dataset"])["dataset"][0, 0]
         if split not in stored.dtype.names:
@@ -251,6 +256,29 @@ def _read_mat(path, split):
     except Exception as error:  # SciPy raises nearly every kind of exception for a damaged or foreign file
         reason = f"there is no {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
         raise UserError(f"{path} is not as EMNIST's mat files are: {reason}; take the right file") from None
+
+
+def _unpacked(path):
+    """The bytes of a mat file's variables when they are unpacked, counted until they are more than `LARGEST_ARRAYS`."""
+    total = 0
+    try:
+        with path.open("rb") as stream:
+            order = "<" if stream.read(MAT_HEAD)[-2:] == b"IM" else ">"
+            while total <= LARGEST_ARRAYS and len(head := stream.read(8)) == 8:
+                kind, left = struct.unpack(order + "II", head)
+                if kind != MAT_PACKED:
+                    total += left
+                    stream.seek(left, io.SEEK_CUR)
+                    continue
+                unpacker = zlib.decompressobj()
+                while total <= LARGEST_ARRAYS and (block := stream.read(min(left, BLOCK))):
+                    left -= len(block)
+                    while block and total <= LARGEST_ARRAYS:
+                        total += len(unpacker.decompress(block, BLOCK))
+                        block = unpacker.unconsumed_tail
+    except (OSError, zlib.error) as error:
+        raise UserError(f"cannot read {path}: {error}; take another copy") from None
+    return total
 
 
 def _pictures(path, values):

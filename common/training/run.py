@@ -12,7 +12,7 @@ from common.parallel import processes
 from common.training.dry_run import dry_run
 from common.training.loop import Loop
 from common.training.options import KEPT, jsonable
-from common.training.run_folder import RunFolder, SilentFolder
+from common.training.run_folder import VISUALDL, RunFolder, SilentFolder
 
 
 def train(recipe, args, report=None):
@@ -45,7 +45,7 @@ def train(recipe, args, report=None):
     folder = of_process(args.output, args.resume, args.overwrite, recipe.gan.files)
     processes.meet()  # by now the first process has locked the folder, or has said why it cannot
     try:
-        writer = writer and writer(logdir=str(args.output / "visualdl"))
+        writer = writer and writer(logdir=str(args.output / VISUALDL))
         loop = prepare(recipe, args, data, dataset, folder, place, writer, report)
         loop.run()
         if processes.first:

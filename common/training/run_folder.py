@@ -15,6 +15,7 @@ from common.training.records import BEST, EVALUATION, Records, evaluation, line,
 # Files of every run: those that the training writes, and those that the tools add
 OWN = ("metrics.jsonl", "timing.jsonl", "losses.png", "animation.gif", "metrics.png", "comparison.png",
        COMPARED, "report.html", BEST, CONFIG)
+VISUALDL = "visualdl"  # the folder of its logs
 
 
 class RunFolder(Records):
@@ -74,7 +75,8 @@ class RunFolder(Records):
         except UserError:  # a damaged config.json does not name the recipe's files, so they stay
             files = []
         pictures = [path for folder in (self.path, self.frames) for path, *_ in numbered(folder, ".png")]
-        owned = [*self.saved(), *pictures, *(self.path / name for name in (*files, *OWN))]
+        owned = [*self.saved(), *pictures, *(self.path / VISUALDL).glob("vdlrecords.*.log"),
+                 *(self.path / name for name in (*files, *OWN))]
         for path in owned:
             if not path.is_dir():
                 path.unlink(missing_ok=True)

@@ -244,3 +244,14 @@ def test_torchvisions_folders_are_found_and_it_is_said(tmp_path, capsys):
     put(tmp_path / "MNIST" / "other")
     with pytest.raises(UserError, match="several sets"):
         load("mnist", tmp_path)
+
+
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_mat_file_is_not_unpacked_without_limit(tmp_path, monkeypatch, packed):
+    path, stored = tmp_path / "emnist-a.mat", {"train": {"images": np.zeros([12, 784], "uint8"), "labels": labels()}}
+    savemat(path, {"dataset": stored, "other": np.zeros(100_000)}, do_compression=packed)
+    monkeypatch.setattr(array_files, "LARGEST_ARRAYS", 900_000)
+    assert len(array_files.read_table(path, "train").images) == 12
+    monkeypatch.setattr(array_files, "LARGEST_ARRAYS", 700_000)
+    with pytest.raises(UserError, match="unpacks to .* bytes or more"):
+        array_files.read_table(path, "train")

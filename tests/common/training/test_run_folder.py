@@ -62,7 +62,7 @@ def test_a_run_without_its_config_is_not_written_over(tmp_path, left):
 def test_overwrite_deletes_a_runs_own_files_only(tmp_path):
     started(tmp_path, 3)
     own = ["0000_0010.png", "12345_0000.png", "losses.png", "animation.gif", "timing.jsonl", "metrics.png",
-           "checkpoints/0001_0000.safetensors", "constant_noise/0000_0000.png"]
+           "checkpoints/0001_0000.safetensors", "constant_noise/0000_0000.png", "visualdl/vdlrecords.1700000000.log"]
     others = ["mine.txt", "photo.png", "20240512_123456.png", "2024_05_holiday_1.png", "visualdl/log",
               "checkpoints/folder/mine", "checkpoints/best.safetensors", "constant_noise/favourite.png"]
     for name in own + others:
