@@ -169,6 +169,10 @@ class _Zip:
                     parts.append(part)
                     left -= len(part)
             return b"".join(parts)
+        except MemoryError:
+            raise
+        except OSError as error:
+            raise Unread(error) from error
         except Exception as error:  # damaged: BadZipFile, zlib.error, EOFError, ...
             raise BadPicture(f"damaged in the archive: {error}") from error
 
