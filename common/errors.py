@@ -17,7 +17,7 @@ REFUSED = {errno.ENAMETOOLONG, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.E
            errno.EEXIST}
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT}  # the disk is full, or what the user may have of it
-UNREAD = 141  # exit code if the reader of the output has ended, as in `… | head`; the shell's for SIGPIPE
+NOBODY_READS = 141  # exit code if nobody reads the output any more, as in `… | head`; the shell's for SIGPIPE
 
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -68,9 +68,9 @@ def run_command(main):
     except KeyboardInterrupt:
         say("interrupted")
         return 130
-    except BrokenPipeError:  # `… | head`: the reader has closed the pipe, which is no error
+    except BrokenPipeError:  # `… | head`: nothing to tell, but the work may not be done
         sys.stderr.close()
-        return UNREAD
+        return NOBODY_READS
     except MemoryError as error:
         say(f"error: not enough memory ({str(error) or 'the system gives no more'}); ask for fewer or smaller pictures")
         return 2

@@ -32,9 +32,11 @@ KINDS = (
     (b"\0\0\x08", "an idx file"))
 UNFINISHED = ".*.part.*"  # temporary files of `replacing` that a killed process leaves
 WRITTEN = (".png", ".jpg", ".jpeg", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".tga", ".jp2", ".pdf")
-# Files by which `ours` knows a folder that our commands have written: a run, drawn pictures, a comparison, and cropped
-# pictures, beside whose folder the record lies
-CONFIG, DRAWN, COMPARED, CROP_RECORD = "config.json", "generated.npy", "comparison.json", ".crop.json"
+# Files by which `ours` knows a folder that our commands have written
+CONFIG = "config.json"  # of a run
+DRAWN = "generated.npy"  # of drawn pictures
+COMPARED = "comparison.json"  # of a comparison
+CROP_RECORD = ".crop.json"  # follows the name of a folder of cropped pictures, beside it
 # What NumPy raises for a damaged or foreign .npy file
 NPY_FAULTS = (OSError, EOFError, ValueError, TypeError, OverflowError, SyntaxError, tokenize.TokenError)
 UMASK = threading.Lock()  # around its reading

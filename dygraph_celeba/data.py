@@ -171,7 +171,7 @@ class Faces(Batches):
             for numbers in chosen:
                 [batch] = next(batches)  # the listing's data[0]
                 bad = np.flatnonzero(np.isnan(batch[:, 0, 0, 0].numpy()))
-                if bad.size:  # they are read once more, because an error has its cause only in the main process
+                if bad.size:  # a worker gives NaN for an error; here `load` raises it, or finds that it has passed
                     pictures = batch.numpy()
                     pictures[bad] = [self.images.load(numbers[each]) for each in bad]
                     batch = paddle.to_tensor(pictures)

@@ -16,6 +16,7 @@ from common.evaluation.classifier_training import EPOCHS
 from common.files import expanded
 from common.recipe import DEFAULT_RUN
 from common.training.options import Parser, positive, seed
+from common.training.records import Records
 from static_mnist.classes import every
 
 
@@ -94,7 +95,7 @@ def main(argv=None):
             of_pictures, numbers = compare.compared(sets, features, tutorial.note, stretch, at)
             rows = of_pictures + rows
         written = compare.save(output, rows, sets, numbers)
-        if (output / "report.html").is_file() and (output / "config.json").is_file():
+        if (output / "report.html").is_file() and Records(output).exists():
             page.write([output], output / "report.html")
             written.append(output / "report.html")
 

@@ -37,7 +37,8 @@ class PackedPictures:
         array: uint8 memory map [N, 64, 64, 3], RGB, sorted by name.
         names: the N file names.
         failed: [name, reason] of the pictures that were left out.
-        checksum: of the listing and the way of cropping; equal checksums mean equal arrays.
+        checksum: of the listing and the way of cropping; equal checksums mean equal arrays, unless some pictures could
+            not be read for a while.
         source: the folder or archive.
         path: of the ``.npy`` file; a ``.json`` file beside it has the other attributes.
     """
@@ -215,9 +216,11 @@ def _up_to_date(source, places, checksum, named, pictures):
             packed = PackedPictures(place)
             if packed.checksum != checksum or any("does not fit" in reason for _, reason in packed.failed):
                 why = why or f"{source} or the way of cropping has changed: "
-            elif _readable(pictures, [name for name, reason in packed.failed if reason.startswith(UNREAD)]):
-                why = why or "pictures that could not be read can be read now: "
             else:
+                if _readable(pictures, [name for name, reason in packed.failed if reason.startswith(UNREAD)]):
+                    # Not of itself: a run that was trained without these pictures could not be resumed
+                    say(f"note: {place} lacks pictures that could not be read when it was packed, and can be now; "
+                        "delete it, and all are packed")
                 return packed, ""
         except UserError as error:
             if named:
@@ -234,6 +237,8 @@ def _readable(pictures, names):
             pictures.read(name)
         except Unread:
             continue
+        except BadPicture:  # it can be read, and is damaged
+            pass
         return True
     return False
 

@@ -171,10 +171,10 @@ class _Zip:
             return b"".join(parts)
         except MemoryError:
             raise
-        except OSError as error:
-            raise Unread(error) from error
-        except Exception as error:  # damaged: BadZipFile, zlib.error, EOFError, ...
-            raise BadPicture(f"damaged in the archive: {error}") from error
+        except Exception as error:
+            if getattr(error, "errno", None):  # of the system
+                raise Unread(error) from error
+            raise BadPicture(f"damaged in the archive: {error}") from error  # BadZipFile, zlib.error, EOFError, ...
 
 
 class _Header(tarfile.TarInfo):

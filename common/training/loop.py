@@ -11,7 +11,7 @@ from collections import Counter
 from contextlib import closing, contextmanager
 
 from common import plotting
-from common.errors import UNREAD, RunStopped, UserError, say, signals
+from common.errors import NOBODY_READS, RunStopped, UserError, say, signals
 from common.files import numbered
 from common.parallel import processes
 from common.training import checkpoint
@@ -168,7 +168,7 @@ class Loop:
                     processes.meet()
                 self.write_timing()
             if code and self.step < self.steps:
-                why = ("stopped, because nobody reads its output any more," if code == UNREAD else
+                why = ("stopped, because nobody reads its output any more," if code == NOBODY_READS else
                        f"stopped by {signal.Signals(code - 128).name}")
                 path = path if processes.first else "a checkpoint"
                 raise RunStopped(f"{why} after epoch {epoch} batch {number}; saved {path}; "
@@ -176,7 +176,7 @@ class Loop:
 
     def exit_code(self, progress):
         """The shell's exit code if the run has to end after this batch, else 0."""
-        return 128 + self.signals.received if self.signals.received else UNREAD if progress.unread else 0
+        return 128 + self.signals.received if self.signals.received else NOBODY_READS if progress.unread else 0
 
     def write_timing(self):
         """Write how long each part of the work has taken in this process so far."""

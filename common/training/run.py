@@ -45,8 +45,9 @@ def train(recipe, args, report=None):
     folder = of_process(args.output, args.resume, args.overwrite, recipe.gan.files)
     processes.meet()  # by now the first process has locked the folder, or has said why it cannot
     try:
-        writer = writer and writer(logdir=str(args.output / VISUALDL))
-        loop = prepare(recipe, args, data, dataset, folder, place, writer, report)
+        loop = prepare(recipe, args, data, dataset, folder, place, report)
+        if writer:  # only now: a refused run leaves no log
+            loop.writer = writer(logdir=str(args.output / VISUALDL))
         loop.run()
         if processes.first:
             recipe.end(vars(args), folder.metrics())
@@ -106,7 +107,7 @@ def described():
     return about
 
 
-def prepare(recipe, args, data, dataset, folder, place, writer, report):
+def prepare(recipe, args, data, dataset, folder, place, report):
     """The `Loop` of a new run, or of the run in the folder if it is to be resumed; `Loop` explains the arguments.
 
     Raises:
@@ -127,7 +128,7 @@ def prepare(recipe, args, data, dataset, folder, place, writer, report):
         if processes.first:
             recipe.begin(folder.path, data, dataset)
     random, note = np.random.RandomState(args.seed), dataset.get("note", "")
-    loop = Loop(gan, data, folder, config, random, args.epoch, args.max_steps, note, writer, report)
+    loop = Loop(gan, data, folder, config, random, args.epoch, args.max_steps, note, report=report)
     if args.resume:
         path = loop.resume()
         folder.write_config(config)

@@ -88,7 +88,7 @@ def refuse_earlier(output):
     """
     output = Path(output)
     if not (output / MARK).is_file() and any(each.name in (GRID, DRAWN) or _number(each) for each in output.glob("*")):
-        raise UserError(f"{output} holds generated pictures already; choose another --output")
+        raise UserError(f"{output} holds generated pictures already; choose another --output, or move them away")
 
 
 def _number(path):
@@ -130,5 +130,5 @@ def write(output, pictures, columns=None, labels=()):
     for number, picture in enumerate(drawn, 1):
         plotting.save_png(output / f"generated_{number}.png", picture)
     plotting.save_grid(grid, pictures, columns and (-(-len(pictures) // columns), columns), labels)
-    mark.unlink()
+    mark.unlink(missing_ok=True)  # another command may write there
     print(f"{len(pictures)} pictures: {grid}, {raw}, {output / 'generated_1.png'} …")

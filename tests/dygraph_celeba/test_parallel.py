@@ -194,7 +194,7 @@ def test_three_processes_compute_what_one_computes_and_one_process_goes_on(launc
     assert_close(output, alone)
 
 
-def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(faces, launch, tmp_path):
+def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(faces, launch, alone, tmp_path):
     with helpers.narrowed_faces():
         output = trained_here(faces, tmp_path / "run", "--max_steps", "1")
     process = launch(2, output, "--resume", "--epoch", "100")
@@ -209,3 +209,4 @@ def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(faces, launch, tmp_
         f"stopped by SIGTERM after epoch {(done - 1) // 2} batch {(done - 1) % 2}; saved {path}; go on with --resume"]
     assert process.returncode != 0
     assert checkpoint.read_record(path)["step"] == done
+    assert_close(output, alone)

@@ -222,3 +222,16 @@ def test_a_set_of_deep_pictures_has_one_range(tmp_path):
     assert PictureFiles(tmp_path).span() == (0, 4095)
     (tmp_path / "0.png").write_bytes(encoded(face(), "PNG"))
     assert PictureFiles(tmp_path).span() is None
+
+
+def test_a_damaged_member_is_no_member_that_could_not_be_read(tmp_path):
+    """bz2 raises an OSError for it, as the system does for a disk that fails."""
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_BZIP2) as stream:
+        stream.writestr("1.jpg", jpeg())
+        place = stream.infolist()[0]
+    data = bytearray((tmp_path / "a.zip").read_bytes())
+    at = place.header_offset + 30 + len("1.jpg")
+    data[at:at + 100] = bytes(100)
+    (tmp_path / "a.zip").write_bytes(data)
+    with pytest.raises(BadPicture, match="damaged in the archive: "):
+        PictureFiles(tmp_path / "a.zip").read("1.jpg")
