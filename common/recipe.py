@@ -150,7 +150,7 @@ class Recipe:
         if unknown := [name for name in fix if not known or name not in (*known, "all")]:
             there = f"has {', '.join(known)}, all" if known else "has no oddity that concerns drawing alone"
             raise UserError(f"--fix {unknown[0]}: the recipe {self.name} {there}")
-        return [name for name in known if "all" in fix or name in fix]
+        return sorted(name for name in known if "all" in fix or name in fix)  # one order: the names of metrics have it
 
     # Options
 

@@ -41,9 +41,10 @@ def test_every_cell_runs(name, tmp_path, monkeypatch):
     [cell] = [cell for cell in made.cells if cell.cell_type == "code" and "ARGV =" in cell.source]
     size = 64 if name == "note6" else 8  # note 6 shows 64 pictures of a batch
     cell.source = cell.source.replace("ARGV = [", f"ARGV = ['--batch_size', '{size}', ")
-    cell.source += "\nimport os; os.fsync = lambda handle: None  # as in conftest.py"
+    # Before the cell's own lines, of which the last may be what it shows
+    cell.source = "import os; os.fsync = lambda handle: None  # as in conftest.py\n" + cell.source
     if name == "cgan":  # smaller batches to draw, too
-        cell.source += "\nfrom static_mnist import conditional; conditional.MOST = 100"
+        cell.source = "from static_mnist import conditional; conditional.MOST = 100\n" + cell.source
     notebooks.execute(made, tmp_path / "output", STEPS=1)
     code = [cell for cell in made.cells if cell.cell_type == "code"]
     assert sum(any(kind.startswith("image/") for kind in shown(cell)) for cell in code) >= 5
