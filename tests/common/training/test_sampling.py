@@ -1,7 +1,6 @@
 """What both generate.py commands share: reading a run, and the files that are written."""
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -73,8 +72,11 @@ def test_earlier_pictures_are_never_replaced(tmp_path):
 
 
 def test_what_an_interrupted_command_has_left_goes(tmp_path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(plotting, "save_grid", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr(plotting, "save_grid", interrupted)
         sampling.write(tmp_path, np.zeros([3, 4, 4], "float32"))
     (tmp_path / "generated_best.png").touch()  # the user's
     sampling.write(tmp_path, np.zeros([2, 4, 4], "float32"))
