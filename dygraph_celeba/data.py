@@ -18,7 +18,8 @@ from PIL import Image
 
 from common.crop import Box, crop_folder
 from common.data.batches import Batches, spread
-from common.data.packed import TUTORIALS_BOX, UnpackedPictures, default_cache, open_packed
+from common.data.build_packed import TUTORIALS_BOX
+from common.data.packed import UnpackedPictures, default_cache, open_packed
 from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce, signals
 from common.files import cache_folder, expanded, filled

@@ -15,7 +15,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from common import generator, plotting
-from common.data import packed
+from common.data import build_packed, packed
 from common.errors import ROOT, UserError, run_command
 from common.training import checkpoint, options
 from common.training.run_folder import RunFolder
@@ -280,8 +280,8 @@ def test_a_dry_run_packs_nothing_and_decodes_what_it_needs(faces, home, capfd, m
     if source == "packed":
         packed.open_packed(whole, progress=False)
     before, read = content(home.parent), []
-    decode = packed.read_image
-    monkeypatch.setattr(packed, "read_image", lambda data, span: read.append(data) or decode(data, span))
+    decode = build_packed.read_image
+    monkeypatch.setattr(build_packed, "read_image", lambda data, span: read.append(data) or decode(data, span))
     named = ["--data_dir", str(place)] if place else []
     capfd.readouterr()
     assert run_command(lambda: train.main([*named, "--batch_size", "4", "--output", "run", "--dry_run"])) == 0
