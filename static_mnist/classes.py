@@ -43,7 +43,7 @@ def chosen(pictures, wanted):
 
 def every(wanted):
     """Whether ``--classes`` asks for all classes of a data set; ``wanted`` is its value, None in an old run."""
-    return wanted in (None, [], ["all"])
+    return not wanted or wanted == ["all"]
 
 
 def note(classes):

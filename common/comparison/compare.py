@@ -13,7 +13,7 @@ from common.files import COMPARED, refuse_other, write_json
 from common.training.records import understood
 
 REAL = 1000  # real pictures that generated pictures are compared with
-TABLE, PICTURE = COMPARED, "comparison.png"
+PICTURE = "comparison.png"
 MEMORY = 400_000_000  # bytes of training pictures that are searched for the nearest one
 
 
@@ -131,10 +131,10 @@ def refuse_others(output):
     Raises:
         UserError: there are such files, or the folder cannot be made.
     """
-    table, picture = output / TABLE, output / PICTURE
+    table, picture = output / COMPARED, output / PICTURE
     refuse_other(table, b'"verdict"', "comparison of this command")
     if picture.exists() and not table.exists():
-        raise UserError(f"{picture} is there, without the {TABLE} of a comparison; choose another --output")
+        raise UserError(f"{picture} is there, without the {COMPARED} of a comparison; choose another --output")
 
 
 def save(output, rows, sets, numbers):
@@ -146,7 +146,7 @@ def save(output, rows, sets, numbers):
         sets: `Sets`; None if no pictures were compared.
         numbers: for each of our pictures the number of its nearest training picture; may be empty.
     """
-    table = output / TABLE
+    table = output / COMPARED
     write_json(table, as_json(rows))
     written = [table]
     if sets:

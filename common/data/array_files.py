@@ -263,22 +263,30 @@ def _unpacked(path):
     total = 0
     try:
         with path.open("rb") as stream:
-            order = "<" if stream.read(MAT_HEAD)[-2:] == b"IM" else ">"
-            while total <= LARGEST_ARRAYS and len(head := stream.read(8)) == 8:
-                kind, left = struct.unpack(order + "II", head)
-                if kind != MAT_PACKED:
-                    total += left
-                    stream.seek(left, io.SEEK_CUR)
-                    continue
-                unpacker = zlib.decompressobj()
-                while total <= LARGEST_ARRAYS and (block := stream.read(min(left, BLOCK))):
-                    left -= len(block)
-                    while block and total <= LARGEST_ARRAYS:
-                        total += len(unpacker.decompress(block, BLOCK))
-                        block = unpacker.unconsumed_tail
+            for size in _parts(stream):
+                total += size
+                if total > LARGEST_ARRAYS:
+                    break
     except (OSError, zlib.error) as error:
         raise UserError(f"cannot read {path}: {error}; take another copy") from None
     return total
+
+
+def _parts(stream):
+    """Yield how many bytes the parts of a mat file have; those of a packed part come block by block, unpacked."""
+    order = "<" if stream.read(MAT_HEAD)[-2:] == b"IM" else ">"
+    while len(head := stream.read(8)) == 8:
+        kind, left = struct.unpack(order + "II", head)
+        if kind != MAT_PACKED:
+            yield left
+            stream.seek(left, io.SEEK_CUR)
+            continue
+        unpacker = zlib.decompressobj()
+        while block := stream.read(min(left, BLOCK)):
+            left -= len(block)
+            while block:
+                yield len(unpacker.decompress(block, BLOCK))
+                block = unpacker.unconsumed_tail
 
 
 def _pictures(path, values):
@@ -307,6 +315,6 @@ def _pictures(path, values):
 def _read_upto(stream, size):
     """Read up to ``size`` bytes, in blocks, so that a false size in a header takes up no memory."""
     data = bytearray()
-    while len(data) < size and (block := stream.read(min(1 << 20, size - len(data)))):
+    while len(data) < size and (block := stream.read(min(BLOCK, size - len(data)))):
         data += block
     return data

@@ -68,14 +68,16 @@ class Loop:
         epochs: how many.
         max_steps: stop after this many iterations, including those before a resume.
         note: added to every title, such as the name of a data set that is not the tutorial's.
-        writer: VisualDL's ``LogWriter`` or None.
         report: called with the run's folder after the last picture.
+
+    Attributes:
+        writer: VisualDL's ``LogWriter``, or None.
     """
 
-    def __init__(self, gan, data, folder, config, random, epochs, max_steps=None, note="", writer=None, report=None):
+    def __init__(self, gan, data, folder, config, random, epochs, max_steps=None, note="", report=None):
         self.gan, self.data, self.folder, self.config, self.random = gan, data, folder, config, random
         self.steps = min(epochs * len(data), max_steps or sys.maxsize)
-        self.note, self.writer, self.report = note, writer, report
+        self.note, self.report, self.writer = note, report, None
         self.seconds = Counter(reader=0.0, step=0.0, records=0.0, checkpoints=0.0)
         self.step = 0
         # Drawn before all other noise, as in the book.

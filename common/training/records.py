@@ -69,7 +69,7 @@ class Records:
                     raise ValueError(f"{name!r} has no parts")
             return config
         except (FileNotFoundError, NotADirectoryError):
-            raise self._no_run() from None
+            raise self._missing() from None
         except OSError as error:
             raise cannot_read(file, error) from error
         except (ValueError, TypeError, RecursionError) as error:
@@ -78,9 +78,9 @@ class Records:
     def require(self):
         """Raise `UserError` if there is no run, not even a damaged one."""
         if not exists(self.config_path):
-            raise self._no_run()
+            raise self._missing()
 
-    def _no_run(self):
+    def _missing(self):
         return UserError(f"there is no run in {self.path}: {self.config_path.name} is missing; "
                          "train one, or name its folder")
 

@@ -40,14 +40,14 @@ def train(recipe, args, report=None):
     if args.dry_run:
         dry_run(args, data, dataset, recipe.make_gan({"options": vars(args), "dataset": dataset}, place))
         return
-    writer = visualdl() if args.visualdl and processes.first else None
+    log_writer = visualdl() if args.visualdl and processes.first else None
     of_process = RunFolder if processes.first else SilentFolder
     folder = of_process(args.output, args.resume, args.overwrite, recipe.gan.files)
     processes.meet()  # by now the first process has locked the folder, or has said why it cannot
     try:
         loop = prepare(recipe, args, data, dataset, folder, place, report)
-        if writer:  # only now: a refused run leaves no log
-            loop.writer = writer(logdir=str(args.output / VISUALDL))
+        if log_writer:  # only now: a refused run leaves no log
+            loop.writer = log_writer(logdir=str(args.output / VISUALDL))
         loop.run()
         if processes.first:
             recipe.end(vars(args), folder.metrics())
@@ -114,11 +114,11 @@ def prepare(recipe, args, data, dataset, folder, place, report):
         UserError: the data are not the resumed run's, or its checkpoint cannot be used.
     """
     if args.resume:
-        check_data(folder, dataset)
+        config = folder.read_config()
+        check_data(folder.path, config, dataset)
     options = {name: jsonable(value) for name, value in vars(args).items()}
     gan = recipe.make_gan({"options": options, "dataset": dataset}, place)
     if args.resume:
-        config = folder.read_config()
         config["options"].update({name: options[name] for name in KEPT if name in options})
         config["dataset"]["source"] = dataset["source"]  # they may have moved
     else:
@@ -128,7 +128,7 @@ def prepare(recipe, args, data, dataset, folder, place, report):
         if processes.first:
             recipe.begin(folder.path, data, dataset)
     random, note = np.random.RandomState(args.seed), dataset.get("note", "")
-    loop = Loop(gan, data, folder, config, random, args.epoch, args.max_steps, note, report=report)
+    loop = Loop(gan, data, folder, config, random, args.epoch, args.max_steps, note, report)
     if args.resume:
         path = loop.resume()
         folder.write_config(config)
@@ -136,15 +136,14 @@ def prepare(recipe, args, data, dataset, folder, place, report):
     return loop
 
 
-def check_data(folder, dataset):
+def check_data(run, config, dataset):
     """Refuse to resume with another data set; warn if this machine will compute slightly different numbers.
 
     Raises:
         UserError: the data set is not the run's.
     """
-    config = folder.read_config()
     if config["dataset"]["checksum"] != dataset["checksum"]:
-        raise UserError(f"--resume: the run in {folder.path} was started on {config['dataset']['name']} "
+        raise UserError(f"--resume: the run in {run} was started on {config['dataset']['name']} "
                         f"from {config['dataset']['source']}, these pictures are others "
                         f"({dataset['name']} from {dataset['source']}); name the run's pictures with "
                         "--data_dir")

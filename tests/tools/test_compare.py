@@ -59,7 +59,6 @@ def test_a_run_beside_its_tutorials_figure(run, call, tmp_path):
     demo = figure(tmp_path / "dcgan_demo.png", blots(256, 0))
     config = json.loads((run / "config.json").read_text())
     config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
-    config["options"]["classes"] = ["all"]
     (run / "config.json").write_text(json.dumps(config))
     code, out, err = call("--run", run, "--reference", demo)
     assert code == 0 and err == ""
@@ -164,7 +163,6 @@ def test_what_is_wrong_with_a_run(run, call, tmp_path):
     refused(call("--run", run, "--reference", demo, "--checkpoint", other), "none of the checkpoints", checkpoint.name)
     config = json.loads((run / "config.json").read_text())
     config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
-    config["options"]["classes"] = ["all"]
     (run / "config.json").write_text(json.dumps(config))
     (run / "metrics.jsonl").write_text('{"step": 1}\n')
     refused(call("--run", run, "--reference", demo), "metrics.jsonl is not as a run writes it")

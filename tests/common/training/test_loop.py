@@ -306,8 +306,9 @@ def test_a_checkpoint_of_another_recipe_is_refused(new, tmp_path):
 
 def test_losses_go_to_visualdl(new):
     written = []
-    run = new(epochs=1, writer=SimpleNamespace(
-        add_scalar=lambda name, value, step: written.append((name, np.float32(value), step))))
+    run = new(epochs=1)
+    run.writer = SimpleNamespace(
+        add_scalar=lambda name, value, step: written.append((name, np.float32(value), step)))
     run.run()
     assert written == [(name, np.float32(line[name]), line["step"]) for line in run.folder.metrics()
                        for name in ("D-Loss", "DG-Loss", "D-Loss fake")]
