@@ -36,7 +36,7 @@ INSTALL = $(RUN) -m pip install --disable-pip-version-check --quiet
 
 .PHONY: help demo mnist celeba test lint bench anew
 help:
-	@echo 'make demo      a gallery, then the book on small embedded digits: 5 to 8 minutes'
+	@echo 'make demo      a gallery, then the book on small embedded digits: 3 to 8 minutes'
 	@echo 'make mnist     trains the book, chapter 09.gan, on MNIST'
 	@echo 'make celeba    trains the faces on CelebA, or on embedded ones, and draws 100'
 	@echo 'make test      runs the tests'
