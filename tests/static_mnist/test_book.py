@@ -323,12 +323,6 @@ def test_an_empty_or_unknown_parameter_list_never_means_everything(names):
             compat.minimize(paddle.optimizer.Adam(1e-3), paddle.mean(layer(x)), program, names)
 
 
-def resident():
-    """Megabytes of memory that this process holds."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * 4096 / 1e6
-
-
 class Mallinfo(ctypes.Structure):
     """What glibc's `mallinfo2` returns; hblkhd and uordblks are bytes in use."""
 
@@ -336,19 +330,32 @@ class Mallinfo(ctypes.Structure):
         "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]
 
 
-@pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"), reason="needs glibc 2.33")
-def test_memory_is_flat(small):
-    """The memory in use: freed memory stays in the process, and what is left behind would fit in there.
+def in_use():
+    """Bytes of memory in use: freed memory stays in the process, and what is left behind would fit in there."""
+    measure = ctypes.CDLL(None).mallinfo2
+    measure.restype = Mallinfo
+    now = measure()
+    return now.uordblks + now.hblkhd
+
+
+def growth(before, bound):
+    """How far the memory in use is above `before`, in bytes, as soon as that is below `bound`, or after five seconds.
 
     Paddle frees in a thread of its own, on a loaded machine some milliseconds after the step.
     """
-    measure = ctypes.CDLL(None).mallinfo2
-    measure.restype = Mallinfo
+    for _ in range(100):
+        if (grown := in_use() - before) < bound:
+            break
+        time.sleep(0.05)
+    return grown
 
-    def in_use():
-        now = measure()
-        return now.uordblks + now.hblkhd
 
+needs_mallinfo = pytest.mark.skipif(sys.platform != "linux" or not hasattr(ctypes.CDLL(None), "mallinfo2"),
+                                    reason="needs glibc 2.33")
+
+
+@needs_mallinfo
+def test_memory_is_flat(small):
     gan, batch, random = small(), pictures(128), np.random.RandomState(0)
     for _ in range(3):
         gan.step(batch, random)
@@ -356,25 +363,26 @@ def test_memory_is_flat(small):
     before = in_use()
     for _ in range(6):
         gan.step(batch, random)
-    for _ in range(100):
-        if (used := in_use() - before) < 1e6:
-            break
-        time.sleep(0.05)
-    assert used < 1e6  # one batch of pictures left behind each time would be 2.4 MB
+    assert growth(before, 1e6) < 1e6  # one batch of pictures left behind each time would be 2.4 MB
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+@needs_mallinfo
 def test_a_gan_that_is_gone_gives_its_memory_back(monkeypatch):
     monkeypatch.setattr(book, "gfc_dim", 1024)
-    used = []
-    for _ in range(3):
-        gan, random = BookGAN(paddle.CPUPlace()), np.random.RandomState(0)
-        gan.step(np.zeros([2, 784], "float32"), random)
-        megabytes = sum(array.nbytes for array in gan.state().values()) / 1e6
-        del gan
+
+    def step_of_a_new_gan():
+        gan = BookGAN(paddle.CPUPlace())
+        gan.step(np.zeros([2, 784], "float32"), np.random.RandomState(0))
+        return sum(array.nbytes for array in gan.state().values())
+
+    size = step_of_a_new_gan()
+    gc.collect()
+    time.sleep(0.2)
+    before = in_use()
+    for _ in range(2):
+        step_of_a_new_gan()
         gc.collect()
-        used.append(resident())
-    assert used[-1] - used[1] < megabytes / 2 > 40
+    assert growth(before, size / 2) < size / 2 > 40e6
 
 
 # -- what is left of it --------------------------------------------------------------------------------
