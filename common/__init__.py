@@ -13,7 +13,14 @@ __all__ = ["load", "show"]
 
 
 def __getattr__(name):
-    """Import the two functions when they are asked for, because matplotlib would delay every ``--help``."""
+    """Import the two functions when they are asked for, because matplotlib would delay every ``--help``.
+
+    ``folders`` is the earlier place of `common.data.folders`, for programs that import it from here.
+    """
+    if name == "folders":
+        from common.data import folders
+
+        return folders
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from common import generator

@@ -13,8 +13,6 @@ Read it beside the chapter: its blocks come in its order, under its names. What 
     a published figure          RECIPE at the end; ours beside it: docs/results.md
 """
 
-from os import PathLike
-
 import numpy as np
 import paddle
 from paddle import ParamAttr, nn
@@ -28,11 +26,10 @@ from common.backend import amp, compat, fast
 from common.backend.compat import scalar
 from common.data.batches import Batches, scale
 from common.errors import UserError
-from common.files import expanded, picture_file
 from common.gan import enough_memory, seeded, whole
 from common.recipe import Curves, Figures, Layout, Oddity
 from static_mnist.classes import above, named, one_hot, present
-from static_mnist.conditional import ConditionalGAN, ConditionalRecipe
+from static_mnist.conditional import ConditionalGAN, ConditionalRecipe, plot_and_seed
 from static_mnist.dropout import Dropout
 from static_mnist.static_gan import frozen, passes
 
@@ -306,10 +303,7 @@ class CGAN(ConditionalGAN):
             UserError: there is no such class, grid or seed, the chapter's layout fails, ``plot`` is no path, or there
                 is not enough memory.
         """
-        if plot is not None and plot is not False and not isinstance(plot, (str, PathLike)):
-            raise UserError(f"plot is the name of a PNG here, not {plot!r}; common.show(images, columns={cols}) shows "
-                            "the grid")
-        plot = picture_file(expanded(plot)) if plot else None
+        plot, seed = plot_and_seed(plot, seed, cols)
         rows, cols = max(1, whole("rows", rows, None)), max(1, whole("cols", cols, None))
         with enough_memory():
             labels, random = self.labels(target_class, rows, cols), seeded(seed)

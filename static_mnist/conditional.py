@@ -1,8 +1,13 @@
 """What a conditional GAN has beside its training step: noise joined with labels, drawing by class, chosen classes."""
 
+from numbers import Integral
+from os import PathLike
+
 import numpy as np
 
 from common import plotting
+from common.errors import UserError
+from common.files import expanded, picture_file
 from common.gan import interpolation, whole
 from static_mnist.classes import chosen, every, named, note, one_hot, present
 from static_mnist.pictures import StaticRecipe
@@ -100,6 +105,24 @@ class ConditionalGAN(StaticGAN):
             labels = np.tile(np.eye(len(self.classes), dtype="float32")[:shown], [rows, 1])
             generated = self.sample(np.concatenate([z.reshape(-1, self.z_dim), labels], axis=1))
         plotting.save_grid(path, generated, (rows, shown), self.classes[:shown])
+
+
+def plot_and_seed(plot, seed, cols):
+    """(path of the grid's PNG or None, seed) from the arguments of a ``generate_new``.
+
+    A whole number as ``plot`` is the seed: in earlier versions the seed was the fourth argument, which is ``plot`` in
+    the chapter.
+
+    Raises:
+        UserError: ``plot`` is neither a path nor None, False or a whole number.
+    """
+    if isinstance(plot, Integral) and not isinstance(plot, bool):
+        return None, plot
+    if plot is not None and plot is not False and not isinstance(plot, (str, PathLike)):
+        raise UserError(f"plot is the name of a PNG here, not {plot!r}; common.show(images, columns={cols}) shows "
+                        "the grid")
+    return picture_file(expanded(plot)) if plot else None, seed
+
 
 
 class ConditionalRecipe(StaticRecipe):

@@ -78,5 +78,12 @@ def draw_classes(gan, args, typed, random):
     return gan.interpolations(args.rows, random, labels), sampling.STEPS, ()
 
 
+def load(run, *args, **options):
+    """`common.load`, which programs for earlier versions import from here."""
+    from common import load as common_load
+
+    return common_load(run, *args, **options)
+
+
 if __name__ == "__main__":
     sys.exit(run_command(main))

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from common.comparison.sets import LIKE_REAL, Row
 from common.evaluation.features import resized
 from common.evaluation.pixels import brightness, contrast, grey, sharpness, stretched
 
@@ -25,18 +26,28 @@ def measured(pictures, classifier=None, stretch=False):
     return found
 
 
-def table(figures, pictures):
-    """A table in Markdown: the numbers of a tutorial's figure, and the same numbers of our pictures.
+def rows(figures, pictures):
+    """The rows of a comparison with the numbers of a tutorial's figure, which has no spread when it is not at hand.
 
     Args:
         figures: `common.recipe.Figures` with ``numbers``.
         pictures: generated, float32 [n, H, W, C] in [-1, 1], of the size that ``numbers`` were measured at.
+
+    Returns:
+        `Row`s without intervals.
     """
     from common.evaluation.classifier import Classifier
 
     classifier = Classifier.load("mnist") if "confidence" in figures.numbers else None
     ours = measured(pictures, classifier, figures.stretched)
-    rows = [(name, made, ours[name], real) for name, (made, real) in figures.numbers.items()]
+    return [Row(name, made, ours[name], verdict="one number without the figure: no interval", tutorial_real=real,
+                note=f"{len(pictures)} pictures of ours", better=LIKE_REAL)
+            for name, (made, real) in figures.numbers.items()]
+
+
+def table(figures, pictures):
+    """`rows` as a table in Markdown."""
     return "\n".join([f"| | {' | '.join(HEADINGS)} |", "|---|---|---|---|"] + [
-        f"| {name} | " + " | ".join("–" if value is None else f"{value:.3g}" for value in values) + " |"
-        for name, *values in rows])
+        f"| {row.name} | " + " | ".join("–" if value is None else f"{value:.3g}"
+                                        for value in (row.tutorial, row.ours, row.tutorial_real)) + " |"
+        for row in rows(figures, pictures)])

@@ -183,3 +183,13 @@ def test_the_package_alone_imports_nothing_slow_and_never_pyplot(tmp_path):
             "assert 'matplotlib.pyplot' not in sys.modules and matplotlib.get_backend() == 'svg'")
     subprocess.run([sys.executable, "-c", code, tmp_path / "losses.png"], cwd=ROOT, check=True)
     assert (tmp_path / "losses.png").exists()
+
+
+def test_programs_for_earlier_versions_find_what_they_import(book_run):
+    from common import folders
+    from common.data import folders as moved
+    from static_mnist.generate import load as earlier
+
+    assert folders is moved
+    images = [load_(book_run).generate(4, seed=3) for load_ in (earlier, load)]
+    np.testing.assert_array_equal(*images)

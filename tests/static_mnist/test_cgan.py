@@ -323,9 +323,15 @@ def test_a_plot_in_the_home_folder(gan, tmp_path, monkeypatch):
 def test_the_chapters_plot_true_says_what_shows_the_grid(gan):
     with pytest.raises(UserError, match=r"plot is the name of a PNG here, not True; common.show\(images, columns=4\)"):
         gan.generate_new(1, rows=3, cols=4, plot=True)
-    with pytest.raises(UserError, match="not 0;"):  # a seed in an earlier version
-        gan.generate_new(1, 2, 3, 0)
     np.testing.assert_array_equal(gan.generate_new(1, 2, 3, False), gan.generate_new(1, 2, 3))  # in the chapter's order
+
+
+def test_the_fourth_argument_of_earlier_versions_is_the_seed(gan):
+    drawn = [gan.generate_new(1, 2, 3, seed) for seed in (0, np.int64(5))]
+    np.testing.assert_array_equal(drawn, [gan.generate_new(1, 2, 3, seed=seed) for seed in (0, 5)])
+    assert not np.array_equal(*drawn)
+    with pytest.raises(UserError, match="seed"):
+        gan.generate_new(1, 2, 3, -1)
 
 
 def test_a_plot_and_many_pictures(gan, tmp_path, monkeypatch):
