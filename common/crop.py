@@ -26,10 +26,10 @@ from PIL import Image, ImageFile
 from tqdm import tqdm
 
 from common.backend.runtime import cores
-from common.data.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
-from common.data.sources import KEPT_SUFFIXES
 from common.errors import NO_ROOM, UserError, terminal
 from common.files import CROP_RECORD, junk, no_link, replacing
+from common.pictures.picture import BadPicture, decode_plain_jpeg, plain_jpeg_size, read_image, span_note
+from common.pictures.sources import KEPT_SUFFIXES
 
 PLAIN_LINES_EVERY = 10  # seconds
 DISK_TROUBLE = NO_ROOM | {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO}
@@ -144,7 +144,7 @@ def crop_fast(data, box):
 def cropped_file(data, suffix, box, fast=False, span=None):
     """Crop a picture: from the bytes of its file to the bytes of a JPEG of quality 75, or of a PNG.
 
-    ``span`` as in `common.data.picture.read_image`.
+    ``span`` as in `common.pictures.picture.read_image`.
 
     Raises:
         BadPicture: see `read_image` and `Box.scaled`.

@@ -18,12 +18,12 @@ from PIL import Image
 
 from common.crop import Box, crop_folder
 from common.data.batches import Batches, spread
-from common.data.build_packed import TUTORIALS_BOX
-from common.data.packed import UnpackedPictures, default_cache, open_packed
-from common.data.picture_files import PictureFiles
 from common.errors import UserError, announce, signals
 from common.files import cache_folder, expanded, filled
 from common.parallel import processes
+from common.pictures.build_packed import TUTORIALS_BOX
+from common.pictures.packed import UnpackedPictures, default_cache, open_packed
+from common.pictures.picture_files import PictureFiles
 from common.training.options import CROPPED, UNCROPPED
 
 img_dim = 64  # width and height of a picture
@@ -105,7 +105,7 @@ class PackedDataset(Dataset):
     """The items of `DataGenerater` from the packed array; no picture is decoded.
 
     Args:
-        packed: `common.data.packed.PackedPictures`.
+        packed: `common.pictures.packed.PackedPictures`.
     """
 
     def __init__(self, packed):

@@ -23,10 +23,10 @@ from common.backend.adam import Adam
 from common.backend.compat import scalar
 from common.crop import Box
 from common.data.datasets import NotThere
-from common.data.packed import open_packed
 from common.files import absolute, exists, write_arrays
 from common.gan import in_batches
 from common.parallel import processes
+from common.pictures.packed import open_packed
 from common.recipe import LOCK, Curves, Figures, Layout, LossCurve, Oddity, Recipe, gone, other_pictures
 from common.training.options import add_box
 from dygraph_celeba.data import CELEBA_NAME, EMBEDDED_NAME, Faces, checksum, embedded_faces, img_dim, open_faces

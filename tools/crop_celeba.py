@@ -30,7 +30,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
 
     from common.crop import Box, crop_folder  # not before --help, because NumPy and Pillow load slowly
-    from common.data.picture_files import PictureFiles
+    from common.pictures.picture_files import PictureFiles
 
     if args.fast:
         check_opencv()
@@ -57,7 +57,7 @@ def check_opencv():
 
 def pack(args, box):
     """Crop straight into the packed array that training reads, with no JPEG in between."""
-    from common.data.packed import open_packed
+    from common.pictures.packed import open_packed
 
     if args.input.suffix == ".npy":
         raise UserError(f"{args.input} is packed already; name the folder of the pictures, or the archive")

@@ -17,9 +17,9 @@ from common.comparison.cutting import NoGrid, cut, without_colour
 from common.data.batches import spread
 from common.data.download import Unavailable, fetch
 from common.data.folders import pictures_in
-from common.data.picture import SUFFIXES, BadPicture, read_file, read_image
 from common.errors import UserError
 from common.files import NUMBERED, cache_folder, expanded
+from common.pictures.picture import SUFFIXES, BadPicture, read_file, read_image
 from common.recipe import Layout
 from common.training.records import Records
 

@@ -17,7 +17,7 @@ class Batches:
         reshuffle: False: all epochs have the first epoch's order.
 
     Attributes:
-        unpacked: `common.data.packed.UnpackedPictures`, in a dry run whose run would pack them first; else None.
+        unpacked: `common.pictures.packed.UnpackedPictures`, in a dry run whose run would pack them first; else None.
     """
 
     unpacked = None

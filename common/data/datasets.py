@@ -235,7 +235,7 @@ def _of_file(key, path, split):
     if not path.name.lower().endswith(SUFFIXES):
         with open(path, "rb") as stream:
             head = stream.read(512)
-        from common.data.picture import is_picture  # with Pillow, for which --help need not wait
+        from common.pictures.picture import is_picture  # with Pillow, for which --help need not wait
 
         if is_picture(path.name, lambda: head):
             raise UserError(f"{path} is one picture; name the folder that holds the pictures")

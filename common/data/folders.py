@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from common.data import datasets
 from common.data.datasets import Pictures
-from common.data.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
 from common.errors import UserError, say, terminal
 from common.files import cannot_read, expanded, junk, ours
+from common.pictures.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
 
 SIZE = 28  # pixels of height and width when ``--resize`` is given without a size
 LARGEST = 512  # pixels of height and width that stay as they are; the networks of larger pictures fill the memory

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from common.crop import Box, crop_fast, crop_folder, crop_like_the_tutorial, cropped_file
-from common.data import picture
-from common.data.picture import ORIENTATION, BadPicture
-from common.data.picture_files import PictureFiles
+from common.pictures import picture
+from common.pictures.picture import ORIENTATION, BadPicture
+from common.pictures.picture_files import PictureFiles
 from tests.helpers import archive, encoded, face
 
 

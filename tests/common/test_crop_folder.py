@@ -158,7 +158,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from common.crop import Box, crop_folder
-from common.data.picture_files import PictureFiles
+from common.pictures.picture_files import PictureFiles
 replace, done = Path.replace, iter(range(99))
 
 def until_the_hundredth(self, target):

@@ -6,10 +6,10 @@ import pytest
 
 from common.comparison import figures
 from common.data import datasets, folders
-from common.data.packed import PackedPictures
-from common.data.picture_files import PictureFiles
 from common.errors import UserError
 from common.evaluation import replay
+from common.pictures.packed import PackedPictures
+from common.pictures.picture_files import PictureFiles
 from common.training import checkpoint
 from common.training.records import Records
 from tools import benchmark

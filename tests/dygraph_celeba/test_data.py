@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from common import recipe as recipes
-from common.data.packed import open_packed
 from common.errors import UserError
 from common.files import filled
+from common.pictures.packed import open_packed
 from common.training import options
 from dygraph_celeba import data
 from dygraph_celeba.data import DataGenerater, Faces, PackedDataset, network_input, open_faces

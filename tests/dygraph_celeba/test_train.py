@@ -15,8 +15,8 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from common import generator, plotting
-from common.data import build_packed, packed
 from common.errors import ROOT, UserError, run_command
+from common.pictures import build_packed, packed
 from common.training import checkpoint, options
 from common.training.run_folder import RunFolder
 from dygraph_celeba import data, generate, train

@@ -37,8 +37,8 @@ def make_pictures(folder, count, source=None):
     pictures = folder / "img_align_celeba"
     pictures.mkdir()
     if source:
-        from common.data.picture import BadPicture
-        from common.data.picture_files import PictureFiles
+        from common.pictures.picture import BadPicture
+        from common.pictures.picture_files import PictureFiles
 
         whole = PictureFiles(source)
         if len(whole.names) < count:
@@ -72,8 +72,8 @@ def prepare_crop(way, folder):
     import numpy as np
 
     from common import crop
-    from common.data import packed
-    from common.data.picture_files import PictureFiles
+    from common.pictures import packed
+    from common.pictures.picture_files import PictureFiles
 
     outputs = (Path(tempfile.mkdtemp(dir=folder)) / "imgs.npy" for _ in iter(int, 1))
     source, archive = PictureFiles(folder / "img_align_celeba"), folder / "img_align_celeba.zip"
@@ -102,7 +102,7 @@ def prepare_loader(way, folder, batch):
 
         batches = loader(folder / "imgs", batch)
         return len(batches), lambda: [None for _ in batches]
-    from common.data.packed import open_packed
+    from common.pictures.packed import open_packed
     from dygraph_celeba.data import Faces, PackedDataset
 
     faces = Faces(PackedDataset(open_packed(folder / "imgs", folder / "imgs.npy", progress=False)), batch)

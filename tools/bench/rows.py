@@ -130,7 +130,7 @@ def measure_crop(options, folder):
 def measure_loader(options, folder):
     """Measure CelebA's loader."""
     from common.crop import Box, crop_folder
-    from common.data.picture_files import PictureFiles
+    from common.pictures.picture_files import PictureFiles
 
     if not (folder / "imgs").exists():
         crop_folder(PictureFiles(folder / "img_align_celeba"), folder / "imgs", Box(), progress=False)

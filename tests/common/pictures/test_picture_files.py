@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import sources
-from common.data.picture import BadPicture
-from common.data.picture_files import PictureFiles
 from common.errors import UserError
 from common.files import write_json
+from common.pictures import sources
+from common.pictures.picture import BadPicture
+from common.pictures.picture_files import PictureFiles
 from tests.helpers import archive, encoded, face, jpeg
 
 

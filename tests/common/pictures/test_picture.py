@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from common.data import picture
-from common.data.picture import ORIENTATION, BadPicture, common_span, decode, extremes, is_picture, read_image, rgb
+from common.pictures import picture
+from common.pictures.picture import ORIENTATION, BadPicture, common_span, decode, extremes, is_picture, read_image, rgb
 from tests.helpers import encoded, face, jpeg
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from common.crop import Box
-from common.data.build_packed import SIZE, TUTORIALS_BOX, VERSION, array_bytes, build, cropped, no_picture
-from common.data.picture import UNREAD, BadPicture, Unread
-from common.data.picture_files import PictureFiles
-from common.data.sources import CACHE, is_compressed_tar
 from common.errors import UserError, say
 from common.files import NPY_FAULTS, cache_folder, exists, expanded, refuse_other, refuse_pipe
+from common.pictures.build_packed import SIZE, TUTORIALS_BOX, VERSION, array_bytes, build, cropped, no_picture
+from common.pictures.picture import UNREAD, BadPicture, Unread
+from common.pictures.picture_files import PictureFiles
+from common.pictures.sources import CACHE, is_compressed_tar
 
 
 class PackedPictures:
@@ -70,7 +70,7 @@ class UnpackedPictures:
     """Pictures that are not packed yet, for a dry run: each is decoded when it is asked for.
 
     Args:
-        pictures: `common.data.picture_files.PictureFiles`.
+        pictures: `common.pictures.picture_files.PictureFiles`.
         path: of the array that a run would build of them.
         box: `common.crop.Box`.
 

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from common.data.picture import LARGEST, BadPicture, common_span, decode, extremes, is_picture, size_of
-from common.data.sources import HEAD, KEPT_SUFFIXES, source
 from common.errors import UserError, say
 from common.files import CROP_RECORD, expanded, junk
+from common.pictures.picture import LARGEST, BadPicture, common_span, decode, extremes, is_picture, size_of
+from common.pictures.sources import HEAD, KEPT_SUFFIXES, source
 
 SHOWN = 3  # names in a message about files that are passed over
 
@@ -113,7 +113,7 @@ class PictureFiles:
         return hashlib.sha256(json.dumps([self.listing, self.rejected, more]).encode()).hexdigest()
 
     def first(self):
-        """The first picture that can be read, see `common.data.picture.decode`; or None."""
+        """The first picture that can be read, see `common.pictures.picture.decode`; or None."""
         for name in itertools.islice(self.names, 100):
             with contextlib.suppress(BadPicture):
                 return decode(self.read(name))
@@ -125,7 +125,7 @@ class PictureFiles:
         return None if picture is None else size_of(picture)
 
     def span(self):
-        """Black and white of pictures with more than 8 bits a channel, see `common.data.picture.common_span`.
+        """Black and white of pictures with more than 8 bits a channel, see `common.pictures.picture.common_span`.
 
         If the first picture has more than 8 bits, all pictures are read for it. If not, the result is None.
         """

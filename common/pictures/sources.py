@@ -13,9 +13,9 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from common.data.picture import BadPicture, Unread
 from common.errors import UserError
 from common.files import cache_folder, cannot_read, junk, kind_of, ours
+from common.pictures.picture import BadPicture, Unread
 
 KEPT_SUFFIXES = (".jpg", ".jpeg", ".png")  # a cropped picture keeps its name if it has one of these suffixes
 CACHE = "paddle/dataset/celeba"  # in the cache folder

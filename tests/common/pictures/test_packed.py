@@ -14,10 +14,10 @@ from filelock import FileLock
 from PIL import Image
 
 from common.crop import Box, crop
-from common.data import packed, sources
-from common.data.packed import PackedPictures, default_cache, open_packed
-from common.data.picture import read_image
 from common.errors import UserError
+from common.pictures import packed, sources
+from common.pictures.packed import PackedPictures, default_cache, open_packed
+from common.pictures.picture import read_image
 from tests.helpers import jpeg
 
 ROOT = Path(__file__).resolve().parents[3]

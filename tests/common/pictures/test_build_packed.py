@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from common.crop import Box, crop
-from common.data import build_packed, picture, sources
-from common.data.packed import open_packed
-from common.data.picture import Unread, read_image
 from common.errors import ROOT, UserError
-from tests.common.data.test_packed import expected
+from common.pictures import build_packed, picture, sources
+from common.pictures.packed import open_packed
+from common.pictures.picture import Unread, read_image
+from tests.common.pictures.test_packed import expected
 from tests.helpers import jpeg
 
 
@@ -119,7 +119,7 @@ def test_room_for_the_array_without_bad_pictures(folder, tmp_path, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from common.data import build_packed, packed
+from common.pictures import build_packed, packed
 crop, done = build_packed.crop, iter(range(99))
 
 def until_the_hundredth(*args):

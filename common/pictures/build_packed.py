@@ -11,9 +11,9 @@ import numpy as np
 from PIL import Image
 
 from common.crop import Box, DoesNotFit, crop, crop_fast, in_threads
-from common.data.picture import read_image, span_note
 from common.errors import UserError, say
 from common.files import replacing
+from common.pictures.picture import read_image, span_note
 
 VERSION = 1
 SIZE = Box.size
