@@ -268,9 +268,8 @@ class CGAN(ConditionalGAN):
         feed = {"input_real": np.ascontiguousarray(images), "input_z": self.joined(labels, random), "labels": labels}
 
         [d_loss] = self.run(self.train_d, {**feed, **self.d_dropout.masks(len(labels), random)}, [self.d_loss])
-        d_loss = scalar(d_loss)
         [g_loss] = self.run(self.train_g, {**feed, **self.g_dropout.masks(len(labels), random)}, [self.g_loss])
-        return {"Discriminator Loss": d_loss, "Generator Loss": scalar(g_loss)}
+        return {"Discriminator Loss": scalar(d_loss), "Generator Loss": scalar(g_loss)}
 
     def due(self, batch, step, last):
         """A message and a preview are due every hundred steps and after each epoch."""
@@ -283,8 +282,7 @@ class CGAN(ConditionalGAN):
 
     def draw(self, path, title, real, generated):
         """The chapter's preview: five rows, one column for each class."""
-        picture = plotting.tile(generated, *self.preview)
-        plotting.save_figure(path, picture, title)
+        plotting.save_figure(path, plotting.tile(generated, *self.preview), title)
 
     def generate_new(self, target_class=-1, rows=5, cols=5, plot=None, seed=1):
         """Draw new pictures of chosen classes.
