@@ -42,6 +42,11 @@ class Row:
         return self.verdict.startswith(("differs", "outside"))
 
     @property
+    def tested(self):
+        """Whether the verdict is that of a test."""
+        return not self.verdict.startswith("not measured") and "no interval" not in self.verdict
+
+    @property
     def ours_better(self):
         """Whether our value is better than the tutorial's: True, False, or None if it cannot be decided."""
         shown = self.real if self.better == LIKE_NEW or self.tutorial_real is None else self.tutorial_real

@@ -119,6 +119,7 @@ def test_the_tutorials_figure_is_downloaded_when_none_is_named(run, call, tmp_pa
     assert all(f"{row['ours']:.4g}" in out and row["interval"] is None for row in rows.values())
     assert (rows["contrast"]["tutorial"], rows["contrast"]["tutorial_real"]) == (81.34, 78.48)
     assert rows["contrast"]["ours"] < 20  # two iterations do not make a picture
+    assert "Verdict: none, for no row could be tested." in out
     assert not (run / "comparison.png").exists()
     config = json.loads((run / "config.json").read_text())
     config["dataset"]["name"], config["options"]["batch_size"] = "MNIST", 128  # whose losses are published
