@@ -291,7 +291,7 @@ class CGAN(ConditionalGAN):
             target_class: a class's number or name. Several classes, or "all": one column for each, repeated to fill the
                 grid. -1: the chapter's own layout of all classes, see `labels`.
             rows, cols: of the grid; as in the chapter, less than 1 counts as 1.
-            plot: path of a PNG of the grid; None or False: none is drawn.
+            plot: path of a PNG of the grid; None or False: none is drawn. A number is the seed, see `plot_and_seed`.
             seed: of noise and dropout.
 
         Returns:

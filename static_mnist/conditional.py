@@ -110,19 +110,18 @@ class ConditionalGAN(StaticGAN):
 def plot_and_seed(plot, seed, cols):
     """(path of the grid's PNG or None, seed) from the arguments of a ``generate_new``.
 
-    A whole number as ``plot`` is the seed: in earlier versions the seed was the fourth argument, which is ``plot`` in
-    the chapter.
+    A whole number as ``plot`` is the seed, and then ``seed`` may be the path: earlier versions had the seed before the
+    plot, where the chapter has the plot.
 
     Raises:
-        UserError: ``plot`` is neither a path nor None, False or a whole number.
+        UserError: ``plot`` is neither a path nor None or False.
     """
     if isinstance(plot, Integral) and not isinstance(plot, bool):
-        return None, plot
+        plot, seed = None if seed == 1 else seed, plot
     if plot is not None and plot is not False and not isinstance(plot, (str, PathLike)):
         raise UserError(f"plot is the name of a PNG here, not {plot!r}; common.show(images, columns={cols}) shows "
                         "the grid")
     return picture_file(expanded(plot)) if plot else None, seed
-
 
 
 class ConditionalRecipe(StaticRecipe):

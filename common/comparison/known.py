@@ -27,21 +27,25 @@ def measured(pictures, classifier=None, stretch=False):
 
 
 def rows(figures, pictures):
-    """The rows of a comparison with the numbers of a tutorial's figure, which has no spread when it is not at hand.
+    """The rows of a comparison with the numbers of a tutorial's figure that is not at hand.
+
+    Without the figure its numbers have no spread, so no row has an interval.
 
     Args:
         figures: `common.recipe.Figures` with ``numbers``.
         pictures: generated, float32 [n, H, W, C] in [-1, 1], of the size that ``numbers`` were measured at.
 
     Returns:
-        `Row`s without intervals.
+        `Row`s.
     """
     from common.evaluation.classifier import Classifier
 
     classifier = Classifier.load("mnist") if "confidence" in figures.numbers else None
     ours = measured(pictures, classifier, figures.stretched)
+    note = f"{len(pictures)} pictures of ours" + ", all at 28×28" * bool(classifier) + (
+        ", each stretched over its own range" * figures.stretched)
     return [Row(name, made, ours[name], verdict="one number without the figure: no interval", tutorial_real=real,
-                note=f"{len(pictures)} pictures of ours", better=LIKE_REAL)
+                note=note, better=LIKE_REAL)
             for name, (made, real) in figures.numbers.items()]
 
 

@@ -44,7 +44,7 @@ class Row:
     @property
     def tested(self):
         """Whether the verdict is that of a test."""
-        return not self.verdict.startswith("not measured") and "no interval" not in self.verdict
+        return not any(words in self.verdict for words in ("not measured", "no interval", "too few to tell"))
 
     @property
     def ours_better(self):

@@ -45,7 +45,7 @@ def indented(text):
 
 
 def summary(rows):
-    """The whole table in one sentence."""
+    """The whole table in a sentence or two."""
     twins = next((row for row in rows if row.name == TWINS), None)
     if twins and twins.differs and twins.ours > COLLAPSED:
         said = f"the generator has collapsed, {twins.ours:.0%} of its pictures have a twin"

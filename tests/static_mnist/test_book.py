@@ -331,7 +331,7 @@ class Mallinfo(ctypes.Structure):
 
 
 def in_use():
-    """Bytes of memory in use: freed memory stays in the process, and what is left behind would fit in there."""
+    """Bytes of memory in use, not what the process holds: it keeps freed memory, in which a leak would hide."""
     measure = ctypes.CDLL(None).mallinfo2
     measure.restype = Mallinfo
     now = measure()

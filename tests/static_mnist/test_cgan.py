@@ -326,10 +326,12 @@ def test_the_chapters_plot_true_says_what_shows_the_grid(gan):
     np.testing.assert_array_equal(gan.generate_new(1, 2, 3, False), gan.generate_new(1, 2, 3))  # in the chapter's order
 
 
-def test_the_fourth_argument_of_earlier_versions_is_the_seed(gan):
-    drawn = [gan.generate_new(1, 2, 3, seed) for seed in (0, np.int64(5))]
+def test_earlier_versions_had_the_seed_before_the_plot(gan, tmp_path):
+    drawn = [gan.generate_new(1, 2, 3, 0), gan.generate_new(1, 2, 3, np.int64(5), tmp_path / "grid.png")]
     np.testing.assert_array_equal(drawn, [gan.generate_new(1, 2, 3, seed=seed) for seed in (0, 5)])
-    assert not np.array_equal(*drawn)
+    assert not np.array_equal(*drawn) and (tmp_path / "grid.png").is_file()
+    with pytest.raises(UserError, match="not 4;"):
+        gan.generate_new(1, 2, 3, 0, seed=4)
     with pytest.raises(UserError, match="seed"):
         gan.generate_new(1, 2, 3, -1)
 

@@ -218,8 +218,9 @@ def test_the_verdict_tells_worse_from_better():
     assert summary([*worse, *better, same]) == (
         "Verdict: of 7 rows 6 differ from the tutorial: worse in a, b, c; better in e, f; other in d.")
     assert summary([same]) == "Verdict: of 1 rows none differs from the tutorial."
-    untested = [Row("h", 1, 9, verdict="one curve each: no interval"), Row("i", None, None, verdict="not measured: x")]
-    assert summary([same, *untested]) == "Verdict: of 1 rows none differs from the tutorial. Not tested: 2."
+    untested = [Row("h", 1, 9, verdict=verdict) for verdict in (
+        "one curve each: no interval", "not measured: too few pictures", "2 batches are too few to tell")]
+    assert summary([same, *untested]) == "Verdict: of 1 rows none differs from the tutorial. Not tested: 3."
     assert summary(untested) == "Verdict: none, for no row could be tested."
     text = "\n".join(table([*worse, same]))
     assert max(map(len, text.splitlines())) <= 80
