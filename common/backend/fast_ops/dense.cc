@@ -55,8 +55,8 @@ struct Product {
 static void multiply(int arithmetic, int64_t rows, int64_t inner, int64_t columns, const float *a, bool a_turned,
                      const float *b, bool b_turned, float *c) {
   if (arithmetic == EMULATED) {
-    dnnl_sgemm(a_turned ? 'T' : 'N', b_turned ? 'T' : 'N', rows, columns, inner, 1, rounded(4, a, rows * inner),
-               a_turned ? rows : inner, rounded(5, b, inner * columns), b_turned ? inner : columns, 0, c, columns);
+    sgemm(a_turned ? 'T' : 'N', b_turned ? 'T' : 'N', rows, columns, inner, rounded(4, a, rows * inner),
+          a_turned ? rows : inner, rounded(5, b, inner * columns), b_turned ? inner : columns, 0, c, columns);
     return;
   }
   static auto &products = *new std::map<std::array<int64_t, 5>, std::unique_ptr<Product>>;

@@ -54,17 +54,17 @@ static void few_channels(Kind kind, const Geometry &g, const float *x, const flo
     float *sum = all_sums + t * weights;
     for (int64_t n = g.n * t / threads; n < g.n * (t + 1) / threads; ++n) {
       if (kind == BACKWARD_DATA) {
-        dnnl_sgemm('T', 'N', window, pixels, g.o, 1, w, window, y + n * maps, pixels, 0, windows, pixels);
+        sgemm('T', 'N', window, pixels, g.o, w, window, y + n * maps, pixels, 0, windows, pixels);
         std::fill(out + n * picture, out + (n + 1) * picture, 0.f);
         unfold<true>(g, out + n * picture, windows);
         continue;
       }
       unfold<false>(g, const_cast<float *>(x) + n * picture, windows);
       if (kind == BACKWARD_WEIGHTS)
-        dnnl_sgemm('N', 'T', g.o, window, pixels, 1, y + n * maps, pixels, windows, pixels,
-                   n == g.n * t / threads ? 0 : 1, sum, window);
+        sgemm('N', 'T', g.o, window, pixels, y + n * maps, pixels, windows, pixels, n == g.n * t / threads ? 0 : 1,
+              sum, window);
       else
-        dnnl_sgemm('N', 'N', g.o, pixels, window, 1, w, window, windows, pixels, 0, out + n * maps, pixels);
+        sgemm('N', 'N', g.o, pixels, window, w, window, windows, pixels, 0, out + n * maps, pixels);
     }
   }
   if (kind == BACKWARD_WEIGHTS)

@@ -1,5 +1,7 @@
 // oneDNN's C interface, version 3. The wheel holds the library but not these declarations.
 #pragma once
+#include <signal.h>
+
 #include "shared.h"
 
 extern "C" {
@@ -62,4 +64,31 @@ static Handle engine() {
 static Handle stream() {
   static Handle stream = [] { Handle s; check(dnnl_stream_create(&s, engine(), IN_ORDER)); return s; }();
   return stream;
+}
+
+// A stack of this thread's own for the handlers of signals, unless it has one. Python's handlers take it (SA_ONSTACK).
+struct SignalStack {
+  std::unique_ptr<char[]> memory;
+  SignalStack() {
+    stack_t stack;
+    if (sigaltstack(nullptr, &stack) != 0 || !(stack.ss_flags & SS_DISABLE)) return;
+    stack.ss_size = 1 << 16;  // a handler's frame has 12 KB where there is AMX
+    stack.ss_flags = 0;
+    memory.reset(new char[stack.ss_size]);
+    stack.ss_sp = memory.get();
+    sigaltstack(&stack, nullptr);
+  }
+  ~SignalStack() {
+    stack_t stack{};
+    stack.ss_flags = SS_DISABLE;
+    if (memory) sigaltstack(&stack, nullptr);
+  }
+};
+
+// oneDNN's sgemm, made safe from signals: it points the stack pointer into its working memory, and the kernel writes a
+// handler's frame below the stack pointer, over whatever lies in the heap there.
+static void sgemm(char trans_a, char trans_b, int64_t m, int64_t n, int64_t k, const float *a, int64_t lda,
+                  const float *b, int64_t ldb, float beta, float *c, int64_t ldc) {
+  thread_local SignalStack stack;
+  check(dnnl_sgemm(trans_a, trans_b, m, n, k, 1, a, lda, b, ldb, beta, c, ldc));
 }
