@@ -83,6 +83,7 @@ def main(argv=None):
                 tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
             except NotPublished as error:
                 print(f"note: compared with known numbers alone: {error}", file=sys.stderr)
+                at("drawing")
                 rows = known.rows(trained.recipe.figures, trained.sample(PICTURES, args.seed, checkpoint)[0]) + rows
                 sets = None
             else:

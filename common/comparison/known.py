@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from common.comparison.picture_rows import joined
 from common.comparison.sets import LIKE_REAL, Row
 from common.evaluation.features import resized
 from common.evaluation.pixels import brightness, contrast, grey, sharpness, stretched
@@ -42,8 +43,8 @@ def rows(figures, pictures):
 
     classifier = Classifier.load("mnist") if "confidence" in figures.numbers else None
     ours = measured(pictures, classifier, figures.stretched)
-    note = f"{len(pictures)} pictures of ours" + ", all at 28×28" * bool(classifier) + (
-        ", each stretched over its own range" * figures.stretched)
+    note = joined(f"{len(pictures)} pictures of ours", "all at 28×28" if classifier else "",
+                  "each stretched over its own range" if figures.stretched else "")
     return [Row(name, made, ours[name], verdict="one number without the figure: no interval", tutorial_real=real,
                 note=note, better=LIKE_REAL)
             for name, (made, real) in figures.numbers.items()]

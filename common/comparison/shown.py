@@ -50,17 +50,18 @@ def summary(rows):
     if twins and twins.differs and twins.ours > COLLAPSED:
         said = f"the generator has collapsed, {twins.ours:.0%} of its pictures have a twin"
         return f"Verdict: {said} (of the tutorial's {twins.tutorial:.0%})."
-    rows, untested = [row for row in rows if row.tested], sum(not row.tested for row in rows)
-    if not rows:
+    tested = [row for row in rows if row.tested]
+    if not tested:
         return "Verdict: none, for no row could be tested."
     told = {True: [], False: [], None: []}
-    for row in rows:
+    for row in tested:
         if row.differs:
             told[row.ours_better].append(re.split(r" \(|,", row.name)[0])
     parts = [f"{words} {', '.join(dict.fromkeys(names))}" for words, names in (
         ("worse in", told[False]), ("better in", told[True]), ("other in", told[None])) if names]
     differ = sum(map(len, told.values()))
-    return f"Verdict: of {len(rows)} rows {differ or 'none'} differ{'s' * (differ < 2)} from the tutorial" + (
+    untested = len(rows) - len(tested)
+    return f"Verdict: of {len(tested)} rows {differ or 'none'} differ{'s' * (differ < 2)} from the tutorial" + (
         f": {'; '.join(parts)}" if parts else "") + (f". Not tested: {untested}." if untested else ".")
 
 
