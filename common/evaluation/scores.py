@@ -50,12 +50,17 @@ class Evaluation:
         """
         known = self.by_position()
         todo = [path for path in (None, *checkpoints) if position(path) not in known]
-        if not todo:
+        steps = {}
+        for path in todo:  # a checkpoint that is cut short is noticed before the work begins
+            try:
+                steps[path] = checkpoint.read_record(path)["step"] if path else 0
+            except UserError:
+                if path.is_file():  # else a training in progress has deleted it
+                    raise
+        if not steps:
             return
-        # A checkpoint that is cut short is noticed before the work begins
-        steps = {path: checkpoint.read_record(path)["step"] if path else 0 for path in todo}
         # A bar, on a terminal only, because each row takes seconds and the table is printed at the end
-        with tqdm(total=len(todo) + 1, disable=not terminal(), leave=False, unit="row") as bar:
+        with tqdm(total=len(steps) + 1, disable=not terminal(), leave=False, unit="row") as bar:
             bar.set_description("real pictures")
             real, *_ = self.described(*self.run.real("train", self.count))
             if min(len(real), self.count) <= real.shape[1]:  # refused before any picture is drawn
@@ -65,15 +70,18 @@ class Evaluation:
             if not self.known_real() and (values := self.measure_real(real)):
                 self.run.records.add_evaluation(0, 0, 0, **values)
             bar.update()
-            for path in todo:
-                if path and not path.is_file():  # a training in progress has deleted it since
-                    continue
+            for path, step in steps.items():
                 bar.set_description(path.name if path else "untrained generator")
-                drawn = (self.run.sample(self.count, self.seed, path) if path
-                         else self.run.untrained(self.count, self.seed))
+                try:
+                    drawn = (self.run.sample(self.count, self.seed, path) if path
+                             else self.run.untrained(self.count, self.seed))
+                except UserError:
+                    if path is None or path.is_file():  # else it has been deleted since
+                        raise
+                    continue
                 values = named(self.protocol, self.compare(real, *self.described(*drawn)))
                 epoch, batch = position(path)
-                self.run.records.add_evaluation(steps[path], epoch, batch, **values)
+                self.run.records.add_evaluation(step, epoch, batch, **values)
                 bar.update()
 
     def described(self, pictures, labels):

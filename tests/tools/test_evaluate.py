@@ -155,6 +155,26 @@ def test_a_measured_run_goes_on_as_if_nobody_had_looked(copy, book_run, tmp_path
     assert [each["epoch"] for each in after] == [0, 1, 2, 3]
 
 
+def test_what_a_training_deletes_meanwhile_is_passed_over(copy, monkeypatch):
+    """Before its record is read, and between that and the drawing; a damaged checkpoint stays an error."""
+    run, sample = Trained(copy), Trained.sample
+    first, second = run.checkpoints
+
+    def deleted(self, count, seed, path):
+        path.unlink()
+        return sample(self, count, seed, path)
+
+    monkeypatch.setattr(Trained, "sample", deleted)
+    first.write_bytes(first.read_bytes()[:5000])
+    with monkeypatch.context() as patch, pytest.raises(UserError, match=f"{first.name} is no whole checkpoint"):
+        patch.setattr(Trained, "real", None)  # noticed before the work begins
+        Evaluation(run, run.features, COUNT, seed=2).measure([first, second])
+    first.unlink()
+    evaluation = Evaluation(run, run.features, COUNT, seed=2)
+    evaluation.measure([first, second])
+    assert list(evaluation.by_position()) == [(0, 0)]  # the untrained generator alone
+
+
 def test_classes_are_recognised(digits_run, tmp_path, call, monkeypatch):
     """Real digits, passed off as generated, are what was asked for; with wrong labels they are not."""
     run = shutil.copytree(digits_run, tmp_path / "run")
