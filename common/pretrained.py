@@ -31,7 +31,8 @@ def names(package=None):
 
     A damaged file belongs to no package.
     """
-    found = sorted(path.stem for path in WEIGHTS.glob("*.safetensors"))
+    # A packing that is not finished has written a hidden file aside
+    found = sorted(path.stem for path in WEIGHTS.glob("[!.]*.safetensors"))
     if package is None:
         return found
     kept = []

@@ -5,6 +5,7 @@ import pytest
 
 from common import load, pretrained
 from common.errors import UserError
+from common.files import replacing
 from common.training import checkpoint
 
 RECORD = {"config": {"recipe": "book"}, "shapes": {}}
@@ -59,6 +60,13 @@ def test_names_come_from_the_files(weights):
             load(f"pretrained:{name}")
     with pytest.raises(UserError, match="has no checkpoints"):
         load("pretrained:one", checkpoint="best")
+
+
+def test_a_file_that_is_being_packed_is_no_generator_yet(weights):
+    with replacing(weights / "one.safetensors") as temporary:
+        checkpoint.write(temporary, {}, RECORD)
+        assert pretrained.names() == pretrained.names("static_mnist") == []
+    assert pretrained.names() == ["one"]
 
 
 def test_a_damaged_file_is_one_line(weights):
