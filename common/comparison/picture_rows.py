@@ -58,7 +58,7 @@ def picture_rows(sets, features, note="", numbers=None):
     except UserError as error:  # too few pictures
         yield Row("KID", None, None, verdict=f"not measured: {error}")
     yield twins_row(sets, limit)
-    if sets.train is not None:
+    if sets.train is not None and len(sets.train) > 1:  # one picture alone has no nearest other one
         yield memory_row(sets, [] if numbers is None else numbers)
 
 

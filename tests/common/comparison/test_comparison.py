@@ -269,6 +269,14 @@ def test_what_is_missing_is_left_out():
         rows(Sets(noise(1, 0), noise(8, 1)))
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_run_of_one_or_two_training_pictures(count):
+    train, numbers = noise(count, 2), []
+    found = rows(Sets(noise(12, 0), noise(12, 1), real=train, train=train), numbers=numbers)
+    assert ("distance to the nearest training picture" in found) == (len(numbers) == 12) == (count == 2)
+    assert found["share of pictures with a twin"].real == 0
+
+
 def test_table_and_json_say_the_same():
     found = list(picture_rows(Sets(noise(12, 0), noise(12, 1), noise(12, 2)), Halves()))
     text = "\n".join(table(found))
