@@ -9,6 +9,7 @@ from common import recipe as recipes
 from common.backend import runtime
 from common.errors import UserError, run_command
 from common.files import expanded
+from common.training.checkpoint import position
 from common.training.options import FREE, Parser, complete, jsonable, positive, run_options
 from common.training.records import Records
 from tools import evaluate
@@ -67,7 +68,6 @@ def main(argv=None):
 def train_one(run, args, kind, seed, more):
     """Train one run to its end; a run that was interrupted is resumed."""
     from common.report.page import write_report
-    from common.training.checkpoint import position
     from common.training.run import train
 
     kept = Records(run).saved()
@@ -83,13 +83,19 @@ def check(run, recipe, wanted):
     """Refuse a run that is there already but was made with other options.
 
     Raises:
-        UserError: an option differs from the wanted one.
+        UserError: an option differs from the wanted one; or the run has gone on, and its checkpoint of the wanted epoch
+            is deleted.
     """
-    for name, value in run_options(recipe, Records(run).read_config()).items():
+    options = run_options(recipe, Records(run).read_config())
+    for name, value in options.items():
         now = jsonable(getattr(wanted, name))
         if name not in FREE - {"data_dir"} and now != value:
             raise UserError(f"{run} was made with {name} {value}, not {now}; "
                             "give the same options again, or another --output")
+    kept, end = [*map(position, Records(run).saved())], (wanted.epoch, 0)
+    if kept[-1] > end and end not in kept:
+        raise UserError(f"{run} was trained beyond --epoch {wanted.epoch}, whose checkpoint is deleted; "
+                        f"give its --epoch {options['epoch']} again, or another --output")
 
 
 def table(runs, epoch, count):

@@ -10,6 +10,7 @@ from common.errors import RunStopped
 from common.evaluation import scores
 from common.evaluation.scores import digits
 from common.report import page as report
+from common.training import checkpoint
 from common.training.records import Records
 from static_mnist import book
 from tests.helpers import caller
@@ -77,6 +78,17 @@ def test_what_was_stopped_goes_on(call, tmp_path, monkeypatch):
     assert code == 0 and "resuming" in out and "0001_0000.safetensors at step 2 of 4" in out
     assert stop.steps == 2 + 1 + 2 + 4
     assert "± " not in out.splitlines()[-1]  # one seed has no deviation
+
+
+def test_fewer_epochs_than_the_runs_have_gone_on_to(call, monkeypatch):
+    monkeypatch.setattr(checkpoint, "KEEP_LAST", 1)
+    once = [*SMALL[:-1], "1", "--fix", "max_pool"]
+    twice = [*SMALL[:5], "2", *once[6:]]
+    assert call(*twice)[0] == 0
+    code, out, err = call(*once)
+    assert code == 2 and err.count("\n") == 1 and out.count("\n") == 1, err  # only the run's name is printed before
+    assert "book_default_0 was trained beyond --epoch 1" in err and "its --epoch 2 again, or another --output" in err
+    assert call(*twice)[0] == 0
 
 
 def test_each_oddity_of_the_recipe_by_default():
