@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 
@@ -132,6 +133,8 @@ def number(classes, name, owner="this run"):
     Raises:
         UserError: there is no such class.
     """
+    # A folder's name from macOS may have its accents as characters of their own; a keyboard types é as one
+    *classes, name = (normalize("NFC", text) for text in (*classes, name))
     if name in classes:
         return classes.index(name)
     if name in ("all", "-1") and owner == "this run":  # to draw; a training has no -1

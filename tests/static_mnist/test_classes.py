@@ -12,7 +12,7 @@ from common.errors import UserError
 from common.evaluation.scores import Evaluation
 from common.evaluation.trained import Trained
 from static_mnist import train
-from static_mnist.classes import above, chosen, present
+from static_mnist.classes import above, chosen, number, present
 
 
 def published(labels, size=(8, 8)):
@@ -33,6 +33,15 @@ def test_chosen_classes_are_numbered_anew_in_the_sets_order():
     assert (some.classes, some.labels.tolist(), some.images[:, 0, 0].tolist()) == (("a", "c"), [1, 0, 1], [0, 1, 3])
     assert len({whole.checksum, some.checksum, chosen(whole, ["a", "b"]).checksum}) == 3
     assert chosen(whole, []) is chosen(whole, ["all"]) is whole
+
+
+def test_a_letter_with_its_accent_is_the_same_as_one_character_or_as_two():
+    one, two = "caf\u00e9", "cafe\u0301"  # as a keyboard types it, and as macOS may name a folder
+    assert {number(["bag", known], typed) for known in (one, two) for typed in (one, two, one.upper())} == {1}
+    own = replace(published([2, 0, 1, 2]), classes=("bag", two, "tea"))
+    assert chosen(own, ["tea", one]).classes == (two, "tea")  # the stored name stays
+    with pytest.raises(UserError, match="no class 'cafe'"):
+        number(["bag", two], "cafe")
 
 
 @pytest.mark.parametrize(("wanted", "words"), [
