@@ -78,6 +78,7 @@ def main(argv=None):
             features, stretch, rows = compare.suitable(sets, args.classifier), False, []
         else:
             checkpoint = trained.chosen(args.checkpoint)
+            about = how_far(trained, checkpoint)  # now, because a training in progress may delete the checkpoint
             rows = compare.losses(trained)
             try:
                 tutorial = compare.generated(args.reference or download(trained), args.rows, args.cols)
@@ -102,7 +103,7 @@ def main(argv=None):
             written.append(output / "report.html")
 
     if not args.ours:
-        print(how_far(trained, checkpoint), end="\n\n")
+        print(about, end="\n\n")
     print(*table(rows), sep="\n")
     print("", ", ".join(map(str, written)), sep="\n")
 
