@@ -309,7 +309,7 @@ def _pictures(path, values):
     if values.dtype.kind == "f" and high <= 1 or values.dtype.kind == "b":
         print(f"{path.name}: values from 0 to 1 become 0 to 255", file=sys.stderr)
         values = values * 255.0
-    return np.rint(values).astype(np.uint8)
+    return np.rint(values).astype(np.uint8, order="C")  # hashlib takes no array in Fortran's order
 
 
 def _read_upto(stream, size):

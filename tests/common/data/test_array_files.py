@@ -211,6 +211,13 @@ def test_labels_of_ones_own_need_not_count_from_0(tmp_path):
     assert found.classes == ("5", "900") and found.labels.tolist() == [0, 1] * 6
 
 
+@pytest.mark.parametrize("shape", [(12, 28, 28), (12, 28, 28, 1), (12, 784)])
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
+def test_an_array_may_lie_in_fortrans_order(tmp_path, shape, kind):
+    found = folders.load(npz(tmp_path / "a.npz", x_train=np.asfortranarray(pictures().reshape(shape), kind)))
+    assert (found.images == pictures()).all() and found.images.flags.c_contiguous
+
+
 def test_tables_of_ones_own_are_brought_to_28(tmp_path, capsys):
     found = folders.load(npz(tmp_path / "a.npz", x_train=np.full((12, 56, 70), 9, np.uint8)), fit=28)
     assert found.images.shape == (12, 28, 28) and (found.images == 9).all()
