@@ -38,7 +38,8 @@ class Pictures:
         labels: whole numbers [N], or None where the folder has pictures without labels.
         classes: the names of the classes, ``classes[label]``.
         source: the folder, or "embedded in scikit-learn".
-        checksum: md5 over images and labels as loaded, hexadecimal.
+        checksum: md5 over images and labels as loaded, hexadecimal. Of a table brought to another size: the md5
+            of its images, and behind it that of its labels.
         fallback: True when ``auto`` had to take the embedded digits.
     """
 

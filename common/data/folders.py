@@ -197,7 +197,10 @@ def _brought_all(pictures, size, fit):
     if images.ndim == 4 and pictures.images.ndim == 3:
         images = np.ascontiguousarray(images[..., 0])
     _announce_sizes(sizes, fit)
-    return replace(pictures, images=images, checksum=hashlib.md5(images).hexdigest())
+    checksum = hashlib.md5(images).hexdigest()  # these 32 digits are all that a run of an earlier version has
+    if pictures.labels is not None:
+        checksum += hashlib.md5(pictures.labels).hexdigest()
+    return replace(pictures, images=images, checksum=checksum)
 
 
 def _refuse_large(where, size):

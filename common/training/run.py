@@ -142,7 +142,8 @@ def check_data(run, config, dataset):
     Raises:
         UserError: the data set is not the run's.
     """
-    if config["dataset"]["checksum"] != dataset["checksum"]:
+    # A run of an earlier version may have the first 32 digits alone, see `common.data.datasets.Pictures`
+    if config["dataset"]["checksum"] not in (dataset["checksum"], dataset["checksum"][:32]):
         raise UserError(f"--resume: the run in {run} was started on {config['dataset']['name']} "
                         f"from {config['dataset']['source']}, these pictures are others "
                         f"({dataset['name']} from {dataset['source']}); name the run's pictures with "

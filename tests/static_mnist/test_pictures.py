@@ -1,5 +1,6 @@
 """What each tutorial makes of the pictures that a user names."""
 
+import hashlib
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ from PIL import Image
 from common.data.catalogue import PUBLISHED
 from common.errors import UserError
 from common.files import checksum
-from common.training import options
+from common.training import options, run
 from tests.helpers import labels, pictures, put
 
 
@@ -44,6 +45,25 @@ def test_resize_is_by_the_nearest_pixel(tmp_path):
     Image.fromarray(pictures(1)[0].repeat(2, 0).repeat(3, 1)).save(tmp_path / "own" / "a.png")
     _, images, _ = opened("--recipe", "note6", "--dataset", tmp_path / "own", "--resize")
     assert (images == pictures(1)).all()
+
+
+def test_a_run_on_a_resized_table_knows_its_labels(tmp_path):
+    """A run of an earlier version knows its pictures only."""
+    def table(tags):
+        np.savez(tmp_path / "own.npz", x_train=pictures(), y_train=tags)
+        recipe, images, config = opened("--recipe", "cgan", "--dataset", tmp_path / "own.npz", "--resize", "8")
+        return recipe, images, {**config, **run.described()}
+
+    recipe, images, config = table(labels())
+    earlier = {**config, "dataset": {**config["dataset"], "checksum": hashlib.md5(images).hexdigest()}}
+    for known in config, earlier:
+        run.check_data("run", known, config["dataset"])
+        assert (recipe.real(known, "train")[1] == labels()).all()
+    _, _, changed = table(labels()[::-1])
+    with pytest.raises(UserError, match="these pictures are others"):
+        run.check_data("run", config, changed["dataset"])
+    with pytest.raises(UserError, match="are not those that the run was trained on"):
+        recipe.real(config, "train")
 
 
 def test_what_the_message_on_another_published_set_advises_is_taken(tmp_path, monkeypatch):
