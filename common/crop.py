@@ -273,6 +273,9 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         count, start, failed = len(todo), time.perf_counter(), []
         with contextlib.suppress(KeyboardInterrupt):
             in_threads(work, todo, failed, threads, progress)
+            for name, _ in failed if overwrite else ():  # its old crop may be of another box
+                with contextlib.suppress(OSError):
+                    (output / name).unlink()
             _write_record(record_path, record)
     return Summary(count - len(todo) - len(failed), skipped, sorted(failed + pictures.rejected), len(todo),
                    time.perf_counter() - start)

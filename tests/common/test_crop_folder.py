@@ -76,6 +76,21 @@ def test_two_boxes_are_not_mixed(folder, tmp_path):
     assert json.loads((tmp_path / "out.crop.json").read_text())["y"] == 20
 
 
+def test_overwrite_leaves_no_old_crop_of_a_picture_that_fails(folder, tmp_path):
+    """Else a record of the new box would vouch for it."""
+    out = tmp_path / "out"
+    run(folder, out)
+    for name in ("000001.jpg", "000002.jpg"):
+        (folder / name).write_bytes(b"damaged")
+    (out / "000002.jpg").unlink()
+    (out / "000002.jpg").mkdir()
+    (out / "000002.jpg" / "mine").touch()
+    assert len(run(folder, out, Box(y=20), overwrite=True).failed) == 2
+    assert sorted(path.name for path in out.iterdir()) == [f"{number:06}.jpg" for number in range(2, 13)]
+    assert (out / "000002.jpg" / "mine").exists()
+    assert len(run(folder, out, Box(y=20)).failed) == 2
+
+
 def test_pictures_that_stay_are_not_mixed_with_those_of_another_box(folder, tmp_path):
     out, more = tmp_path / "out", tmp_path / "more"
     run(folder, out)
