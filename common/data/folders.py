@@ -11,7 +11,7 @@ from tqdm import tqdm
 from common.data import datasets
 from common.data.datasets import Pictures
 from common.errors import UserError, say, terminal
-from common.files import cannot_read, expanded, junk, ours
+from common.files import CROP_RECORD, cannot_read, expanded, junk, ours
 from common.pictures.picture import BadPicture, common_span, decode, extremes, is_picture, read_file, rgb, span_note
 
 SIZE = 28  # pixels of height and width when ``--resize`` is given without a size
@@ -26,7 +26,7 @@ def load(folder, size=None, fit=None):
 
     Pictures of more than 8 bits a channel are scaled by the range of values in the whole set; a message says so. The
     operating system's own files are passed over in silence. Other files that are no pictures, and files that our
-    commands have written, are passed over with a message.
+    commands have written, are passed over with a message. But where there is nothing else, cropped pictures are read.
 
     Args:
         folder: its sub-folders are the classes, sorted by name; without sub-folders there are no labels. A file, or a
@@ -46,8 +46,10 @@ def load(folder, size=None, fit=None):
     if folder.is_file():
         return _brought_all(datasets.own(folder), size, fit)
     found, passed, classes = _classes(folder)
-    if not any(found.values()) and (pictures := datasets.own(folder)):
-        return _brought_all(pictures, size, fit)
+    if not any(found.values()):
+        if pictures := datasets.own(folder):
+            return _brought_all(pictures, size, fit)
+        found, passed, classes = _classes(folder, crops=True)
     if classes and found[folder]:
         raise UserError(f"{found[folder][0]} lies beside the folders of the classes; "
                         "put each picture there into the folder of its class, or take it away")
@@ -80,8 +82,12 @@ def load(folder, size=None, fit=None):
                     digest.hexdigest())
 
 
-def _classes(folder):
+def _classes(folder, crops=False):
     """List a folder and its sub-folders.
+
+    Args:
+        folder: of the user.
+        crops: whether sub-folders that `common.crop.crop_folder` has written are classes, too.
 
     Returns:
         (pictures, passed over, classes): {folder: its picture files}, first for the folder itself, then for each
@@ -94,7 +100,8 @@ def _classes(folder):
         above = {folder.resolve(), *folder.resolve().parents}
         folders = sorted(path for path in folder.iterdir()
                          if path.is_dir() and not junk(path.name) and path.resolve() not in above)
-        passed = [path for path in folders if ours(path)]
+        passed = [path for path in folders
+                  if ours(path) and not (crops and path.with_name(path.name + CROP_RECORD).is_file())]
         classes = [path for path in folders if path not in passed]
         found = {}
         for path in (folder, *classes):

@@ -155,6 +155,20 @@ def test_what_our_commands_have_written_is_no_class(own, capsys):
     assert folders.load(own).classes == ("Dog", "cat")
 
 
+def test_cropped_pictures_are_classes_where_there_is_nothing_else(own):
+    """As `tools/crop_celeba.py --output own/cat` writes them."""
+    for name in ("cat", "Dog"):
+        write_json(own / f"{name}.crop.json", {})
+    assert folders.load(own).classes == ("Dog", "cat")
+    np.savez(own / "table.npz", x_train=np.ones([5, 4, 6], "uint8"))
+    assert len(folders.load(own).images) == 5
+    save(own / "bird" / "1.png", 1)
+    assert folders.load(own).classes == ("bird",)
+    (own / "bird").rename(own.with_name("bird"))
+    save(own / "1.png", 1)
+    assert len(folders.load(own).images) == 1
+
+
 def test_a_link_to_the_folder_itself_is_no_class(own):
     (own / "all").symlink_to(own)
     assert folders.load(own).classes == ("Dog", "cat")
