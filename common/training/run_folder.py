@@ -1,15 +1,17 @@
 """The folder of a run while it trains: a lock for one process at a time, and records that a crash cannot spoil."""
 
+import json
 import math
 import os
 import platform
 import time
 from contextlib import contextmanager, suppress
+from itertools import islice
 
 from filelock import FileLock, Timeout
 
 from common.errors import UserError
-from common.files import COMPARED, CONFIG, UNFINISHED, numbered, ours, replacing, write_json
+from common.files import COMPARED, CONFIG, UNFINISHED, numbered, ours, refuse_pipe, replacing, write_json
 from common.training.records import BEST, EVALUATION, Records, evaluation, line, no_run
 
 # Files of every run: those that the training writes, and those that the tools add
@@ -36,16 +38,20 @@ class RunFolder(Records):
         super().__init__(path)
         self._metrics = None
         records = (self.metrics_path, *self.saved())
-        if not self.config_path.is_file() and not overwrite and any(path.exists() for path in records):
+        foreign = [path for path, keys, lines in ((self.metrics_path, {"step", "epoch", "batch"}, 1),
+                                                  (self.config_path, {"recipe"}, None)) if _lacks(path, keys, lines)]
+        if not (self.config_path.is_file() or overwrite or foreign) and any(path.exists() for path in records):
             raise UserError(f"{self.path} holds a run without its config.json; put that back, or --overwrite deletes "
                             "the run")
         if resume and not self.config_path.is_file():
             raise no_run(self.path)
-        if not any(path.exists() for path in records) and not ours(self.path):
-            named = [self.path / name for name in (*OWN, *files)]
-            named += [path for path, *_ in numbered(self.path, ".png")]
-            if foreign := next((path for path in named if path.exists()), None):  # of another program, or of the user
-                raise UserError(f"{foreign} is there and belongs to no run; choose another --output")
+        if not ours(self.path):
+            if not any(path.exists() for path in records):
+                named = [self.path / name for name in (*OWN, *files)]
+                named += [path for path, *_ in numbered(self.path, ".png")]
+                foreign = [path for path in named if path.exists()]
+            if foreign:  # of another program, or of the user
+                raise UserError(f"{foreign[0]} is there and belongs to no run; choose another --output")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             self._lock = FileLock(self.path / ".lock", timeout=0)
@@ -141,6 +147,20 @@ class RunFolder(Records):
         except OSError as error:
             raise UserError(f"cannot write into {self.path}: {error.strerror}; "
                             "free some space, then go on with --resume") from error
+
+
+def _lacks(path, keys, lines=None):
+    """Whether a file's first ``lines`` lines are JSON without these keys, so that no run has written it.
+
+    A run's file that is empty or damaged is no JSON.
+    """
+    try:
+        refuse_pipe(path)
+        with open(path, "rb") as file:
+            values = json.loads(b"".join(islice(file, lines)))
+    except (UserError, OSError, ValueError, RecursionError):
+        return False
+    return not (isinstance(values, dict) and keys <= values.keys())
 
 
 class SilentFolder(Records):

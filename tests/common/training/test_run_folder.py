@@ -90,6 +90,34 @@ def test_a_file_of_another_program_is_not_lost(tmp_path, name, overwrite):
     assert content(tmp_path) == before
 
 
+@pytest.mark.parametrize("overwrite", [True, False])
+@pytest.mark.parametrize(("metrics", "config", "foreign"), [
+    ('{"loss": 0.5}\n{"step": 1, "epoch": 0, "batch": 1}\n', None, "metrics.jsonl"),
+    ('{"step": 0, "loss": 0.5}\n', '{"model_type": "bert"}', "metrics.jsonl"), ("0.5\n", "", "metrics.jsonl"),
+    ('{"step": 0, "epoch": 0, "batch": 0}\n', '{"model_type": "bert"}', "config.json"), ("", "[]", "config.json"),
+])
+def test_records_of_another_program_are_not_lost(tmp_path, metrics, config, foreign, overwrite):
+    for name, text in (("metrics.jsonl", metrics), ("config.json", config), ("0000_0010.png", "x")):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+    before = content(tmp_path)
+    with pytest.raises(UserError, match=f"{foreign} is there and belongs to no run; choose another --output"):
+        RunFolder(tmp_path, overwrite=overwrite)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize(("metrics", "config"), [
+    ("", ""), ('{"step": 0, "epo', "{"), ("\0\0", None), ('{"step": 0}\n', '{"recipe": "fake"}'),
+    ('{"evaluation": true, "step": 0, "epoch": 0, "batch": 0}\n', "\0\0"),
+])
+def test_a_damaged_run_can_be_written_over(tmp_path, metrics, config):
+    (tmp_path / "metrics.jsonl").write_text(metrics)
+    if config is not None:
+        (tmp_path / "config.json").write_text(config)
+    RunFolder(tmp_path, overwrite=True).close()
+    assert content(tmp_path) == {}
+
+
 def test_a_run_without_checkpoint_cannot_be_resumed(tmp_path):
     with pytest.raises(UserError, match="no checkpoint yet; train.py --overwrite starts anew"):
         Records(started(tmp_path)).latest()
