@@ -104,6 +104,14 @@ def arithmetic():
     return "float32" if _arithmetic == FLOAT32 else "bfloat16"
 
 
+def instructions():
+    """The widest vectors that the operators compute with, which decide their bits; ``off`` if they do no work."""
+    if not working():
+        return "off"
+    known = ("avx512f", "avx2") if _arithmetic == FLOAT32 else ("amx_bf16", "avx512f")
+    return next((name for name in known if name in runtime.cpuinfo().split()), platform.machine())
+
+
 def max_pool(x):
     """``F.max_pool2d(x, 2, 2)``: [B, C, H, W] to [B, C, H // 2, W // 2]."""
     return leaky_relu_max_pool(x, 1.0)

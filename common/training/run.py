@@ -97,11 +97,11 @@ def multiply_in_16_bits(args, dataset):
 
 
 def described():
-    """`runtime.describe`, the arithmetic of convolutions and dense layers, see `amp.arithmetic`, and processes."""
-    from common.backend import amp
+    """`runtime.describe`, and what else decides the numbers: `amp.arithmetic`, `fast.instructions`, and processes."""
+    from common.backend import amp, fast
 
     about = runtime.describe()
-    about["machine"]["arithmetic"] = amp.arithmetic()
+    about["machine"] |= {"arithmetic": amp.arithmetic(), "fast operators": fast.instructions()}
     if processes.count > 1:
         about["machine"]["processes"] = processes.count
     return about
@@ -155,6 +155,8 @@ def check_data(run, config, dataset):
             ("processes", config["machine"].get("processes", 1), processes.count),
             ("threads", config["machine"]["threads"], now["machine"]["threads"]),
             ("arithmetic", config["machine"].get("arithmetic", "float32"), now["machine"]["arithmetic"]),
+            ("fast operators", config["machine"].get("fast operators", now["machine"]["fast operators"]),
+             now["machine"]["fast operators"]),  # a run of an earlier version does not tell
             ("Paddle", *(about["versions"].get("paddlepaddle") or about["versions"].get("paddlepaddle-gpu")
                          for about in (config, now)))):
         if before != after:

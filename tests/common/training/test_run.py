@@ -2,6 +2,7 @@
 
 import pytest
 
+from common.backend import fast
 from common.errors import UserError
 from common.training import run
 
@@ -9,6 +10,7 @@ from common.training import run
 def test_a_changed_machine_is_noted(capsys, monkeypatch):
     now = {"versions": {"paddlepaddle": "3.3.1"}, "machine": {"threads": 2}}
     monkeypatch.setattr(run.runtime, "describe", lambda: now)
+    monkeypatch.setattr(fast, "working", lambda: False)  # they need not be compiled
     config = {"dataset": {"checksum": "a", "name": "MNIST", "source": "x"}, "versions": {"paddlepaddle": "3.3.1"},
               "machine": {"threads": 2}}
     description = {"checksum": "a", "name": "MNIST", "source": "y"}
@@ -29,3 +31,25 @@ def test_a_changed_machine_is_noted(capsys, monkeypatch):
         assert capsys.readouterr().err.count("Paddle 2.6.2 when the run started, 3.3.1 now") == notes
     with pytest.raises(UserError, match="these pictures are others"):
         run.check_data("run", config, {**description, "checksum": "b"})
+
+
+@pytest.mark.parametrize(("before", "now", "note"), [
+    (("avx2 avx512f", True), ("avx2 avx512f", True), ""), (("avx2", False), ("avx2 avx512f", False), ""),
+    (("avx2 avx512f", True), ("avx2", True), "avx512f when the run started, avx2 now"),
+    (("avx2", True), ("avx2", False), "avx2 when the run started, off now"),
+    (("avx2", False), ("avx2", True), "off when the run started, avx2 now"),
+    (None, ("avx2", True), ""),
+])
+def test_other_bits_of_the_fast_operators_are_noted(capsys, monkeypatch, before, now, note):
+    def machine(flags, working):
+        monkeypatch.setattr(run.runtime, "cpuinfo", lambda: f"flags\t: fpu {flags}\n")
+        monkeypatch.setattr(fast, "working", lambda: working)
+        return run.described()
+
+    config = machine(*before or now) | {"dataset": {"checksum": "a"}}
+    if before is None:  # a run of an earlier version
+        del config["machine"]["fast operators"]
+    machine(*now)
+    run.check_data("run", config, {"checksum": "a"})
+    told = capsys.readouterr().err
+    assert told.count("note:") == bool(note) and f"fast operators {note}" * bool(note) in told
