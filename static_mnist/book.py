@@ -354,7 +354,7 @@ RECIPE = Book(
     output=DEFAULT_RUN,
     data=("MNIST",),
     oddities=(
-        Oddity("double_sigmoid", "D ends in logits, not in a sigmoid before the loss's own", "act of fc2, and loss"),
+        Oddity("double_sigmoid", "D ends in logits; only the loss has a sigmoid", "act of fc2, and loss"),
         Oddity("max_pool", "D has strided convolutions in place of pooling, as the prose says",
                "section DCGAN against conv"),
         Oddity("adam_epsilon", "Adam's epsilon is corrected for the bias, as in Paddle today", "fluid's own Adam",

@@ -362,7 +362,7 @@ RECIPE = Note6(
     data=("MNIST",),
     oddities=(
         Oddity("bn_activation", "ReLU after G's two batch norms, as the book has it", "Generator"),
-        Oddity("double_sigmoid", "D ends in logits, not in a sigmoid before the loss's own",
+        Oddity("double_sigmoid", "D ends in logits; only the loss has a sigmoid",
                "the last fc of Discriminator, and the costs"),
         Oddity("shared_moments", "one set of Adam's moments for D on fakes and D on reals",
                "the optimizers of train_d_fake and train_d_real"),
