@@ -259,6 +259,9 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         skipped = len(pictures.names) - len(todo)
         if stay := there.difference(pictures.names if overwrite else ()):
             _check_record(record_path, record, min(stay) if overwrite else "")
+        same = False  # whether the crops there are of this box, and as good as new ones
+        with contextlib.suppress(OSError, ValueError):
+            same = json.loads(record_path.read_text()) == record
         # Until a run with ``overwrite`` has ended, the folder holds both old and new pictures.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
@@ -273,7 +276,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         count, start, failed = len(todo), time.perf_counter(), []
         with contextlib.suppress(KeyboardInterrupt):
             in_threads(work, todo, failed, threads, progress)
-            for name, _ in failed if overwrite else ():  # its old crop may be of another box
+            for name, _ in failed if overwrite and not same else ():  # its old crop may be of another box
                 with contextlib.suppress(OSError):
                     (output / name).unlink()
             _write_record(record_path, record)

@@ -89,6 +89,9 @@ def test_overwrite_leaves_no_old_crop_of_a_picture_that_fails(folder, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == [f"{number:06}.jpg" for number in range(2, 13)]
     assert (out / "000002.jpg" / "mine").exists()
     assert len(run(folder, out, Box(y=20)).failed) == 2
+    (folder / "000003.jpg").write_bytes(b"damaged")
+    assert len(run(folder, out, Box(y=20), overwrite=True).failed) == 3
+    assert (out / "000003.jpg").exists()  # of the same box, and perhaps the last copy
 
 
 def test_pictures_that_stay_are_not_mixed_with_those_of_another_box(folder, tmp_path):
