@@ -56,25 +56,28 @@ def main(argv=None):
     args, more = options(argv)
     runs = {kind: [args.output / f"{args.recipe.name}_{kind}_{seed}" for seed in range(args.seeds)]
             for kind in (AS_IT_IS, *args.fix)}
-    for seed in range(args.seeds):  # all kinds with one seed, then with the next
-        for kind, folders in runs.items():
-            print(f"{folders[seed]}: seed {seed}, {'as the tutorial is' if kind == AS_IT_IS else f'--fix {kind}'}")
-            train_one(folders[seed], args, kind, seed, more)
-            evaluate.main(["--run", str(folders[seed]), "--checkpoint", f"{args.epoch:04d}_0000.safetensors",
-                           "--count", str(args.count)])
+    # All kinds with one seed, then with the next
+    words = {(kind, seed): [*([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch),
+                            "--seed", str(seed), "--output", str(folders[seed]), *more]
+             for seed in range(args.seeds) for kind, folders in runs.items()}
+    for (kind, seed), argv in words.items():  # before any of them trains
+        if Records(runs[kind][seed]).saved():
+            check(runs[kind][seed], args.recipe, complete(args.recipe, argv))
+    for (kind, seed), argv in words.items():
+        run = runs[kind][seed]
+        print(f"{run}: seed {seed}, {'as the tutorial is' if kind == AS_IT_IS else f'--fix {kind}'}")
+        train_one(run, args, argv)
+        evaluate.main(["--run", str(run), "--checkpoint", f"{args.epoch:04d}_0000.safetensors",
+                       "--count", str(args.count)])
     print(*table(runs, args.epoch, args.count), sep="\n")
 
 
-def train_one(run, args, kind, seed, more):
+def train_one(run, args, argv):
     """Train one run to its end; a run that was interrupted is resumed."""
     from common.report.page import write_report
     from common.training.run import train
 
     kept = Records(run).saved()
-    argv = [*([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch), "--seed", str(seed),
-            "--output", str(run), *more]
-    if kept:
-        check(run, args.recipe, complete(args.recipe, argv))
     if not kept or position(kept[-1]) < (args.epoch, 0):
         train(args.recipe, complete(args.recipe, [*argv, "--resume" if kept else "--overwrite"]), write_report)
 
