@@ -1,5 +1,7 @@
 """The data of the static-graph tutorials: the options that choose them, and finding a run's data again."""
 
+from unicodedata import normalize
+
 import numpy as np
 
 from common.data import datasets, folders
@@ -115,8 +117,9 @@ class StaticRecipe(Recipe):
                                     "no test part")
         labels = pictures.labels
         if labels is not None and (classes := dataset.get("classes")):
-            numbers = {name: number for number, name in enumerate(classes)}
-            labels = np.array([numbers.get(name, -1) for name in pictures.classes])[labels]
+            # As in `classes.number`: a folder that was copied may have its accents as characters of their own
+            numbers = {normalize("NFC", name): number for number, name in enumerate(classes)}
+            labels = np.array([numbers.get(normalize("NFC", name), -1) for name in pictures.classes])[labels]
         return pictures.images, labels
 
 

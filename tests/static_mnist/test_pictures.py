@@ -66,6 +66,15 @@ def test_a_run_on_a_resized_table_knows_its_labels(tmp_path):
         recipe.real(config, "train")
 
 
+def test_a_class_whose_accents_are_stored_otherwise_keeps_its_number(tmp_path):
+    for name in ("bag", "cafe\u0301"):  # é as macOS may store it
+        (tmp_path / "own" / name).mkdir(parents=True)
+        Image.fromarray(pictures(1)[0]).save(tmp_path / "own" / name / "a.png")
+    recipe, _, config = opened("--recipe", "cgan", "--dataset", tmp_path / "own")
+    (tmp_path / "own" / "cafe\u0301").rename(tmp_path / "own" / "caf\xe9")
+    assert recipe.real(config, "train")[1].tolist() == [0, 1]
+
+
 def test_what_the_message_on_another_published_set_advises_is_taken(tmp_path, monkeypatch):
     paths = put(tmp_path, np.zeros((60000, 4, 4), np.uint8), labels(60000), suffix="")
     known = replace(PUBLISHED["fashion"], contents={path.name: checksum(path) for path in paths})
