@@ -186,7 +186,7 @@ def filled(path):
 
 
 def ours(folder):
-    """Whether one of our commands has written a folder, so that it holds no data of the user.
+    """Whether one of our commands has written a folder, so that it holds no data of the user but crops.
 
     The folder holds a file that only our commands write, or cropped pictures' record lies beside it.
     """

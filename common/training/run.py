@@ -145,8 +145,8 @@ def check_data(run, config, dataset):
     # A run of an earlier version may have the first 32 digits alone, see `common.data.datasets.Pictures`
     if config["dataset"]["checksum"] not in (dataset["checksum"], dataset["checksum"][:32]):
         way_out = "name the run's pictures with --data_dir"
-        if config["dataset"].get("fallback"):  # no folder has the embedded pictures
-            way_out = "leave --data_dir out to go on with those, or start anew with another --output"
+        if config["dataset"].get("fallback"):  # the embedded pictures need no folder
+            way_out = "leave --data_dir out to go on with the embedded pictures, or start anew with another --output"
         raise UserError(f"--resume: the run in {run} was started on {config['dataset']['name']} "
                         f"from {config['dataset']['source']}, these pictures are others "
                         f"({dataset['name']} from {dataset['source']}); {way_out}")

@@ -150,9 +150,9 @@ class RunFolder(Records):
 
 
 def _lacks(path, keys, lines=None):
-    """Whether a file's first ``lines`` lines are JSON without these keys, so that no run has written it.
+    """Whether a file's first ``lines`` lines are JSON without these keys, and so of another program.
 
-    A run's file that is empty or damaged is no JSON.
+    A file that is no JSON may be a run's that is empty or damaged.
     """
     try:
         refuse_pipe(path)

@@ -10,6 +10,7 @@ from PIL import Image
 
 from common import plotting
 from common.comparison import chance, figures
+from common.comparison import compare as comparison
 from tests.helpers import caller
 from tools import compare
 
@@ -79,6 +80,19 @@ def test_a_run_beside_its_tutorials_figure(run, call, tmp_path):
 
     call("--run", run, "--reference", demo, "--output", tmp_path / "elsewhere")
     assert (tmp_path / "elsewhere" / "comparison.json").read_bytes() == (run / "comparison.json").read_bytes()
+
+
+def test_a_checkpoint_that_a_training_deletes_meanwhile_is_compared(run, call, tmp_path, monkeypatch):
+    save = comparison.save
+
+    def later(*args):
+        for path in (run / "checkpoints").iterdir():
+            path.unlink()
+        return save(*args)
+
+    monkeypatch.setattr(comparison, "save", later)
+    code, out, err = call("--run", run, "--reference", figure(tmp_path / "dcgan_demo.png", blots(256, 0)))
+    assert code == 0 and out.startswith("ours: 2 iterations on "), err
 
 
 def test_without_its_data_a_run_is_compared_all_the_same(run, call, tmp_path):

@@ -53,3 +53,13 @@ def test_other_bits_of_the_fast_operators_are_noted(capsys, monkeypatch, before,
     run.check_data("run", config, {"checksum": "a"})
     told = capsys.readouterr().err
     assert told.count("note:") == bool(note) and f"fast operators {note}" * bool(note) in told
+
+
+def test_another_unit_for_products_in_16_bits_is_noted(capsys, monkeypatch):
+    monkeypatch.setattr(fast, "_arithmetic", fast.BF16)
+    monkeypatch.setattr(fast, "working", lambda: True)
+    monkeypatch.setattr(run.runtime, "cpuinfo", lambda: "flags\t: avx2 avx512f amx_bf16\n")
+    config = run.described() | {"dataset": {"checksum": "a"}}
+    monkeypatch.setattr(run.runtime, "cpuinfo", lambda: "flags\t: avx2 avx512f\n")
+    run.check_data("run", config, {"checksum": "a"})
+    assert "fast operators amx_bf16 when the run started, avx512f now" in capsys.readouterr().err
