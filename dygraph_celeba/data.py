@@ -192,9 +192,13 @@ def as_data(pictures):
 
 
 def settle_worker(_number):
-    """Set up a worker process: it leaves Ctrl-C to the main process, and ends when the main process has ended."""
+    """Set up a worker process: it leaves signals to the main process, and ends when the main process has ended."""
     for number in LEFT_TO_MAIN:
         signal.signal(number, signal.SIG_IGN)
+    # A launcher sends SIGTERM to the group of each process. A worker must not ignore it, because it would then outlive
+    # `multiprocessing`, which ends it by SIGTERM. So it leaves the group.
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     parent = os.getppid()
 
     def watch():

@@ -196,8 +196,8 @@ def test_three_processes_compute_what_one_computes_and_one_process_goes_on(launc
 
 def test_ctrl_c_saves_once_and_two_go_on_with_the_run_of_one(faces, launch, alone, tmp_path):
     with helpers.narrowed_faces():
-        output = trained_here(faces, tmp_path / "run", "--max_steps", "1")
-    process = launch(2, output, "--resume", "--epoch", "100")
+        output = trained_here(faces, tmp_path / "run", "--max_steps", "1", "--reader", "skimage")
+    process = launch(2, output, "--resume", "--epoch", "100")  # with worker processes, which the signal must not end
     wait_for_steps(output, 3, process)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
