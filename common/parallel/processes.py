@@ -53,8 +53,8 @@ def withheld(signals):
 
 
 def launched():
-    """Whether ``paddle.distributed.launch`` has started this process as one of several."""
-    return count > 1 and "PADDLE_LOG_DIR" in os.environ
+    """Whether ``paddle.distributed.launch`` has started this process, alone or as one of several."""
+    return "PADDLE_LOG_DIR" in os.environ
 
 
 def join(use_gpu):

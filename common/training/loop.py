@@ -27,12 +27,13 @@ class Signals:
     """SIGINT, SIGTERM and SIGHUP end the run after the current batch; a second signal ends the process at once.
 
     Under nohup, SIGHUP is ignored, and stays ignored. A closed terminal may send SIGHUP twice, from the shell and from
-    the system, so a repeated SIGHUP does not count as a second signal. Nor does any signal if the run has several
-    processes: their launcher sends SIGTERM three times, and kills them at the user's second Ctrl-C.
+    the system, so a repeated SIGHUP does not count as a second signal. Nor does any signal if a launcher has started
+    the run: it sends SIGTERM three times, and kills the run's processes at the user's second Ctrl-C.
     """
 
     def __init__(self):
         self.received = None
+        self.second_ends = processes.count == 1 and not processes.launched()
 
     def __enter__(self):
         ignored = [number for number in STOPPING
@@ -46,14 +47,14 @@ class Signals:
 
     def note(self, number, _frame):
         if self.received is not None:
-            if number in (signal.SIGINT, signal.SIGTERM) and processes.count == 1:
+            if number in (signal.SIGINT, signal.SIGTERM) and self.second_ends:
                 say("stopped at once; what came after the newest checkpoint is lost")
                 sys.exit(128 + number)
             return
         self.received = number
         say("")  # begins a new line below the bar
         say(f"{signal.Signals(number).name}: saving after this batch"
-            + ("; once more to stop at once" if processes.count == 1 else ""))
+            + ("; once more to stop at once" if self.second_ends else ""))
 
 
 class Loop:

@@ -103,6 +103,12 @@ def test_the_users_own_settings_win(stand_in):
     assert environment["GLOG_minloglevel"] == "0"
 
 
+def test_one_process_of_the_launcher_has_all_cores(stand_in):
+    """The launcher has imported Paddle, which sets one thread."""
+    environment, *_ = prepared(PREPARE, PYTHONPATH=stand_in, OMP_NUM_THREADS="1", PADDLE_LOG_DIR="log")
+    assert environment["OMP_NUM_THREADS"] == str(runtime.cores())
+
+
 @pytest.mark.parametrize(("typed", "count"), [("4", 4), ("3,2", 3), (" 2 ", 2), ("", 1), ("all", 1), ("0", 1)])
 def test_threads_are_told_from_what_openmp_takes(monkeypatch, typed, count):
     monkeypatch.setenv("OMP_NUM_THREADS", typed)

@@ -69,6 +69,21 @@ def test_signals_save_and_stop_after_the_batch(new, number, code, capsys):
     assert result(run) == result(whole)
 
 
+def test_a_launcher_of_one_process_sends_sigterm_three_times(new, monkeypatch, capsys):
+    monkeypatch.setenv("PADDLE_LOG_DIR", "log")
+    run = new()
+
+    def thrice(steps):
+        if steps == 6:
+            for _ in range(3):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    run.gan.before_step = thrice
+    with pytest.raises(RunStopped, match="stopped by SIGTERM after epoch 1 batch 1; saved"):
+        run.run()
+    assert "once more" not in capsys.readouterr().err
+
+
 def test_a_hangup_that_is_ignored_stays_so(new):
     """As ``nohup`` starts a program."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
