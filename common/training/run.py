@@ -26,6 +26,8 @@ def train(recipe, args, report=None):
     Raises:
         UserError: the data are missing or the folder cannot be used; `RunStopped`: the run ended early.
     """
+    from common.backend import fast
+
     place = runtime.place(args.use_gpu)
     if processes.count > 1:
         join(recipe, args)
@@ -43,6 +45,7 @@ def train(recipe, args, report=None):
     log_writer = visualdl() if args.visualdl and processes.first else None
     of_process = RunFolder if processes.first else SilentFolder
     folder = of_process(args.output, args.resume, args.overwrite, recipe.gan.files)
+    fast.working()  # compiles the operators now, because the exchanges after `meet` have a time limit
     processes.meet()  # by now the first process has locked the folder, or has said why it cannot
     try:
         loop = prepare(recipe, args, data, dataset, folder, place, report)

@@ -5,6 +5,7 @@ import pytest
 from common.backend import fast
 from common.errors import UserError
 from common.training import run
+from tests import helpers
 
 
 def test_a_changed_machine_is_noted(capsys, monkeypatch):
@@ -53,6 +54,15 @@ def test_other_bits_of_the_fast_operators_are_noted(capsys, monkeypatch, before,
     run.check_data("run", config, {"checksum": "a"})
     told = capsys.readouterr().err
     assert told.count("note:") == bool(note) and f"fast operators {note}" * bool(note) in told
+
+
+def test_the_operators_are_compiled_before_the_processes_meet(narrow, tmp_path, monkeypatch):
+    """A compiler could take longer than the later exchanges between processes may."""
+    order, working = [], fast.working
+    monkeypatch.setattr(fast, "working", lambda: order.append("compiled") or working())
+    monkeypatch.setattr(run.processes, "meet", lambda: order.append("met"))
+    helpers.one_step("book", tmp_path / "run")
+    assert "met" in order and order.index("compiled") < order.index("met")
 
 
 def test_another_unit_for_products_in_16_bits_is_noted(capsys, monkeypatch):
