@@ -88,7 +88,8 @@ class Watch(threading.Thread):
             if self.add("claimed", 1) > 1:
                 return False
             with self.alone():
-                self.store.set("reason", f"{self.machine} {reason}")
+                text = f"{self.machine} {reason}".encode(errors="replace").decode()  # a path's name may be no UTF-8
+                self.store.set("reason", text)
             self.add("ended", code)
         return True
 

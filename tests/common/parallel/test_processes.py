@@ -147,6 +147,9 @@ def test_the_first_that_claims_says_why():
     assert [watch.claim(2, reason) for watch, reason in zip(watches, ("no room", "no data"), strict=True)] == [
         True, False]
     assert (kept["ended"], kept["reason"]) == (2, "0 no room")
+    kept.clear()
+    assert watches[0].claim(2, "caf\udce9: no room")  # a name in another encoding, which Paddle's store would refuse
+    assert kept["reason"].encode() == b"0 caf?: no room"
 
 
 @pytest.mark.parametrize("fast_operators", ["1", "0"])
