@@ -21,6 +21,13 @@ ANEW := $(if $(filter $(MADE),$(call version,$(PYTHON))),,anew)
 endif
 endif
 
+# What is installed in an environment already is not replaced, so the tests would see another Paddle than the one named
+ifneq ($(CONSTRAINT),)
+ifeq ($(origin VENV),file)
+$(error CONSTRAINT wants an environment of its own; name it, as in: make test VENV=.venv-2.6 CONSTRAINT=$(CONSTRAINT))
+endif
+endif
+
 # `venv --clear` deletes all that is in the folder: it must be the environment's alone
 ifneq ($(words $(VENV)),1)
 $(error VENV="$(VENV)" has blanks; name one folder without them)

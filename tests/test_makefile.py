@@ -57,6 +57,13 @@ def test_an_old_python_is_one_line_and_nothing_is_set_up(make, tmp_path):
     assert make(GOOD)[::2] == (0, GOOD)
 
 
+def test_a_constraint_wants_an_environment_of_its_own(make, tmp_path):
+    (tmp_path / "old.txt").write_text("")
+    code, lines, made = make(GOOD, ".venv/installed", "CONSTRAINT=old.txt")
+    assert (code, made) == (2, None) and "make test VENV=.venv-2.6 CONSTRAINT=old.txt" in lines[0]
+    assert make(GOOD, ".venv/installed", "CONSTRAINT=old.txt", "VENV=.venv")[0] == 0  # who names it means it
+
+
 @pytest.mark.parametrize("left", ["old", "no interpreter", "half-made"])
 def test_what_another_python_has_left_is_made_anew(make, tmp_path, left):
     make(GOOD)
