@@ -81,7 +81,8 @@ def embedded(path, limit, attributes):
         limit: in bytes; a larger file is converted to JPEG.
         attributes: of the element.
     """
-    if not path.is_file():  # reading a pipe could wait for ever
+    # A run from elsewhere may have links to pictures that are not its own. Reading a pipe could wait for ever
+    if path.is_symlink() or not path.is_file():
         return ""
     try:
         with Image.open(path, formats=["PNG"]) as image:

@@ -122,7 +122,7 @@ def stills(runs):
                   for path, epoch, batch in reversed(numbered(run.path, ".png")))
         yield next(filter(None, newest), "")
         yield still(run.path / "real_samples.png", limit, "real pictures", named)
-        for path in sorted(run.path.glob("*/grid.png"))[:2]:
+        for path in sorted(path for path in run.path.glob("*/grid.png") if not path.parent.is_symlink())[:2]:
             yield still(path, limit, "generated", named)
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -201,6 +202,25 @@ def test_pictures_that_are_not_whole_are_left_out(run, spoil):
 def test_a_picture_of_another_kind_is_not_embedded(run):
     Image.new("RGB", (8, 8)).save(run / "constant_noise" / "0001_0009.png", format="JPEG")
     assert len(page_of(run).frames()) == 4
+
+
+def test_pictures_outside_of_the_run_are_not_embedded(run, tmp_path):
+    """A run from elsewhere could have links."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    for name in ("grid.png", "0000_0000.png"):
+        Image.new("L", (4, 4), 99).save(secret / name)
+    (run / "real_samples.png").symlink_to(secret / "grid.png")
+    (run / "image").symlink_to(secret)
+    (run / "constant_noise" / "0001_0005.png").unlink(missing_ok=True)
+    (run / "constant_noise" / "0001_0009.png").symlink_to(secret / "0000_0000.png")
+    assert not any((picture(image) == 99).all() for image in page_of(run).all("img"))
+    shutil.rmtree(run / "constant_noise")
+    (run / "constant_noise").symlink_to(secret)
+    assert not any((picture(image) == 99).all() for image in page_of(run).all("img"))
+    linked = tmp_path / "linked"  # the folder itself may be a link of the user's
+    linked.symlink_to(run)
+    assert page_of(linked).all("img")
 
 
 def test_samples(run):
