@@ -118,7 +118,7 @@ def grid_image(pictures, shape=None, labels=()):
 
 def _labelled(image, labels, gap):
     """Put labels above the columns of a grid's picture, in the largest type that fits into the columns."""
-    width = (image.width - gap) // len(labels)
+    width = image.width // len(labels)  # of a column: a picture and the gap on its left
     path = findfont(FontProperties())
     for size in range(16, 7, -1):
         font = ImageFont.truetype(path, size)
@@ -131,7 +131,7 @@ def _labelled(image, labels, gap):
     for number, label in enumerate(map(printable, labels)):
         while label and font.getlength(label) > width:
             label = label[:-1]
-        draw.text((gap + (number + 0.5) * width, 1), label, "black", font, anchor="ma")
+        draw.text((gap / 2 + (number + 0.5) * width, 1), label, "black", font, anchor="ma")
     return larger
 
 

@@ -53,6 +53,14 @@ def test_a_class_a_column_carries_its_label(tmp_path):
     assert all((column[:, [0, -1]] == 255).all() for column in columns)  # each in its own column
 
 
+def test_each_of_many_labels_stands_above_the_middle_of_its_column(tmp_path):
+    plotting.save_grid(tmp_path / "plain.png", grey(47, 28), (1, 47))
+    plotting.save_grid(tmp_path / "labelled.png", grey(47, 28), (1, 47), "o" * 47)
+    plain, labelled = (np.asarray(Image.open(tmp_path / f"{name}.png")) for name in ("plain", "labelled"))
+    for column in np.split(labelled[:len(labelled) - len(plain)], 47, axis=1):  # a gap of 1 pixel, then 28
+        assert abs(np.flatnonzero((column < 128).any(axis=0)).mean() - 14.5) <= 1.5
+
+
 def test_the_books_square_leaves_cells_empty():
     picture = plotting.book_grid(grey(5) + 3)
     assert picture.shape == (12, 12)
