@@ -259,9 +259,7 @@ def crop_folder(pictures, output, box, threads=None, overwrite=False, fast=False
         skipped = len(pictures.names) - len(todo)
         if stay := there.difference(pictures.names if overwrite else ()):
             _check_record(record_path, record, min(stay) if overwrite else "")
-        same = False  # whether the crops there are of this box, and as good as new ones
-        with contextlib.suppress(OSError, ValueError):
-            same = json.loads(record_path.read_text()) == record
+        same = _recorded(record_path) == record  # then the crops there are as good as new ones
         # Until a run with ``overwrite`` has ended, the folder holds both old and new pictures.
         _write_record(record_path, {**record, "unfinished": True} if overwrite else record)
 
@@ -322,15 +320,17 @@ def _refuse_originals(output, names, box):
                             "not made; choose another --output")
 
 
+def _recorded(path):
+    """The record of a folder; None if it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        return json.loads(path.read_text())
+    return None
+
+
 def _check_record(path, record, stays=""):
     """Refuse a folder whose pictures were cropped otherwise. ``stays``: one that no new picture will replace."""
-    try:
-        before = json.loads(path.read_text())
-    except FileNotFoundError:
-        return  # without a record: the tutorial's own script may have made it
-    except (OSError, ValueError):
-        before = None
-    if before == record:
+    before = _recorded(path)
+    if before == record or not path.exists():  # without a record: the tutorial's own script may have made the folder
         return
     says = f"{path} says {before}, not {record}"
     if stays:
