@@ -57,14 +57,13 @@ def main(argv=None):
     runs = {kind: [args.output / f"{args.recipe.name}_{kind}_{seed}" for seed in range(args.seeds)]
             for kind in (AS_IT_IS, *args.fix)}
     # All kinds with one seed, then with the next
-    words = {(kind, seed): [*([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch),
-                            "--seed", str(seed), "--output", str(folders[seed]), *more]
-             for seed in range(args.seeds) for kind, folders in runs.items()}
-    for (kind, seed), argv in words.items():  # before any of them trains
-        if Records(runs[kind][seed]).saved():
-            check(runs[kind][seed], args.recipe, complete(args.recipe, argv))
-    for (kind, seed), argv in words.items():
-        run = runs[kind][seed]
+    todo = [(folders[seed], kind, seed, [*([] if kind == AS_IT_IS else ["--fix", kind]), "--epoch", str(args.epoch),
+                                         "--seed", str(seed), "--output", str(folders[seed]), *more])
+            for seed in range(args.seeds) for kind, folders in runs.items()]
+    for run, *_, argv in todo:  # before any of them trains
+        if Records(run).saved():
+            check(run, args.recipe, complete(args.recipe, argv))
+    for run, kind, seed, argv in todo:
         print(f"{run}: seed {seed}, {'as the tutorial is' if kind == AS_IT_IS else f'--fix {kind}'}")
         train_one(run, args, argv)
         evaluate.main(["--run", str(run), "--checkpoint", f"{args.epoch:04d}_0000.safetensors",
