@@ -265,6 +265,14 @@ def gone(source):
                      "--data_dir names the place where they are now")
 
 
+def same_pictures(recorded, checksum):
+    """Whether a run's recorded checksum is that of pictures.
+
+    A run of an earlier version may have the first 32 digits alone, see `common.data.datasets.Pictures`.
+    """
+    return recorded in (checksum, checksum[:32])
+
+
 def other_pictures(source):
     """The error of `Recipe.real` if the data are not the run's data."""
     return UserError(f"the pictures in {source} are not those that the run was trained on; "

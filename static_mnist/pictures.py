@@ -7,7 +7,7 @@ import numpy as np
 from common.data import datasets, folders
 from common.errors import UserError
 from common.files import absolute, exists, expanded
-from common.recipe import Recipe, gone, other_pictures
+from common.recipe import Recipe, gone, other_pictures, same_pictures
 from common.training.options import at_most
 
 
@@ -109,7 +109,7 @@ class StaticRecipe(Recipe):
             if options["data_dir"] and place and not exists(expanded(place)):  # a download would fill the old place
                 raise gone(place)
             pictures = self._pictures(kind, place, options, split=split)
-        same = dataset["checksum"] in (pictures.checksum, pictures.checksum[:32])  # as in `run.check_data`
+        same = same_pictures(dataset["checksum"], pictures.checksum)
         if split == "train" and not same:
             raise other_pictures(pictures.source)
         if split == "test" and same:  # for EMNIST, `load` may return another part

@@ -9,6 +9,7 @@ import numpy as np
 from common.backend import runtime
 from common.errors import UserError
 from common.parallel import processes
+from common.recipe import same_pictures
 from common.training.dry_run import dry_run
 from common.training.loop import Loop
 from common.training.options import KEPT, jsonable
@@ -145,8 +146,7 @@ def check_data(run, config, dataset):
     Raises:
         UserError: the data set is not the run's.
     """
-    # A run of an earlier version may have the first 32 digits alone, see `common.data.datasets.Pictures`
-    if config["dataset"]["checksum"] not in (dataset["checksum"], dataset["checksum"][:32]):
+    if not same_pictures(config["dataset"]["checksum"], dataset["checksum"]):
         way_out = "name the run's pictures with --data_dir"
         if config["dataset"].get("fallback"):  # the embedded pictures need no folder
             way_out = "leave --data_dir out to go on with the embedded pictures, or start anew with another --output"
